@@ -1,0 +1,267 @@
+"""Cells with their geometry: streamed in chunks, around a direction, or across a facet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._arrangement import Arrangement, as_arrangement
+from ._leaf import CELLS
+from ._thin import exact_geometry
+from ._walk import TreeWalk, find_cell
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of an arrangement.
+
+    Attributes
+    ----------
+    pattern : (n,) bool, True where the row is active; zero rows are
+    point : (d,) strictly inside (see `iter_cells` for cells too thin for float64)
+    rays : (m, d) extreme rays: the closed cell is their cone, up to the null space of X
+    facets : (k,) rows of X, the lowest one on each facet
+    """
+
+    pattern: NDArray[np.bool_]
+    point: Floats
+    rays: Floats
+    facets: Ints
+
+
+@dataclass(frozen=True)
+class CellChunk:
+    """Some cells of an arrangement, P of them; the antipodes of a chunk's cells follow them.
+
+    Attributes
+    ----------
+    patterns : (P, ceil(n/8)) uint8, rows packed in `numpy.packbits` order, 1 where active
+    points : (P, d) interior points
+    rays : None or (indptr (P+1,), rays (m, d)): those of cell k are ``rays[indptr[k]:indptr[k+1]]``
+    facets : None or (indptr (P+1,), rows of X (f,)), the lowest row on each facet
+    sums : None or (P, c), sums of the caller's rows over the active rows
+    """
+
+    patterns: NDArray[np.uint8]
+    points: Floats
+    rays: tuple[Ints, Floats] | None = None
+    facets: tuple[Ints, Ints] | None = None
+    sums: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def iter_cells(
+    X: ArrayLike | Arrangement,
+    *,
+    chunk_size: int = 65536,
+    rays: bool = False,
+    facets: bool = False,
+    row_sums: ArrayLike | None = None,
+) -> Iterator[CellChunk]:
+    """Stream all cells of the arrangement of the rows of `X`, each once, in a deterministic order.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    chunk_size : int
+        At most this many cells per chunk.
+    rays, facets : bool
+        Whether chunks carry the extreme rays and the irredundant facets.
+    row_sums : array_like (n, c), optional
+        Sum these rows over the active rows of each cell; they ride along the tree at O(c) per decided row.
+
+    Yields
+    ------
+    CellChunk
+        Points, rays and sums belong to float64; patterns and facets are exact.  Points are
+        strictly inside their cells, also when checked in exact arithmetic; vectors are zero outside the chosen columns.
+
+    Raises
+    ------
+    ValueError
+        When `X`, `chunk_size` or `row_sums` does not fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        When cells are so thin that no float64 point was found in them; theirs is the nearest.
+
+    Notes
+    -----
+    Memory O(chunk_size · (n/8 + d) + n · depth of the tree), independent of the number of cells; the time per
+    cell does not depend on n but for writing its pattern.  Method: cone tree with conflict lists.
+    """
+    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
+        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
+    arrangement = as_arrangement(X)
+    table = None if row_sums is None else as_row_table(row_sums, arrangement.n)
+    return _stream(arrangement, int(chunk_size), rays, facets, table)
+
+
+def as_row_table(row_sums: ArrayLike, n: int) -> Floats:
+    """`row_sums` as a float64 matrix with n rows."""
+    table = np.asarray(row_sums, dtype=np.float64)
+    if table.ndim != 2 or len(table) != n:
+        raise ValueError(f"row_sums must have shape ({n}, c), got {table.shape}")
+    return table
+
+
+def _stream(
+    arrangement: Arrangement, chunk_size: int, rays: bool, facets: bool, table: Floats | None
+) -> Iterator[CellChunk]:
+    if arrangement.rank == 0:
+        yield _only_cell(arrangement, rays, facets, table)
+        return
+    walk = TreeWalk(arrangement, CELLS, max(1, chunk_size // 2), table)
+    total = None if table is None else table.sum(axis=0) + walk.walk.base
+    done = False
+    while not done:
+        done = walk.run()
+        if walk.filled:
+            pairs = _both_halves(walk, rays, facets, total)
+            if chunk_size > 1:
+                yield pairs
+            else:
+                yield _part(pairs, 0)
+                yield _part(pairs, 1)
+        walk.empty_output()
+
+
+def _only_cell(arrangement: Arrangement, rays: bool, facets: bool, table: Floats | None) -> CellChunk:
+    """The whole space, of which all-zero data leave nothing out."""
+    ends = np.zeros(2, dtype=np.int64)
+    return CellChunk(
+        arrangement.packed(arrangement.zero_words[None]),
+        np.zeros((1, arrangement.d)),
+        (ends, np.zeros((0, arrangement.d))) if rays else None,
+        (ends, np.zeros(0, dtype=np.int64)) if facets else None,
+        None if table is None else table.sum(axis=0, keepdims=True),
+    )
+
+
+def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Floats | None) -> CellChunk:
+    """The cells of the walk's output, then their antipodes."""
+    a, out, m = walk.arrangement, walk.out, walk.filled
+    words, points = out.patterns[:m], out.points[:m]
+    ray_ptr, facet_ptr = out.ray_ptr[: m + 1], out.facet_ptr[: m + 1]
+    for k in np.flatnonzero(out.thin[:m]):
+        side = np.where(a.unpacked(words[k : k + 1])[0, a.representative], 1, -1)
+        points[k], out.rays[ray_ptr[k] : ray_ptr[k + 1]] = exact_geometry(a, side)
+    point = a.to_features(points)
+    chunk_rays = chunk_facets = sums = None
+    if rays:
+        ray = a.to_features(out.rays[: ray_ptr[-1]])
+        chunk_rays = np.concatenate([ray_ptr, ray_ptr[1:] + ray_ptr[-1]]), np.concatenate([ray, -ray])
+    if facets:
+        rows = a.representative[out.facets[: facet_ptr[-1]]]
+        chunk_facets = np.concatenate([facet_ptr, facet_ptr[1:] + facet_ptr[-1]]), np.concatenate([rows, rows])
+    if total is not None:
+        sums = np.concatenate([out.sums[:m], total - out.sums[:m]])
+    patterns = a.packed(np.concatenate([words, words ^ a.nonzero_words]))
+    return CellChunk(patterns, np.concatenate([point, -point]), chunk_rays, chunk_facets, sums)
+
+
+def _part(chunk: CellChunk, k: int) -> CellChunk:
+    """Cell k of a chunk as a chunk of its own."""
+    rays = facets = None
+    if chunk.rays is not None:
+        ends, values = chunk.rays
+        rays = ends[k : k + 2] - ends[k], values[ends[k] : ends[k + 1]]
+    if chunk.facets is not None:
+        ends, rows = chunk.facets
+        facets = ends[k : k + 2] - ends[k], rows[ends[k] : ends[k + 1]]
+    sums = None if chunk.sums is None else chunk.sums[k : k + 1]
+    return CellChunk(chunk.patterns[k : k + 1], chunk.points[k : k + 1], rays, facets, sums)
+
+
+def cell_containing(X: ArrayLike | Arrangement, u: ArrayLike) -> Cell:
+    """The cell in which direction `u` lies, or one whose closure it lies in.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement` to prepare the data only once
+    u : array_like (d,)
+        Where ``x_i . u`` is 0 or so small that float64 gets its sign wrong, either side may be taken.
+
+    Returns
+    -------
+    Cell
+
+    Raises
+    ------
+    ValueError
+        When `u` is not a finite vector of length d.
+
+    Notes
+    -----
+    Descends the cone tree, O(n d) expected.
+    """
+    arrangement = as_arrangement(X)
+    direction = np.asarray(u, dtype=np.float64)
+    if direction.shape != (arrangement.d,):
+        raise ValueError(f"u must have shape ({arrangement.d},), got {direction.shape}")
+    if not np.isfinite(direction).all():
+        raise ValueError(f"u must be finite, got {direction}")
+    largest = np.abs(direction).max()
+    if largest > 0.0:
+        direction = np.ldexp(direction, -np.frexp(largest)[1])
+    values = (arrangement.X @ direction)[arrangement.representative]
+    return _cell_on(arrangement, np.where(values < 0.0, -1, 1))
+
+
+def cell_across(X: ArrayLike | Arrangement, pattern: ArrayLike, row: int) -> Cell:
+    """The cell on the other side of a facet.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    pattern : array_like (n,) bool
+        The cell to start from.
+    row : int
+        Any row of `X` on the facet.
+
+    Returns
+    -------
+    Cell
+
+    Raises
+    ------
+    ValueError
+        When `pattern` with the rows parallel to `row` flipped is not the pattern of a cell.
+
+    Notes
+    -----
+    Descends the cone tree, O(n) expected.
+    """
+    arrangement = as_arrangement(X)
+    wanted = np.array(pattern, dtype=np.bool_)
+    if wanted.shape != (arrangement.n,):
+        raise ValueError(f"pattern must have shape ({arrangement.n},), got {wanted.shape}")
+    members = arrangement.parallel_rows(row)
+    wanted[members] = ~wanted[members]
+    cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
+    if (cell.pattern != wanted).any():
+        raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
+    return cell
+
+
+def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
+    """The cell that the tree reaches by the given sides (n_planes,)."""
+    a = arrangement
+    if a.rank == 0:
+        return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
+    out, _ = find_cell(a, side)
+    pattern = a.unpacked(out.patterns)[0]
+    points, rays = out.points, out.rays[: out.ray_ptr[1]]
+    if out.thin[0]:
+        points[0], rays[...] = exact_geometry(a, np.where(pattern[a.representative], 1, -1))
+    facets = a.representative[out.facets[: out.facet_ptr[1]]]
+    return Cell(pattern, a.to_features(points)[0], a.to_features(rays), facets)

@@ -1,0 +1,291 @@
+"""Walking the cone tree and writing cells: patterns, sums, interior points, rays and facets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._exact import UNIT_ROUNDOFF, inner, kernel, once
+from ._frames import DECIDED, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
+from ._tree import copy_child, keep_child, load_root, low_bit_index, split
+
+# What is asked for: the number of cells; patterns and sums; rays, facets and points as well.
+COUNT, PATTERNS, CELLS = 0, 1, 2
+# Entries of the walk's integer state.
+LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED = 0, 1, 2, 3, 4, 5
+# One node writes at most this many patterns at once.
+BURST = 4
+
+
+class Output(NamedTuple):
+    """Room for cells, C of them; what is not asked for has no room.
+
+    patterns : (C, words);  sums : (C, c);  points : (C, r), largest coordinate 1
+    thin : (C,) True when rounding may have moved the point out of the cell
+    ray_ptr : (C+1,), rays : (m, r), largest coordinate 1;  facet_ptr : (C+1,), facets : (k,) hyperplanes
+    """
+
+    patterns: np.ndarray
+    sums: np.ndarray
+    points: np.ndarray
+    thin: np.ndarray
+    ray_ptr: np.ndarray
+    rays: np.ndarray
+    facet_ptr: np.ndarray
+    facets: np.ndarray
+
+
+class Walk(NamedTuple):
+    """State of a walk: `state` (6,) integers, `pattern` (words,) bits of the rows decided so far, zero rows set.
+
+    base : (c,) sums over the zero rows;  side_sums : (N, 2, c) sums over the rows active on the - and + side
+    """
+
+    state: np.ndarray
+    pattern: np.ndarray
+    base: np.ndarray
+    side_sums: np.ndarray
+
+
+@inner
+def decide(bits, walk, h, positive, sums):
+    """Set the pattern bits of hyperplane h's rows, and add its active rows to `sums`.  O(its rows + c)."""
+    for e in range(bits.ptr[h], bits.ptr[h + 1]):
+        active = bits.plus[e] if positive else bits.minus[e]
+        w = bits.word[e]
+        walk.pattern[w] = (walk.pattern[w] & ~(bits.plus[e] | bits.minus[e])) | active
+    side = 1 if positive else 0
+    for c in range(len(sums)):
+        sums[c] += walk.side_sums[h, side, c]
+
+
+@once
+def decide_all(pool, bits, walk, start, decided, sums):
+    """`decide` for a list of decided rows in the pool."""
+    for e in range(start, start + decided):
+        entry = pool.decided[e]
+        decide(bits, walk, abs(entry) - 1, entry > 0, sums)
+
+
+@inner
+def write_pattern(walk, out, sums):
+    """Append the pattern and its sums."""
+    at = walk.state[FILLED]
+    for w in range(len(walk.pattern)):
+        out.patterns[at, w] = walk.pattern[w]
+    for c in range(len(sums)):
+        out.sums[at, c] = sums[c]
+    walk.state[FILLED] = at + 1
+
+
+@inner
+def finish(frames, pool, bits, walk, out, level, start, size, decided, mode):
+    """Count or write the one or two cells of a node with at most one conflict, without building its frame."""
+    walk.state[N_CELLS] += 1 + size
+    if mode == COUNT:
+        return
+    sums = frames.sums[level + 1]
+    for c in range(len(sums)):
+        sums[c] = frames.sums[level, c]
+    decide_all(pool, bits, walk, start, decided, sums)
+    if size == 0:
+        write_pattern(walk, out, sums)
+        return
+    h = pool.plane[start]
+    for c in range(len(sums)):
+        sums[c] += walk.side_sums[h, 0, c]
+    decide(bits, walk, h, False, sums[:0])
+    write_pattern(walk, out, sums)
+    for c in range(len(sums)):
+        sums[c] += walk.side_sums[h, 1, c] - walk.side_sums[h, 0, c]
+    decide(bits, walk, h, True, sums[:0])
+    write_pattern(walk, out, sums)
+
+
+@inner
+def facets_of_cell(frames, level, scratch, found):
+    """Slots of the irredundant facets, in `found`; returns how many.
+
+    A facet slot is a facet of the cone exactly when no other slot has more of the rays on it: faces of a
+    pointed cone correspond to their ray sets, every proper face lies in a facet, and hyperplanes are distinct.
+    """
+    words = frames.alive.shape[1]
+    simple = True
+    used = 0
+    for w in range(frames.tight.shape[2]):
+        mask = 0
+        for k in range(frames.n_rays[level]):
+            s = frames.slots[level, k]
+            mask |= frames.tight[level, s, w]
+            simple = simple and frames.n_tight[level, s] == frames.x.shape[2] - 1
+        while mask != 0:
+            found[used] = WORD * w + low_bit_index(mask)
+            used += 1
+            mask &= mask - 1
+    if simple:  # r-1 tight facets in a ray are all facets of the cone
+        return used
+    for i in range(used):
+        f = found[i]
+        for w in range(words):
+            scratch.on_facet[f, w] = 0
+        for k in range(frames.n_rays[level]):
+            s = frames.slots[level, k]
+            if frames.tight[level, s, f >> 6] >> (f & 63) & 1:
+                scratch.on_facet[f, s >> 6] |= 1 << (s & 63)
+    kept = 0
+    for i in range(used):
+        maximal = True
+        for j in range(used):
+            inside = i != j
+            for w in range(words):
+                mine = scratch.on_facet[found[i], w]
+                inside = inside and (mine & scratch.on_facet[found[j], w]) == mine
+            maximal = maximal and not inside
+        scratch.side[0, i] = maximal
+    for i in range(used):
+        found[kept] = found[i]
+        kept += scratch.side[0, i]
+    return kept
+
+
+@inner
+def write_cell(planes, frames, bits, walk, out, level, scratch):
+    """Append the cell of a frame without conflicts: pattern, sums, rays, facets and the point."""
+    at = walk.state[FILLED]
+    r = frames.x.shape[2]
+    point = out.points[at]
+    for j in range(r):
+        point[j] = 0.0
+    thin = False
+    place = out.ray_ptr[at]
+    for k in range(frames.n_rays[level]):
+        x = frames.x[level, frames.slots[level, k]]
+        largest = 0.0
+        for j in range(r):
+            largest = max(largest, abs(x[j]))
+        thin = thin or largest <= 64.0 * planes.eps  # then the direction is mostly rounding
+        for j in range(r):
+            out.rays[place, j] = x[j] / max(largest, 1e-300)
+            point[j] += out.rays[place, j]
+        place += 1
+    out.ray_ptr[at + 1] = place
+    largest = 1e-300
+    for j in range(r):
+        largest = max(largest, abs(point[j]))
+    for j in range(r):
+        point[j] /= largest
+    place = out.facet_ptr[at]
+    found = scratch.candidates
+    n_facets = facets_of_cell(frames, level, scratch, found) if r > 1 else 1
+    if r == 1:
+        found[0] = 0
+    for i in range(n_facets):
+        facet = frames.facet[level, found[i]]
+        h = abs(facet) - 1
+        v = 0.0
+        for j in range(r):
+            v += planes.coords[h, j] * point[j]
+        # |a|_1 <= 1 and |point| <= 1: beyond this margin the point is strictly inside, rounding included.
+        thin = thin or (v if facet > 0 else -v) <= (r + 1) * UNIT_ROUNDOFF
+        out.facets[place] = h
+        place += 1
+    out.facet_ptr[at + 1] = place
+    out.thin[at] = thin
+    walk.state[N_CELLS] += 1
+    write_pattern(walk, out, frames.sums[level])
+
+
+@once
+def room(frames, pool, walk, out, level, mode):
+    """DONE, or what has to be emptied (FULL) or enlarged (GROW_…) before the frame can be processed."""
+    if mode == PATTERNS and walk.state[FILLED] + BURST > len(out.patterns):
+        return FULL
+    if mode == CELLS:
+        at = walk.state[FILLED]
+        if at == len(out.patterns):
+            return FULL
+        if out.ray_ptr[at] + frames.n_rays[level] > len(out.rays):
+            return FULL
+        if out.facet_ptr[at] + frames.facet.shape[1] > len(out.facets):
+            return FULL
+    if level + 1 >= len(frames.n_rays):
+        return GROW_LEVELS
+    if frames.span[level, START] + 2 * frames.span[level, SIZE] > len(pool.plane):
+        return GROW_POOL
+    return DONE
+
+
+@once
+def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
+    """Split the frame on top of the stack and put its children there, except those that are finished at once.
+
+    With `side` given, only the child on that side of the hyperplane is kept.
+    Returns (code, number of frames left at and above `level`).
+    """
+    start, size = frames.span[level, START], frames.span[level, SIZE]
+    follow = len(side) > 0
+    place = 1 if follow and side[pool.plane[start]] < 0 else 0
+    code, here, there, n_new, facet_slot = split(planes, frames, pool, level, scratch, place, not follow)
+    if code != DONE:
+        return code, 1
+    other = start + size
+    done_here = mode != CELLS and here <= 1
+    done_there = mode != CELLS and there <= 1
+    if done_here:
+        finish(frames, pool, bits, walk, out, level, start, here, size - here, mode)
+    if done_there:
+        finish(frames, pool, bits, walk, out, level, other, there, size - there, mode)
+    if done_here and done_there:
+        return DONE, 0
+    left = 1
+    if not (done_here or done_there or follow):
+        copy_child(frames, level, scratch, 1, n_new, facet_slot)
+        frames.span[level + 1, START] = other
+        frames.span[level + 1, SIZE] = there
+        frames.span[level + 1, DECIDED] = size - there
+        left = 2
+    keep_child(frames, level, scratch, 1 if done_here else place, n_new, facet_slot)
+    frames.span[level, START] = other if done_here else start
+    frames.span[level, SIZE] = there if done_here else here
+    frames.span[level, DECIDED] = size - frames.span[level, SIZE]
+    return DONE, left
+
+
+@kernel
+def walk_tree(planes, roots, bits, frames, pool, scratch, walk, out, mode, side, max_nodes):
+    """Walk on until all roots are done or `max_nodes` nodes were visited, or stop with what is in the way.
+
+    Root cones are named by the bit mask of their rays on the - side of the basis rows; every second one is
+    walked, from ``state[ROOT]`` up to ``state[LAST]``.  All even ones are one half of the cells, the antipodes
+    the other.  With `side` (N,) given, not (0,), only the cell on these sides is visited: O(N) expected.
+    """
+    state = walk.state
+    for _ in range(max_nodes):
+        if state[LEVEL] < 0:
+            if state[ROOT] > state[LAST]:
+                return DONE
+            load_root(frames, pool, roots, walk.base, state[ROOT])
+            state[ROOT] += 2
+            state[LEVEL] = 0
+        level = state[LEVEL]
+        code = room(frames, pool, walk, out, level, mode)
+        if code != DONE:
+            return code
+        start, size = frames.span[level, START], frames.span[level, SIZE]
+        if mode != COUNT:
+            decide_all(pool, bits, walk, start, frames.span[level, DECIDED], frames.sums[level])
+            frames.span[level, DECIDED] = 0
+        state[VISITED] += 1
+        if size > 1 or (size == 1 and mode == CELLS):
+            code, left = expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side)
+            if code != DONE:
+                return code
+            state[LEVEL] += left - 1
+        else:
+            if mode == CELLS:
+                write_cell(planes, frames, bits, walk, out, level, scratch)
+            else:
+                finish(frames, pool, bits, walk, out, level, start, size, 0, mode)
+            state[LEVEL] -= 1
+    return PAUSED

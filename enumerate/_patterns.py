@@ -1,0 +1,227 @@
+"""Sign patterns: their number, all of them at once, and samples."""
+
+from __future__ import annotations
+
+import os
+from math import comb
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._arrangement import Arrangement, as_arrangement, n_words
+from ._deletion import count_cells, integer_hyperplanes
+from ._exact import UNIT_ROUNDOFF
+from ._frames import DONE
+from ._leaf import COUNT, PATTERNS
+from ._sort import in_order
+from ._walk import TreeWalk
+
+if TYPE_CHECKING:
+    RandomState = int | np.random.Generator | np.random.SeedSequence | None
+
+CHUNK = 1 << 15
+SAMPLE_BLOCK = 1 << 12
+COUNTING_SLICES = 64  # slices of the tree to count by before a bound on the size is taken for the size
+
+
+def max_patterns(n: int, rank: int) -> int:
+    """The largest number of patterns `n` samples of the given rank can have: ``2 sum_{k<rank} C(n-1, k)``.
+
+    Parameters
+    ----------
+    n, rank : int
+        ``n >= 1`` and ``0 <= rank``; a rank above n counts as n.
+
+    Returns
+    -------
+    int
+        Cover's bound, reached exactly in general position.  All-zero data (rank 0) have one pattern.
+
+    Raises
+    ------
+    ValueError
+        When `n` or `rank` is not such an integer.
+
+    References
+    ----------
+    T. M. Cover, Geometrical and statistical properties of systems of linear inequalities, 1965, Theorem 1.
+    """
+    for name, value, least in (("n", n, 1), ("rank", rank, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if rank == 0:
+        return 1
+    return 2 * sum(comb(int(n) - 1, k) for k in range(min(int(n), int(rank))))
+
+
+def count_patterns(
+    X: ArrayLike | Arrangement, *, method: Literal["enumerate", "deletion-restriction"] = "enumerate"
+) -> int:
+    """Number of sign patterns of the rows of `X`, exactly.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    method : {"enumerate", "deletion-restriction"}
+        Visit every cell, or count by induction over the hyperplanes in integer arithmetic: independent
+        of the first, O(n**(rank-1)) and slow, meant as a check.
+
+    Raises
+    ------
+    ValueError
+        When `X` is not a finite, nonempty matrix, or `method` is unknown.
+
+    Notes
+    -----
+    Enumeration takes time proportional to the number of cells, and memory independent of it.
+    """
+    if method not in ("enumerate", "deletion-restriction"):
+        raise ValueError(f"method must be 'enumerate' or 'deletion-restriction', got {method!r}")
+    arrangement = as_arrangement(X)
+    if arrangement.rank == 0:
+        return 1
+    if method == "deletion-restriction":
+        return count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
+    walk = TreeWalk(arrangement, COUNT)
+    walk.run()
+    return 2 * walk.visited
+
+
+@overload
+def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[False] = ...) -> NDArray[np.bool_]: ...
+@overload
+def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[True]) -> NDArray[np.uint8]: ...
+def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArray[np.bool_] | NDArray[np.uint8]:
+    """All sign patterns of the rows of `X`.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    packed : bool
+        Whether to return 8 rows to a byte.
+
+    Returns
+    -------
+    (P, n) bool, True where the row is active, or (P, ceil(n/8)) uint8 in `numpy.packbits` order
+        Distinct patterns in lexicographic order.  Zero rows are active in all of them.
+
+    Raises
+    ------
+    ValueError
+        When `X` is not a finite, nonempty matrix.
+    MemoryError
+        When the patterns would not fit in the memory available, with the figures.
+
+    Notes
+    -----
+    O(P n/64 + P log P) time.  Complementing a pattern, but for zero rows, gives the antipodal cell's
+    and reverses the order, so only the half that leaves the first nonzero row inactive is sorted.
+    """
+    arrangement = as_arrangement(X)
+    if arrangement.rank == 0:
+        octets = arrangement.packed(arrangement.zero_words[None])
+        return octets if packed else unpack_rows(octets, arrangement.n)
+    check_memory(arrangement, packed)
+    walk = TreeWalk(arrangement, PATTERNS, CHUNK)
+    parts: list[NDArray[np.int64]] = []
+    done = False
+    while not done:
+        done = walk.run()
+        parts.append(walk.out.patterns[: walk.filled].copy())
+        walk.empty_output()
+    octets = in_order(np.concatenate(parts), arrangement.nonzero_words, arrangement.n)
+    return octets if packed else unpack_rows(octets, arrangement.n)
+
+
+def unpack_rows(octets: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
+    """Packed patterns as booleans (P, n)."""
+    return np.unpackbits(octets, axis=1, count=n).view(np.bool_)
+
+
+def check_memory(arrangement: Arrangement, packed: bool) -> None:
+    """Raise MemoryError when all patterns, and what it takes to sort them, would not fit in memory.
+
+    Cover's bound is enough for most data; where it is too large, cells are counted for a moment.
+    """
+    n = arrangement.n
+    per_pattern = 3 * 8 * n_words(n) + 16 + (0 if packed else n)
+    free = available_memory()
+    cells = max_patterns(arrangement.n_planes, arrangement.rank)
+    if cells * per_pattern <= free:
+        return
+    known = "at most"
+    walk = TreeWalk(arrangement, COUNT)
+    for _ in range(COUNTING_SLICES):
+        if walk.step() == DONE:
+            cells, known = 2 * walk.visited, "exactly"
+            break
+        if 2 * walk.visited * per_pattern > free:
+            break
+    if cells * per_pattern > free:
+        raise MemoryError(
+            f"the patterns need about {cells * per_pattern:.2e} bytes ({known} {cells} patterns of {n} rows, "
+            f"with room to sort them), but {free:.2e} are available; use iter_cells or count_patterns to stream them"
+        )
+
+
+def available_memory() -> float:
+    """Bytes of memory that can be used without swapping, or infinity when the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return float(line.split()[1]) * 1024.0
+        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError, AttributeError):
+        return float("inf")
+
+
+def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state: RandomState) -> NDArray[np.bool_]:
+    """Distinct patterns of `n_samples` Gaussian directions: some of the patterns, hardly ever all.
+
+    Small cells are seldom hit; for data of high rank there is no other way.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    n_samples : int
+        Number of directions, standard Gaussian in the row space of `X`.
+    random_state : int, Generator, SeedSequence or None
+        As `numpy.random.default_rng` takes it.
+
+    Returns
+    -------
+    (k, n) bool
+        ``k <= n_samples`` distinct rows in lexicographic order, all of them in ``sign_patterns(X)``:
+        directions too close to a hyperplane to know their side are left out.
+
+    Raises
+    ------
+    ValueError
+        When `X` is not a finite, nonempty matrix or `n_samples` not a positive integer.
+
+    Notes
+    -----
+    O(n_samples n rank).
+    """
+    if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+        raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}")
+    arrangement = as_arrangement(X)
+    if arrangement.rank == 0:
+        return np.ones((1, arrangement.n), np.bool_)
+    rng = np.random.default_rng(random_state)
+    coords, nonzero = arrangement.coords, ~arrangement.zero_rows
+    plane, flipped = arrangement.row_plane[nonzero], arrangement.row_sign[nonzero] < 0
+    parts = []
+    for start in range(0, n_samples, SAMPLE_BLOCK):
+        draws = rng.standard_normal((min(SAMPLE_BLOCK, n_samples - start), arrangement.rank))
+        draws = draws @ arrangement.isometric_map.T
+        values = draws @ coords.T
+        error = 2.0 * arrangement.rank * UNIT_ROUNDOFF * (np.abs(draws) @ np.abs(coords).T) + 1e-290
+        values = values[(np.abs(values) > error).all(axis=1)]
+        patterns = np.ones((len(values), arrangement.n), np.bool_)
+        patterns[:, nonzero] = (values > 0.0)[:, plane] ^ flipped
+        parts.append(np.unique(np.packbits(patterns, axis=1), axis=0))
+    distinct = np.unique(np.concatenate(parts), axis=0)
+    return unpack_rows(distinct, arrangement.n)

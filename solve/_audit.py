@@ -1,0 +1,159 @@
+"""A second, plain code path for dual feasibility: NumPy only, used to check certificates.
+
+Nothing here is shared with the compiled pricing: the cones start from the faces of a regular simplex,
+every dot product is taken anew from the data, cones are split breadth first and in batches.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+BATCH_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Outcome of `audit_dual`.
+
+    Attributes
+    ----------
+    proven : bool, True when every direction was shown to stay at or below the target
+    worst_value : float, largest ``|theta'(Z u)_+|`` met on a unit direction u
+    worst_direction : (r,) that direction
+    cones : int, number of cones looked at
+    """
+
+    proven: bool
+    worst_value: float
+    worst_direction: Array
+    cones: int
+
+
+def simplex_cones(r: int) -> Array:
+    """The r + 1 cones over the faces of a regular simplex around the origin of R^r, (r + 1, r, r)."""
+    if r == 1:
+        return np.array([[[1.0]], [[-1.0]]])
+    corners = np.linalg.svd(np.eye(r + 1) - 1.0 / (r + 1))[0][:, :r]
+    corners /= np.linalg.norm(corners, axis=1)[:, None]
+    return np.stack([np.delete(corners, k, axis=0) for k in range(r + 1)])
+
+
+def cone_bounds(Z: Array, weights: Array, cones: Array) -> tuple[Array, Array]:
+    """Upper bounds of ``sum_i weights_i (z_i.u)_+`` on each cone within the unit ball, and its values at the rays.
+
+    Rows of positive weight are interpolated at the rays; for the others ``(z.u)_+ >= theta z.u`` with
+    ``theta`` = 1 when the centre of the cone lies on the active side.  The linear bound is then maximised
+    over the cone: at most its largest ray value divided by the smallest cosine to the centre, and at most
+    its norm, up to the residual of the linear solve.
+
+    Parameters
+    ----------
+    Z : (n, r);  weights : (n,);  cones : (B, r, r) unit rays
+
+    Returns
+    -------
+    bounds : (B,);  at_rays : (B, r)
+    """
+    dots = cones @ Z.T  # (B, r, n)
+    positive = np.maximum(dots, 0.0)
+    at_rays = positive @ weights
+    low, high = np.minimum(weights, 0.0), np.maximum(weights, 0.0)
+    centre_active = dots.sum(axis=1) > 0.0
+    linear = positive @ high + np.einsum("brn,bn->br", dots, np.where(centre_active, low, 0.0))
+    centre = cones.sum(axis=1)
+    centre /= np.linalg.norm(centre, axis=1)[:, None]
+    cosine = np.einsum("brj,bj->br", cones, centre).min(axis=1) * (1.0 - 1e-14)
+    with np.errstate(divide="ignore"):
+        by_rays = np.where(cosine > 0.0, np.maximum(linear.max(axis=1), 0.0) / cosine, np.inf)
+    try:
+        b = np.linalg.solve(cones, linear[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return by_rays, at_rays
+    residual = (linear - np.einsum("brj,bj->br", cones, b)).max(axis=1).clip(0.0)
+    by_norm = np.linalg.norm(b, axis=1) + residual / np.where(cosine > 0.0, cosine, 1.0)
+    return np.where(cosine > 0.0, np.minimum(by_rays, by_norm), np.inf), at_rays
+
+
+def split(Z: Array, cones: Array) -> Array:
+    """Split every cone in two: (B, r, r) to (2 B, r, r).
+
+    At the middle of its longest edge while many rows cut it; once at most 4 r do, where the row that
+    reaches deepest into both of its sides crosses an edge, so that a maximiser on the kink of a row is
+    soon on the boundary of cones that no row cuts.
+    """
+    count, r, _ = cones.shape
+    cosines = cones @ cones.transpose(0, 2, 1)
+    cosines[:, np.tril_indices(r)[0], np.tril_indices(r)[1]] = 2.0
+    j, k = np.unravel_index(cosines.reshape(count, -1).argmin(axis=1), (r, r))
+    dots = cones @ Z.T
+    low, high = dots.min(axis=1), dots.max(axis=1)
+    depth = np.where((low < 0.0) & (high > 0.0), np.minimum(-low, high), 0.0)
+    few = (depth > 0.0).sum(axis=1) <= 4 * r
+    depth[np.maximum(-low, high) > 20.0 * depth] = 0.0  # crossings too close to a ray gain nothing
+    row = depth.argmax(axis=1)
+    rows = np.arange(count)
+    here = few & (depth[rows, row] > 0.0)
+    j = np.where(here, dots[rows, :, row].argmin(axis=1), j)
+    k = np.where(here, dots[rows, :, row].argmax(axis=1), k)
+    to_j = np.where(here, dots[rows, k, row], 1.0)
+    to_k = np.where(here, -dots[rows, j, row], 1.0)
+    new = to_j[:, None] * cones[rows, j] + to_k[:, None] * cones[rows, k]
+    new /= np.linalg.norm(new, axis=1)[:, None]
+    left, right = cones.copy(), cones.copy()
+    left[rows, j] = new
+    right[rows, k] = new
+    return np.concatenate([left, right])
+
+
+def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | None = None) -> Audit:
+    """Prove ``|theta'(Z u)_+| <= target`` for every unit vector u, or find a direction that violates it.
+
+    Parameters
+    ----------
+    Z : (n, r);  theta : (n,);  target : float
+    time_limit : float, optional
+        Seconds after which to give up with ``proven=False``.
+
+    Returns
+    -------
+    Audit
+        Exact up to rounding of the sums; the caller adds the slack for that.
+    """
+    r = Z.shape[1]
+    start = time.monotonic()
+    worst, worst_direction, seen = 0.0, np.zeros(r), 0
+    if r == 0 or not theta.any():
+        return Audit(True, 0.0, worst_direction, 0)
+    Z, place = np.unique(Z[theta != 0.0], axis=0, return_inverse=True)  # a repeated row is one row
+    theta = np.bincount(place.reshape(-1), theta[theta != 0.0]).astype(np.float64)
+    batch = max(1, BATCH_BYTES // (8 * r * len(Z)))
+    stack = [simplex_cones(r)]
+    while stack:
+        if time_limit is not None and time.monotonic() - start > time_limit:
+            return Audit(False, worst, worst_direction, seen)
+        cones = stack.pop()
+        if len(cones) > batch:
+            stack.append(cones[:-batch])
+            cones = cones[-batch:]
+        seen += len(cones)
+        alive = np.zeros(len(cones), dtype=bool)
+        for sign in (1.0, -1.0):
+            bounds, at_rays = cone_bounds(Z, sign * theta, cones)
+            alive |= bounds > target
+            top = int(at_rays.argmax())
+            if at_rays.flat[top] > worst:
+                worst = float(at_rays.flat[top])
+                worst_direction = cones[top // r, top % r].copy()
+        if worst > target:
+            return Audit(False, worst, worst_direction, seen)
+        if r > 1 and alive.any():
+            stack.append(split(Z, cones[alive]))
+        elif alive.any():
+            return Audit(False, worst, worst_direction, seen)
+    return Audit(True, worst, worst_direction, seen)

@@ -1,0 +1,328 @@
+"""Pricing by bound and prune: bisection of simplicial cones, compiled with Numba.
+
+The pricing problem is ``h* = max over s = ±1, |u| <= 1 of s * sum_i nu_i (z_i.u)_+``.  Write
+``a_i = |nu_i| z_i`` and split the rows by the sign of ``nu_i`` into two families, so that
+``h(u) = p(u) - m(u)`` with two convex, positively homogeneous sums ``p = sum_+ (a_i.u)_+`` and
+``m = sum_- (a_i.u)_+``.  The two output signs ask for the maxima of ``p - m`` and of ``m - p``.
+
+On a simplicial cone with unit rays ``g_1 .. g_r`` (DESIGN of the method: interpolation and tangent)
+
+* a convex sum is at most the linear function that interpolates it at the rays, and
+* ``(a.u)_+ >= theta a.u`` for any ``theta`` in [0, 1]; ``theta = [a.(g_1 + .. + g_r) > 0]`` touches at
+  the centre.  For a row that does not cut the cone both statements are equalities,
+
+so ``p - m`` is at most the linear function with values ``U_l = p(g_l) - sum_- theta_i a_i.g_l`` at the
+rays.  The dot products ``a_i.g_l`` are linear in the ray: splitting an edge combines two stored
+columns, and no product with the data is ever taken below the roots.
+
+A cone is halved at its longest edge while many rows cut it.  Once only a few do, it is split where the
+most balanced of them crosses an edge: a maximiser that lies on the kink of a row with s nu_i < 0 keeps a
+first-order error until no cone straddles that kink, whereas on a cone that no row cuts the error of the
+bound is of second order in its size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ._cones import ball_bound, choose_split, longest_edge
+
+# Columns of the per-node table of ray sums.
+P_EXACT, M_EXACT, P_FIXED, M_FIXED = 0, 1, 2, 3
+# Slots of the integer state shared by a driver and the kernel.
+DEPTH, TOP, NODES, N_CAND = 0, 1, 2, 3
+DONE, PAUSED, FULL = 0, 1, 2
+TINY_EDGE = 1e-15  # 1 - cosine below which a cone is one direction in double precision
+
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def weighted_sum(weights, column, size):
+    """np.dot(weights[:size], column[:size])"""
+    total = 0.0
+    for c in range(size):
+        total += weights[c] * column[c]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def positive_sum(column, size):
+    """np.maximum(column[:size], 0).sum()"""
+    total = 0.0
+    for c in range(size):
+        total += max(column[c], 0.0)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def prepare_family(dots, size, j, k, mix, fresh, total, weight):
+    """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
+
+    dots : (r, capacity) in;  fresh : (capacity,) out, dots with ``mix[0] g_j + mix[1] g_k``
+    total : (capacity,) work;  weight : (2, capacity) out, row 0 for the child without g_j
+    """
+    for c in range(size):
+        total[c] = 0.0
+    for ray in range(dots.shape[0]):
+        if ray != j and ray != k:
+            column = dots[ray]
+            for c in range(size):
+                total[c] += column[c]
+    first, second = dots[j], dots[k]
+    for c in range(size):
+        new = first[c] * mix[0] + second[c] * mix[1]
+        fresh[c] = new
+        weight[0, c] = 1.0 if total[c] + second[c] + new > 0.0 else 0.0
+        weight[1, c] = 1.0 if total[c] + first[c] + new > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
+    """Copy to `out` the rows that cut the child cone; add the others, now linear, to `fixed`.
+
+    The child's rays are the parent's with `drop` replaced by the new one.
+    dots : (r, capacity) in;  out : (r, >= size) out;  work : (2, capacity) work;  fixed : (r,) in/out
+    Returns the number of rows kept.
+    """
+    r = dots.shape[0]
+    low, high = work[0], work[1]
+    for c in range(size):
+        low[c] = fresh[c]
+        high[c] = fresh[c]
+    for ray in range(r):
+        if ray != drop:
+            column = dots[ray]
+            for c in range(size):
+                low[c] = min(low[c], column[c])
+                high[c] = max(high[c], column[c])
+    for c in range(size):
+        cuts = (low[c] < 0.0) and (high[c] > 0.0)
+        low[c] = 1.0 if cuts else 0.0
+        high[c] = 0.0 if cuts else weight[c]
+    kept = 0
+    for ray in range(r):
+        column = fresh if ray == drop else dots[ray]
+        fixed[ray] += weighted_sum(high, column, size)
+        target = out[ray]
+        kept = 0
+        for c in range(size):
+            target[kept] = column[c]  # branch-free compaction: overwritten unless kept
+            kept += 1 if low[c] != 0.0 else 0
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def prune_level(best, target, rel):
+    """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
+    return target if best <= target else best * (1.0 + rel)
+
+
+@njit(cache=True, nogil=True)
+def record(ray, value, cand_u, cand_value, state, threshold):
+    """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
+    if abs(value) <= threshold:
+        return
+    capacity = cand_value.shape[0]
+    slot = state[N_CAND]
+    if slot < capacity:
+        state[N_CAND] += 1
+    else:
+        slot = 0
+        for k in range(1, capacity):
+            if abs(cand_value[k]) < abs(cand_value[slot]):
+                slot = k
+        if abs(cand_value[slot]) >= abs(value):
+            return
+    cand_value[slot] = value
+    cand_u[slot] = ray
+
+
+@njit(cache=True, nogil=True)
+def push_child(
+    dots_p,
+    dots_m,
+    sizes,
+    drop,
+    fresh,
+    weight,
+    child,
+    rays,
+    sums,
+    bound,
+    pool,
+    n_rays,
+    n_sums,
+    n_meta,
+    n_bound,
+    state,
+    work,
+):
+    """Write the child without ray `drop` on the stack: rays, sums and the rows that still cut it."""
+    r = dots_p.shape[0]
+    level = state[DEPTH]
+    n_rays[level] = rays
+    n_sums[level] = sums
+    n_bound[level] = bound
+    start = state[TOP]
+    kept_p = keep_cut_rows(
+        dots_p, sizes[0], drop, fresh[0], weight[0, child], pool[:, start:], work, n_sums[level, P_FIXED]
+    )
+    kept_m = keep_cut_rows(
+        dots_m,
+        sizes[1],
+        drop,
+        fresh[1],
+        weight[1, child],
+        pool[:, start + kept_p :],
+        work,
+        n_sums[level, M_FIXED],
+    )
+    n_meta[level, 0] = start
+    n_meta[level, 1] = kept_p
+    n_meta[level, 2] = kept_m
+    state[TOP] = start + kept_p + kept_m
+    state[DEPTH] = level + 1
+    return r
+
+
+@njit(cache=True, nogil=True)
+def bound_and_prune(
+    pool,
+    n_rays,
+    n_sums,
+    n_meta,
+    n_bound,
+    best_u,
+    best,
+    target,
+    rel,
+    max_nodes,
+    state,
+    cand_u,
+    cand_value,
+    buf,
+    flags,
+):
+    """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
+
+    A cone is dropped once its bound is at most ``prune_level(best, target, rel)``; when the stack is
+    empty that number (or `best[1]`, if larger) is an upper bound of the pricing problem on everything
+    that was ever stacked.
+
+    Parameters
+    ----------
+    pool : (r, capacity) in/out, dots of stacked cones;  n_rays : (levels, r, r), n_sums : (levels, 4, r),
+    n_meta : (levels, 3) start and the two family sizes, n_bound : (levels,) in/out, the stack
+    best_u : (r,) in/out, incumbent;  best : (2,) in/out, its value (the sign is the output sign), and the
+        largest bound of a cone too thin to split
+    state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
+    buf : (r + 8, n) work; flags : (4, n) work
+    """
+    r = n_rays.shape[1]
+    levels = n_rays.shape[0]
+    current = np.empty((r, r))
+    child_rays = np.empty((r, r))
+    sums = np.empty((4, r))
+    child_sums = np.empty((2, 4, r))
+    child_bound = np.empty(2)
+    values = np.empty(r)
+    scratch = np.empty((r, r + 1))
+    sizes = np.empty(2, np.int64)
+    mix = np.empty(2)
+    new = np.empty(4)
+    fresh = np.empty((2, buf.shape[1]))
+    weight = np.empty((2, 2, buf.shape[1]))
+    visited = 0
+    while state[DEPTH] > 0:
+        if visited >= max_nodes:
+            return PAUSED
+        level = state[DEPTH] - 1
+        start = n_meta[level, 0]
+        sizes[0] = n_meta[level, 1]
+        sizes[1] = n_meta[level, 2]
+        threshold = prune_level(abs(best[0]), target, rel)
+        if n_bound[level] <= threshold:
+            state[DEPTH] = level
+            state[TOP] = start
+            continue
+        if longest_edge(n_rays[level])[2] > 1.0 - TINY_EDGE:  # cannot be split: its own bound counts
+            best[1] = max(best[1], n_bound[level])
+            state[DEPTH] = level
+            state[TOP] = start
+            continue
+        total = sizes[0] + sizes[1]
+        if r == 1 or level + 2 > levels or start + 2 * total > pool.shape[1]:
+            return FULL
+        visited += 1
+        for ray in range(r):  # the children overwrite the parent's place
+            buf[ray, :total] = pool[ray, start : start + total]
+        current[:] = n_rays[level]
+        sums[:] = n_sums[level]
+        state[DEPTH] = level
+        state[TOP] = start
+        dots_p = buf[:r, : sizes[0]]
+        dots_m = buf[:r, sizes[0] : total]
+        j, k, family, row = choose_split(current, dots_p, dots_m, sizes, mix)
+        prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], buf[r], weight[0])
+        prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], buf[r], weight[1])
+        if family >= 0:
+            fresh[family, row] = 0.0  # the new ray lies on this row, rounding aside
+        new_ray = current[j] * mix[0] + current[k] * mix[1]
+        for s in range(4):
+            new[s] = sums[s, j] * mix[0] + sums[s, k] * mix[1]
+        new[P_EXACT] = new[P_FIXED] + positive_sum(fresh[0], sizes[0])
+        new[M_EXACT] = new[M_FIXED] + positive_sum(fresh[1], sizes[1])
+        value = new[P_EXACT] - new[M_EXACT]
+        if abs(value) > abs(best[0]):
+            best[0] = value
+            best_u[:] = new_ray
+            threshold = prune_level(abs(value), target, rel)
+        record(new_ray, value, cand_u, cand_value, state, target)
+        for child in range(2):
+            drop = j if child == 0 else k
+            child_rays[:] = current
+            child_rays[drop] = new_ray
+            child_sums[child] = sums
+            child_sums[child, :, drop] = new
+            worst = 0.0
+            for sign in range(2):  # sign 0: p - m, sign 1: m - p
+                family = 1 - sign
+                dots = dots_m if sign == 0 else dots_p
+                for ray in range(r):
+                    column = fresh[family] if ray == drop else dots[ray]
+                    lower = child_sums[child, P_FIXED + family, ray]
+                    lower += weighted_sum(weight[family, child], column, sizes[family])
+                    values[ray] = child_sums[child, sign, ray] - lower
+                worst = max(worst, ball_bound(values, child_rays, threshold, scratch))
+            child_bound[child] = min(worst, n_bound[level])
+        first = 0 if child_bound[0] <= child_bound[1] else 1  # the better one on top: visited first
+        parent_bound = n_bound[level]
+        for turn in range(2):
+            child = first if turn == 0 else 1 - first
+            if min(child_bound[child], parent_bound) > threshold:
+                drop = j if child == 0 else k
+                child_rays[:] = current
+                child_rays[drop] = new_ray
+                push_child(
+                    dots_p,
+                    dots_m,
+                    sizes,
+                    drop,
+                    fresh,
+                    weight,
+                    child,
+                    child_rays,
+                    child_sums[child],
+                    child_bound[child],
+                    pool,
+                    n_rays,
+                    n_sums,
+                    n_meta,
+                    n_bound,
+                    state,
+                    flags,
+                )
+        state[NODES] += 1
+    return DONE

@@ -1,0 +1,98 @@
+"""Descent of the neurons across cells: the non-convex view of the master problem.
+
+The network ``sum_k s_k (Z w_k)_+`` with penalty ``beta sum |w_k|`` is a feasible point of the convex
+program wherever its weights lie, so any descent here is progress there; the cells come afterwards.
+Without it a neuron would cross the tiny cells of a large data set one round at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from ._problem import Problem
+
+Array = NDArray[np.float64]
+
+
+def network_value(problem: Problem, beta: float, signs: Array, W: Array) -> tuple[float, Array]:
+    """Objective and prediction of the neurons `W` (K, r) with output signs `signs` (K,). O(n r K)."""
+    f = np.maximum(problem.Z @ W.T, 0.0) @ signs
+    return problem.loss.value(f, problem.y) + beta * float(np.linalg.norm(W, axis=1).sum()), f
+
+
+def first_weights(problem: Problem, beta: float, f: Array, signs: Array, directions: Array) -> Array:
+    """Small weights along new unit directions: the minimiser of the model of each alone, shared among them."""
+    features = np.maximum(problem.Z @ directions.T, 0.0) * signs
+    slope = -(problem.loss.gradient(f, problem.y) @ features) - beta
+    curvature = np.einsum("ik,i,ik->k", features, problem.loss.curvature(f, problem.y), features)
+    length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(signs), 1)
+    return directions * length[:, None]
+
+
+def slide(
+    problem: Problem, beta: float, signs: Array, W: Array, *, max_steps: int = 30, rel: float = 1e-9
+) -> tuple[Array, Array]:
+    """Gauss-Newton descent of all neurons together, O(n (K r)^2) a step.
+
+    Stops when a step lowers the objective by less than `rel` of it.  Neurons that shrink to nothing
+    are dropped.
+
+    Returns
+    -------
+    signs, W : the neurons that are left
+    """
+    alive = np.linalg.norm(W, axis=1) > 0.0
+    signs, W = signs[alive], W[alive].copy()
+    value, f = network_value(problem, beta, signs, W)
+    for _ in range(max_steps):
+        if len(W) == 0:
+            break
+        step = _gauss_newton_step(problem, beta, signs, W, f)
+        trial, new_value, new_f = _search(problem, beta, signs, W, step, value)
+        if trial is None:
+            break
+        small = value - new_value <= rel * abs(value)
+        alive = np.linalg.norm(trial, axis=1) > 0.0
+        signs, W, value, f = signs[alive], trial[alive], new_value, new_f
+        if small:
+            break
+    return signs, W
+
+
+def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f: Array) -> Array:
+    """Newton step of the piece of the objective that the current activation patterns select."""
+    count, r = W.shape
+    norms = np.linalg.norm(W, axis=1)
+    unit = W / norms[:, None]
+    active = (problem.Z @ W.T > 0.0) * signs  # (n, K)
+    A = (active[:, :, None] * problem.Z[:, None, :]).reshape(len(f), count * r)
+    curvature = problem.loss.curvature(f, problem.y)
+    weighted = A if np.all(curvature == 1.0) else A * curvature[:, None]
+    hessian = weighted.T @ A
+    for k in range(count):
+        here = slice(k * r, (k + 1) * r)
+        hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
+    hessian[np.diag_indices_from(hessian)] += 1e-9 * np.trace(hessian) / len(hessian)
+    gradient = A.T @ problem.loss.gradient(f, problem.y) + beta * unit.ravel()
+    try:
+        step = cho_solve(cho_factor(hessian), -gradient)
+    except np.linalg.LinAlgError:
+        step = -gradient / np.abs(hessian).sum(axis=1)
+    return step.reshape(count, r)
+
+
+def _search(
+    problem: Problem, beta: float, signs: Array, W: Array, step: Array, value: float
+) -> tuple[Array | None, float, Array]:
+    """Halve the step until the objective falls; a neuron that would turn through zero is set to zero."""
+    length = 1.0
+    for _ in range(12):
+        trial = W + length * step
+        trial[np.einsum("kr,kr->k", trial, W) <= 0.0] = 0.0
+        new_value, f = network_value(problem, beta, signs, trial)
+        if new_value < value:
+            return trial, new_value, f
+        length *= 0.5
+    return None, value, np.empty(0)

@@ -1,0 +1,221 @@
+"""ReLU networks as plain NumPy arrays: what training returns, and what a certificate speaks of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._archive import read_archive, write_archive
+
+Array = NDArray[np.float64]
+
+
+class ReLUNetwork:
+    """A two-layer network ``f(x) = sum_k alpha_k (w_k . x)_+``.
+
+    Parameters
+    ----------
+    W : (d, m) array_like
+        First layer, one column per neuron.
+    alpha : (m,) array_like
+        Output weights.
+    intercept : bool
+        Whether the first layer has an intercept: the data then get a column of ones appended, and `W`
+        has one more row than the data have columns.
+
+    Attributes
+    ----------
+    W, alpha : read-only float64 arrays
+    intercept : bool
+    layers : int, 2
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit each other, or weights that are not finite.
+
+    Examples
+    --------
+    >>> from exactrelu import ReLUNetwork
+    >>> network = ReLUNetwork(W=[[1.0, -1.0]], alpha=[1.0, 1.0])  # |x|
+    >>> network.predict([[-2.0], [3.0]])
+    array([2., 3.])
+    """
+
+    layers = 2
+
+    def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False) -> None:
+        self.W = _frozen(W, "W", 2)
+        self.alpha = _frozen(alpha, "alpha", 1)
+        self.intercept = bool(intercept)
+        if self.W.shape[1] != self.alpha.shape[0]:
+            raise ValueError(f"W has {self.W.shape[1]} columns but alpha has length {self.alpha.shape[0]}")
+        if self.W.shape[0] < 1 + self.intercept:
+            given = f"shape {self.W.shape}, intercept={self.intercept}"
+            raise ValueError(f"W must have a row per feature, got {given}")
+
+    def __repr__(self) -> str:
+        """The network's size."""
+        return (
+            f"ReLUNetwork(n_features={self.n_features}, n_neurons={self.n_neurons}, "
+            f"intercept={self.intercept}, layers={self.layers})"
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set once: a certificate holds for these weights and no others."""
+        if name in self.__dict__:
+            raise AttributeError(f"{name} of a ReLUNetwork cannot be changed; build a new network")
+        super().__setattr__(name, value)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns the data must have (the column of ones is not counted)."""
+        return int(self.W.shape[0]) - self.intercept
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons m."""
+        return int(self.W.shape[1])
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Outputs of the network, O(n d m).
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+            Finite numbers.
+
+        Returns
+        -------
+        (n,) array
+
+        Raises
+        ------
+        ValueError
+            When `X` is not a finite matrix with `n_features` columns.
+        """
+        data = _finite(X, "X", 2)
+        if data.shape[1] != self.n_features:
+            raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
+        if not self.intercept:
+            hidden = data @ self.W
+        else:
+            hidden = data @ self.W[:-1] + self.W[-1]
+        np.maximum(hidden, 0.0, out=hidden)
+        output: Array = hidden @ self.alpha
+        return output
+
+    def objective(self, X: ArrayLike, y: ArrayLike, beta: float, loss: str = "squared") -> float:
+        """Training objective ``L(f(X), y) + beta/2 sum_k (|w_k|^2 + alpha_k^2)``.
+
+        The loss is a sum over the samples, not a mean; an intercept is regularised with its neuron.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+        y : (n,) array_like
+            Targets; labels -1 and +1 for ``loss="logistic"``.
+        beta : float
+            Weight decay.
+        loss : {"squared", "logistic"}
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            As `predict`, for an unknown loss, or targets that are not legal for it.
+        """
+        from exactrelu.solve import get_loss  # the solver imports this module
+
+        chosen = get_loss(loss)
+        output = self.predict(X)
+        targets = _finite(y, "y", 1)
+        if targets.shape != output.shape:
+            raise ValueError(f"X has {output.shape[0]} rows but y has length {targets.shape[0]}")
+        chosen.check_targets(targets)
+        decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
+        return float(chosen.value(output, targets)) + 0.5 * float(beta) * decay
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a .npz file of plain arrays; nothing is pickled.
+
+        Parameters
+        ----------
+        path : str or path
+            Taken as it is: no ending is added.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be written.
+        """
+        write_archive(path, network_arrays(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ReLUNetwork:
+        """Read a network from a file written by `save` or by ``exactrelu fit``.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        ReLUNetwork
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no such file.
+        ValueError
+            When the file is not a model of this library.
+        """
+        return network_from(read_archive(path), os.fspath(path))
+
+
+def network_arrays(network: ReLUNetwork) -> dict[str, Any]:
+    """What describes a network in a model file."""
+    return {
+        "network.layers": network.layers,
+        "network.W": network.W,
+        "network.alpha": network.alpha,
+        "network.intercept": network.intercept,
+    }
+
+
+def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork:
+    """The network held by the arrays of the model file `name`, or ValueError."""
+    missing = [key for key in ("layers", "W", "alpha", "intercept") if f"network.{key}" not in arrays]
+    if missing:
+        raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
+    layers = int(arrays["network.layers"])
+    if layers != ReLUNetwork.layers:
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2")
+    return ReLUNetwork(arrays["network.W"], arrays["network.alpha"], bool(arrays["network.intercept"]))
+
+
+def _frozen(values: ArrayLike, name: str, ndim: int) -> Array:
+    array = _finite(values, name, ndim).copy()
+    array.flags.writeable = False
+    return array
+
+
+def _finite(values: ArrayLike, name: str, ndim: int) -> Array:
+    """`values` as a finite float64 array of `ndim` dimensions, or ValueError saying what arrived."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numeric: {error}") from None
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must be {ndim}-D, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise ValueError(f"{name} must be finite, got {bad} entries that are not")
+    return array

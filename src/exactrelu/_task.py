@@ -1,0 +1,115 @@
+"""What the command line trains on: data with names, from a CSV file or from the built-in demo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._data import Table
+
+Array = NDArray[np.float64]
+
+DEMO = "built-in demo"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A table ready for training.
+
+    Attributes
+    ----------
+    source : str, file name, or `DEMO`
+    X : (n, d) features;  features : list of their names
+    y : (n,) targets, -1 and +1 for the logistic loss;  target : name
+    loss : str
+    labels : the two values that stand for -1 and +1, None unless the loss is logistic
+    intercept : bool
+    """
+
+    source: str
+    X: Array
+    features: list[str]
+    y: Array
+    target: str
+    loss: str
+    labels: tuple[str, str] | None
+    intercept: bool
+
+    @property
+    def data(self) -> Array:
+        """What the solver sees: `X`, with a column of ones when there is an intercept."""
+        return np.column_stack([self.X, np.ones(len(self.X))]) if self.intercept else self.X
+
+    def metadata(self) -> dict[str, str | float]:
+        """Notes for the model file, from which `restore` finds the same columns and labels again."""
+        notes: dict[str, str | float] = {
+            "source": self.source,
+            "features": json.dumps(self.features),
+            "target": self.target,
+        }
+        if self.labels is not None:
+            notes["negative_label"], notes["positive_label"] = self.labels
+        return notes
+
+
+def choose_target(table: Table, wanted: str | None) -> str:
+    """The target column: the one asked for, or the one with a usual name.
+
+    Raises
+    ------
+    ValueError
+        When there is no such column; the message lists the columns.
+    """
+    if wanted is not None:
+        table.position(wanted)
+        return wanted
+    usual = table.usual_target()
+    if usual is None:
+        columns = ", ".join(table.names)
+        raise ValueError(f"which column of {table.path} is the target? Name it with --target: {columns}")
+    return usual
+
+
+def task_from_table(table: Table, target: str | None, loss: str, intercept: bool) -> Task:
+    """Every column but the target is a feature.
+
+    Raises
+    ------
+    ValueError
+        For cells that are not numbers, missing columns, or labels that do not fit the loss.
+    """
+    name = choose_target(table, target)
+    X, features = table.matrix(without=name)
+    if loss == "logistic":
+        y, labels = table.labels(name)
+        return Task(table.path, X, features, y, name, loss, labels, intercept)
+    return Task(table.path, X, features, table.numbers(name), name, loss, None, intercept)
+
+
+def restore(table: Table, notes: Mapping[str, str | float], target: str | None) -> tuple[Array, Array]:
+    """The features and targets of `table` that a model with these notes was trained on.
+
+    Raises
+    ------
+    ValueError
+        When the table lacks a column the model was trained on, or holds labels it does not know.
+    """
+    if target is None and "target" in notes:
+        target = str(notes["target"])
+    name = choose_target(table, target)
+    if "features" in notes:
+        features = json.loads(str(notes["features"]))
+        X = np.column_stack([table.numbers(feature) for feature in features])
+    else:
+        X = table.matrix(without=name)[0]
+    if "negative_label" not in notes:
+        return X, table.numbers(name)
+    y, labels = table.labels(name)
+    known = (str(notes["negative_label"]), str(notes["positive_label"]))
+    if labels != known:
+        raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {known}")
+    return X, y

@@ -1,0 +1,116 @@
+"""How the estimators and the command line call the solver: intercept, choice of pricing, limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from ._network import ReLUNetwork
+from .enumerate import max_patterns
+from .solve import Solution, train
+
+Array = NDArray[np.float64]
+
+QUICK_RANK = 3  # up to this rank branch and bound is faster than even a short enumeration
+FEW_PATTERNS = 50_000  # visited in about a second at rank 6; branch and bound may take minutes there
+DEEP_RANK = 7  # from this rank on a certificate is out of reach, unless there are few patterns
+DEEP_ROUNDS = 3
+ROUNDS = 1000
+
+
+def add_intercept(X: Array, intercept: bool) -> Array:
+    """`X` (n, d), with a column of ones when there is an intercept."""
+    return np.column_stack([X, np.ones(len(X))]) if intercept else X
+
+
+def choose_pricing(data: Array, rank: int | None) -> str:
+    """The way of pricing for ``pricing="auto"``.
+
+    "enumerate" for few patterns in more than `QUICK_RANK` dimensions, "bound" otherwise.  O(n d min(n, d)).
+    """
+    r = effective_rank(data, rank)
+    few = r > QUICK_RANK and max_patterns(len(data), r) <= FEW_PATTERNS
+    return "enumerate" if few else "bound"
+
+
+def choose_rounds(data: Array, rank: int | None, pricing: str) -> int:
+    """The limit on rounds of pricing for ``max_iter=None``.
+
+    Where no certificate can be expected, few rounds: they end before any sensible time limit, so that
+    the network does not depend on the speed of the machine.
+    """
+    deep = pricing == "bound" and effective_rank(data, rank) >= DEEP_RANK
+    return DEEP_ROUNDS if deep else ROUNDS
+
+
+def effective_rank(data: Array, rank: int | None) -> int:
+    """Numerical rank of the data, or the truncation rank when that is lower."""
+    numerical = int(np.linalg.matrix_rank(data))
+    return numerical if rank is None else min(rank, numerical)
+
+
+def train_network(
+    X: Array,
+    y: Array,
+    beta: float,
+    *,
+    intercept: bool,
+    loss: str,
+    rank: int | None,
+    pricing: str,
+    max_iter: int | None,
+    time_limit: float | None,
+    **options: Any,
+) -> Solution:
+    """Train on `X` (n, d), with a column of ones appended when `intercept`.
+
+    Parameters
+    ----------
+    X, y, beta, loss, rank, time_limit
+        As in `exactrelu.solve.train`.
+    intercept : bool
+    pricing : {"auto", "bound", "enumerate"}
+        "auto": see `choose_pricing`.
+    max_iter : int or None
+        None: see `choose_rounds`.
+    **options
+        Passed to `exactrelu.solve.train`.
+
+    Returns
+    -------
+    Solution
+        Its network and its certificate take `X` as it is, without the column of ones.
+
+    Raises
+    ------
+    ValueError
+        As `exactrelu.solve.train`.
+    """
+    data = add_intercept(X, intercept)
+    chosen = choose_pricing(data, rank) if pricing == "auto" else pricing
+    rounds = choose_rounds(data, rank, chosen) if max_iter is None else max_iter
+    if time_limit is not None:
+        _compile()
+    # The matrices of the master problem are small: BLAS threads gain nothing there, and where another
+    # process holds a core they wait for each other, a thousand times longer than the work takes.
+    with threadpool_limits(limits=1, user_api="blas"):
+        solution = train(
+            data, y, beta, loss=loss, rank=rank, pricing=chosen, max_iter=rounds, time_limit=time_limit, **options
+        )
+    network = ReLUNetwork(solution.network.W, solution.network.alpha, intercept)
+    return replace(solution, network=network, certificate=replace(solution.certificate, network=network))
+
+
+@cache
+def _compile() -> None:
+    """Have Numba compile (or load) the kernels before the clock of a time limit starts."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 3)), np.sign(rng.normal(size=12))
+    for pricing in ("bound", "enumerate"):
+        for loss in ("squared", "logistic"):
+            train(X, y, 0.1, loss=loss, pricing=pricing, tol=1e-3)

@@ -1,0 +1,34 @@
+"""Numba's cache for the tests: one folder per state of the kernels' sources.
+
+Numba looks only at the file a kernel stands in; an edit in a file it calls would leave stale machine code.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _kernel_digest() -> str:
+    """Hash of every Python source of the packages that hold kernels."""
+    digest = hashlib.sha256()
+    for folder in ("enumerate", "solve"):
+        for source in sorted((ROOT / folder).glob("*.py")):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_root() -> Path:
+    """The user's cache folder, or a fresh temporary folder where there is no writable home."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "exactrelu"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="exactrelu-"))
+    return home if os.access(home, os.W_OK) else Path(tempfile.mkdtemp(prefix="exactrelu-"))
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_root() / f"numba-{_kernel_digest()}"))
+os.environ.setdefault("MPLBACKEND", "Agg")

@@ -1,0 +1,88 @@
+"""Certificates verify, and every change that alters a claim is caught."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from exactrelu import ReLUNetwork
+from exactrelu.solve import CertificateError, max_beta, train
+
+
+@pytest.fixture(scope="module", params=["squared", "logistic"])
+def certified(request):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 3))
+    y = np.maximum(X @ rng.standard_normal((3, 4)), 0.0) @ rng.standard_normal(4)
+    if request.param == "logistic":
+        y = np.where(y > np.median(y), 1.0, -1.0)
+    beta = 0.1 * max_beta(X, y, loss=request.param)
+    return X, y, train(X, y, beta, loss=request.param).certificate
+
+
+def test_verify_recomputes_the_claims(certified):
+    X, y, certificate = certified
+    found = certificate.verify(X, y)
+    assert found.objective == pytest.approx(certificate.objective, rel=1e-12)
+    assert found.lower_bound == pytest.approx(certificate.lower_bound, rel=1e-7)
+    assert found.gap <= 1.1e-6
+    assert found.cones > 0
+
+
+def test_verify_does_not_trust_the_scale_of_theta(certified):
+    X, y, certificate = certified
+    weaker = replace(certificate, dual=0.5 * certificate.dual)
+    with pytest.raises(CertificateError, match="lower_bound: claimed"):
+        weaker.verify(X, y)
+    with pytest.raises(CertificateError, match="theta is not dual feasible"):
+        replace(certificate, dual=1.001 * certificate.dual).verify(X, y)
+
+
+def corruptions(certificate):
+    """Every field changed so that it claims something else."""
+    network = certificate.network
+    W, alpha = network.W.copy(), network.alpha.copy()
+    W[0, 0] += 1e-3
+    alpha[0] *= 1.001
+    flipped = certificate.dual.copy()
+    flipped[np.argmax(np.abs(flipped))] *= -1.0
+    yield "beta", replace(certificate, beta=0.999 * certificate.beta)
+    yield "objective", replace(certificate, objective=certificate.objective * (1 - 1e-6))
+    yield "lower_bound", replace(certificate, lower_bound=certificate.lower_bound * (1 + 1e-6))
+    yield "gap", replace(certificate, gap=0.5 * certificate.gap)
+    yield "dual", replace(certificate, dual=flipped)
+    yield "dual nan", replace(certificate, dual=np.full_like(flipped, np.nan))
+    yield "W", replace(certificate, network=ReLUNetwork(W, network.alpha))
+    yield "alpha", replace(certificate, network=ReLUNetwork(network.W, alpha))
+    yield "loss", replace(certificate, loss={"squared": "logistic", "logistic": "squared"}[certificate.loss])
+    yield "layers", replace(certificate, layers=3)
+    yield "truncation_factor", replace(certificate, truncation_factor=2.0)
+    yield "rank", replace(certificate, rank=1)
+
+
+def test_every_corrupted_field_is_caught(certified):
+    X, y, certificate = certified
+    for name, corrupted in corruptions(certificate):
+        try:
+            corrupted.verify(X, y)
+        except ValueError:
+            continue
+        pytest.fail(f"a certificate with a changed {name} was accepted")
+
+
+def test_other_data_are_refused(certified):
+    X, y, certificate = certified
+    with pytest.raises(CertificateError, match="objective: claimed"):
+        certificate.verify(X + 0.01, y)
+    with pytest.raises(ValueError, match="the certificate is for 80 samples, the data have 79"):
+        certificate.verify(X[:79], y[:79])
+    with pytest.raises(ValueError, match="the network has 3 inputs, the data 2"):
+        certificate.verify(X[:, :2], y)
+
+
+def test_a_verification_that_runs_out_of_time_says_so():
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((300, 6)), rng.standard_normal(300)
+    certificate = train(X, y, 0.3 * max_beta(X, y, tol=0.5), time_limit=3.0).certificate
+    with pytest.raises(CertificateError, match="not proven within"):
+        certificate.verify(X, y, time_limit=1e-6)

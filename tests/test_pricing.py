@@ -1,0 +1,124 @@
+"""Both pricing methods and the audit, against cell-by-cell pricing."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_training import price_every_cell
+
+from exactrelu.solve import max_beta
+from exactrelu.solve._audit import audit_dual
+from exactrelu.solve._cells import CellFinder
+from exactrelu.solve._complete import price_by_enumeration
+from exactrelu.solve._pricing import ascend, evaluate, price_by_bound, trivial_bound
+from exactrelu.solve._problem import make_problem
+
+
+def prices(X, nu, **options):
+    """Pricing of X, nu by both methods."""
+    problem = make_problem(X, nu, "squared", None)
+    finder = CellFinder(problem)
+    return [pricer(problem, nu, finder=finder, **options) for pricer in (price_by_bound, price_by_enumeration)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), integer=st.booleans())
+def test_both_methods_equal_cell_by_cell_pricing(seed, integer):
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(1, 9)), int(rng.integers(1, 4))
+    X = rng.integers(-2, 3, (n, d)).astype(float) if integer else rng.standard_normal((n, d))
+    X[0, 0] = 1.0
+    nu = rng.integers(-2, 3, n).astype(float) if integer else rng.standard_normal(n)
+    exact = price_every_cell(X, nu)
+    for priced in prices(X, nu):
+        assert not priced.late
+        assert priced.upper >= exact * (1 - 1e-12)
+        assert priced.upper == pytest.approx(exact, rel=1e-8, abs=1e-12)
+        assert priced.best == pytest.approx(exact, rel=1e-8, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_directions_have_the_values_they_claim(seed):
+    rng = np.random.default_rng(seed)
+    X, nu = rng.standard_normal((15, 3)), rng.standard_normal(15)
+    for priced in prices(X, nu, target=0.5 * max_beta(X, nu)):
+        assert len(priced.values) >= 1
+        for u, value in zip(priced.directions, priced.values, strict=True):
+            assert np.linalg.norm(u) == pytest.approx(1.0)
+            assert evaluate(X, nu, u) == pytest.approx(value, abs=1e-9)
+            assert abs(value) <= priced.upper
+
+
+def test_target_is_proven_and_no_more():
+    rng = np.random.default_rng(3)
+    X, nu = rng.standard_normal((200, 3)), rng.standard_normal(200)
+    top = max_beta(X, nu)
+    for priced in prices(X, nu, target=1.5 * top):
+        assert priced.upper == pytest.approx(1.5 * top, rel=1e-9)
+
+
+def test_scaling_and_rotation():
+    rng = np.random.default_rng(4)
+    X, nu = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    Q = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    assert max_beta(X @ Q, nu) == pytest.approx(max_beta(X, nu), rel=1e-8)
+    assert max_beta(2.0 * X, 3.0 * nu) == pytest.approx(6.0 * max_beta(X, nu), rel=1e-8)
+    assert max_beta(X, -nu) == pytest.approx(max_beta(X, nu), rel=1e-8)
+
+
+def test_trivial_bound_is_a_bound():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X, nu = rng.standard_normal((12, 3)), rng.standard_normal(12)
+        assert trivial_bound(X, nu) >= price_every_cell(X, nu)
+
+
+def test_ascent_never_falls():
+    rng = np.random.default_rng(5)
+    X, nu = rng.standard_normal((100, 4)), rng.standard_normal(100)
+    for u in rng.standard_normal((20, 4)):
+        u /= np.linalg.norm(u)
+        end, value = ascend(X, nu, u)
+        assert abs(value) >= abs(evaluate(X, nu, u))
+        assert value == pytest.approx(evaluate(X, nu, end))
+
+
+def test_a_deadline_in_the_past_still_gives_a_bound():
+    rng = np.random.default_rng(6)
+    X, nu = rng.standard_normal((500, 6)), rng.standard_normal(500)
+    priced = price_by_bound(make_problem(X, nu, "squared", None), nu, deadline=time.monotonic() - 1.0)
+    assert priced.late
+    assert priced.best <= priced.upper < np.inf
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), integer=st.booleans())
+def test_audit_agrees_with_pricing(seed, integer):
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(1, 30)), int(rng.integers(1, 4))
+    X = rng.integers(-2, 3, (n, d)).astype(float) if integer else rng.standard_normal((n, d))
+    X[0] = 1.0
+    nu = rng.standard_normal(n)
+    top = max_beta(X, nu)
+    Z = make_problem(X, nu, "squared", None).Z
+    assert audit_dual(Z, nu, top * (1 + 1e-7)).proven
+    refuted = audit_dual(Z, nu, top * (1 - 1e-4))
+    assert not refuted.proven
+    assert evaluate(Z, nu, refuted.worst_direction) == pytest.approx(
+        np.copysign(refuted.worst_value, evaluate(Z, nu, refuted.worst_direction))
+    )
+
+
+def test_audit_gives_up_on_time():
+    rng = np.random.default_rng(7)
+    X, nu = rng.standard_normal((200, 8)), rng.standard_normal(200)
+    audit = audit_dual(X, nu, 1.001 * max(np.abs(ascend(X, nu, u)[1]) for u in np.eye(8)), time_limit=0.05)
+    assert not audit.proven
+
+
+def test_pricing_of_nothing():
+    assert max_beta(np.zeros((3, 2)), np.ones(3)) == 0.0
+    assert max_beta(np.ones((3, 2)), np.zeros(3)) == 0.0
