@@ -143,26 +143,7 @@ class Arrangement:
                 f"cells of rank {r} are too many (at least 2**{r}) and too complex: the limit is {MAX_RANK}; "
                 "use sample_patterns, or truncate the data"
             )
-        rows = integer_rows(self._chosen()[self.representative])
-        small = largest_product(rows.log2_one, r) < 53.0
-        primes = primes_for(largest_product(rows.log2_two, r))
-        tables, (ptr, row, col, src) = mixed_radix(primes), minor_tables(r)
-        square, line = np.zeros((r, r), np.int64), np.zeros(r, np.int64)
-        return Planes(
-            coords=self.coords,
-            eps=0.0 if small else filter_bound(r),
-            residues=residues(rows, primes),
-            **tables._asdict(),
-            minor_ptr=ptr,
-            minor_row=row,
-            minor_col=col,
-            minor_src=src,
-            matrix=square,
-            echelon=square.copy(),
-            digits=np.zeros(len(primes), np.int64),
-            pivots=line,
-            calls=np.zeros(1, np.int64),
-        )
+        return kernel_tables(self.representatives(), self.coords)
 
     @cached_property
     def roots(self) -> Roots:
@@ -222,8 +203,37 @@ class Arrangement:
         out[:, self.columns] = np.ldexp(vectors, shift - shift.max(initial=0))
         return out
 
+    def representatives(self) -> Floats:
+        """One row per hyperplane in the chosen columns, (n_planes, rank)."""
+        return self._chosen()[self.representative]
+
     def _chosen(self) -> Floats:
         return self.X[:, self.columns]
+
+
+def kernel_tables(rows: Floats, coords: Floats) -> Planes:
+    """The tables of the kernels for nonzero `rows` (N, r) and their scaled copy `coords`.  O(N r k) for k primes."""
+    r = rows.shape[1]
+    integers = integer_rows(rows)
+    small = largest_product(integers.log2_one, r) < 53.0
+    primes = primes_for(largest_product(integers.log2_two, r))
+    tables, (ptr, row, col, src) = mixed_radix(primes), minor_tables(r)
+    square, line = np.zeros((r, r), np.int64), np.zeros(r, np.int64)
+    return Planes(
+        coords=coords,
+        eps=0.0 if small else filter_bound(r),
+        residues=residues(integers, primes),
+        **tables._asdict(),
+        minor_ptr=ptr,
+        minor_row=row,
+        minor_col=col,
+        minor_src=src,
+        matrix=square,
+        echelon=square.copy(),
+        digits=np.zeros(len(primes), np.int64),
+        pivots=line,
+        calls=np.zeros(1, np.int64),
+    )
 
 
 def as_arrangement(X: ArrayLike | Arrangement) -> Arrangement:

@@ -14,7 +14,9 @@ from ._deletion import count_cells, integer_hyperplanes
 from ._exact import UNIT_ROUNDOFF
 from ._frames import DONE
 from ._leaf import COUNT, PATTERNS
+from ._lowest import applies, by_lowest_vertices
 from ._sort import in_order
+from ._tasks import worker_count
 from ._walk import TreeWalk
 
 if TYPE_CHECKING:
@@ -56,7 +58,10 @@ def max_patterns(n: int, rank: int) -> int:
 
 
 def count_patterns(
-    X: ArrayLike | Arrangement, *, method: Literal["enumerate", "deletion-restriction"] = "enumerate"
+    X: ArrayLike | Arrangement,
+    *,
+    method: Literal["enumerate", "deletion-restriction"] = "enumerate",
+    n_jobs: int | None = None,
 ) -> int:
     """Number of sign patterns of the rows of `X`, exactly.
 
@@ -83,6 +88,9 @@ def count_patterns(
         return 1
     if method == "deletion-restriction":
         return count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
+    found = by_lowest_vertices(arrangement, False, n_jobs) if applies(arrangement) else None
+    if found is not None:
+        return 2 * found[0]
     walk = TreeWalk(arrangement, COUNT)
     walk.run()
     return 2 * walk.visited
@@ -92,7 +100,9 @@ def count_patterns(
 def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[False] = ...) -> NDArray[np.bool_]: ...
 @overload
 def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[True]) -> NDArray[np.uint8]: ...
-def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArray[np.bool_] | NDArray[np.uint8]:
+def sign_patterns(
+    X: ArrayLike | Arrangement, *, packed: bool = False, n_jobs: int | None = None
+) -> NDArray[np.bool_] | NDArray[np.uint8]:
     """All sign patterns of the rows of `X`.
 
     Parameters
@@ -123,14 +133,18 @@ def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArra
         octets = arrangement.packed(arrangement.zero_words[None])
         return octets if packed else unpack_rows(octets, arrangement.n)
     check_memory(arrangement, packed)
-    walk = TreeWalk(arrangement, PATTERNS, CHUNK)
-    parts: list[NDArray[np.int64]] = []
-    done = False
-    while not done:
-        done = walk.run()
-        parts.append(walk.out.patterns[: walk.filled].copy())
-        walk.empty_output()
-    octets = in_order(np.concatenate(parts), arrangement.nonzero_words, arrangement.n)
+    found = by_lowest_vertices(arrangement, True, n_jobs) if applies(arrangement) else None
+    if found is not None:
+        parts = found[1]
+    else:
+        walk = TreeWalk(arrangement, PATTERNS, CHUNK)
+        parts = []
+        done = False
+        while not done:
+            done = walk.run()
+            parts.append(walk.out.patterns[: walk.filled].copy())
+            walk.empty_output()
+    octets = in_order(np.concatenate(parts), arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
     return octets if packed else unpack_rows(octets, arrangement.n)
 
 

@@ -1,0 +1,193 @@
+"""Counting and writing patterns by lowest vertices: the tasks, and the data that their kernels share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from math import comb
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._arrangement import Arrangement, n_words
+from ._exact import Planes, filter_bound
+from ._generic import COMPLETE, DEGENERATE, DRAWS, NOT_GENERIC, planes_with_functionals
+from ._lines import make_line, plane_directions, walk_lines
+from ._tasks import run_tasks
+from ._vertices import make_subsets, visit_last, visit_vertices
+
+Ints = NDArray[np.int64]
+
+TASK_SECONDS = 3e-3  # about; short enough for Ctrl-C and for balance, long compared with handing a task out
+LINE_STEP = 3e-8  # seconds per vertex passed on a line
+VERTEX, VERTEX_ROW = 3e-8, 1.2e-10  # seconds per vertex, and per vertex and row
+MOST_PLANES = 4096  # above, the cone tree's cost per cell, which does not grow with n, is lower
+MOST_RANK = 10
+MOST_EXPONENT = 900  # of a column: functionals are scaled to the columns
+
+
+class Task(NamedTuple):
+    """Part of the vertices: those of the trace on `fixed` functionals whose rows begin with `head` and one in a range.
+
+    cells : int, at most this many
+    """
+
+    fixed: int
+    head: tuple[int, ...]
+    first: int
+    last: int
+    cells: int
+
+
+class Part(NamedTuple):
+    """Result of a task: COMPLETE or what went wrong, number of cells, and their patterns when asked for."""
+
+    code: int
+    cells: int
+    patterns: Ints
+
+
+def applies(arrangement: Arrangement) -> bool:
+    """Whether this method is worth trying; for rank 4 and more it may still meet a degenerate vertex."""
+    small = arrangement.rank == 3 or (arrangement.rank <= MOST_RANK and arrangement.n_planes <= MOST_PLANES)
+    return small and arrangement.rank >= 3 and bool(np.abs(arrangement.column_exponents).max() <= MOST_EXPONENT)
+
+
+class LowestVertices:
+    """The cells of an arrangement of rank 3 or more by their lowest vertices, one of each antipodal pair.
+
+    Parameters
+    ----------
+    write : bool
+        Whether to write patterns, or only to count.
+    draw : int
+        Number of the functionals.
+
+    Notes
+    -----
+    Rank 3: any data, O(1) per cell.  Higher ranks: general position only, O(n) per cell with a small constant.
+    """
+
+    def __init__(self, arrangement: Arrangement, write: bool, draw: int) -> None:
+        self.arrangement = arrangement
+        self.write = write
+        self.draw = draw
+
+    @property
+    def direct(self) -> bool:
+        """Whether signs in the order of the tables are patterns: no row is zero or shares its hyperplane."""
+        return self.arrangement.n_planes == self.arrangement.n and self.arrangement.rank > 3
+
+    @cached_property
+    def tables(self) -> Planes:
+        """Hyperplanes in the order of their rows when `direct`, then the functionals."""
+        a = self.arrangement
+        order = np.argsort(a.representative) if self.direct else np.arange(a.n_planes)
+        return planes_with_functionals(a, order, self.draw)
+
+    @cached_property
+    def directions(self) -> Ints | None:
+        """Rank 3: the sign of det(h, f_1, f_2) for all planes h; None when one is zero."""
+        sigma = np.empty(self.arrangement.n_planes, np.int64)
+        found = plane_directions(self._own_tables(), np.ones(3, np.int64), sigma)
+        return sigma if found else None
+
+    def tasks(self) -> Iterator[Task]:
+        """All of them, independent of each other."""
+        n, r = self.arrangement.n_planes, self.arrangement.rank
+        most = max(1, int(TASK_SECONDS / (LINE_STEP if r == 3 else VERTEX + VERTEX_ROW * n)))
+        if r == 3:
+            yield from _line_tasks(n, most)
+        else:
+            for fixed in range(0, r - 1, 2):
+                yield from _subset_tasks(fixed, n, r - 1 - fixed, (), 0, most)
+        if r & 1:
+            yield Task(r - 1, (), 0, 0, 1)
+
+    def __call__(self, task: Task) -> Part:
+        """Do one task."""
+        a = self.arrangement
+        out = np.empty((task.cells if self.write else 0, n_words(a.n)), np.int64)
+        if a.rank == 3 and task.fixed == 0:
+            code, cells = self._walk(task, out)
+        else:
+            code, cells = self._visit(task, out)
+        return Part(int(code), int(cells), out[:cells])
+
+    def _walk(self, task: Task, out: Ints) -> tuple[int, int]:
+        a = self.arrangement
+        if self.directions is None:
+            return NOT_GENERIC, 0
+        return walk_lines(
+            self._own_tables(), a.planes.eps, self.directions, a.bits, make_line(a.n_planes), task.first, task.last,
+            a.zero_words.copy(), out,
+        )  # fmt: skip
+
+    def _visit(self, task: Task, out: Ints) -> tuple[int, int]:
+        a = self.arrangement
+        tables = self._own_tables()
+        shared: tuple[Any, ...] = (a.bits, self.direct, a.zero_words.copy(), out)
+        sub = make_subsets(tables.coords, a.n_planes)
+        if task.fixed == a.rank - 1:
+            return visit_last(tables, sub, a.n_planes, *shared)
+        code, cells = visit_vertices(
+            tables, sub, a.n_planes, task.fixed, 6.0 * filter_bound(a.rank - 1), np.array(task.head, np.int64),
+            task.first, task.last, *shared,
+        )  # fmt: skip
+        # A trace in general position to an arrangement in general position is so too.
+        return NOT_GENERIC if code == DEGENERATE and task.fixed else code, cells
+
+    def _own_tables(self) -> Planes:
+        """The tables with work space of their own, as tasks may run in several threads."""
+        tables = self.tables
+        return tables._replace(**{name: getattr(tables, name).copy() for name in ("matrix", "digits", "calls")})
+
+
+def _line_tasks(n: int, most: int) -> Iterator[Task]:
+    step = max(1, most // n)
+    for first in range(0, n, step):
+        last = min(first + step, n)
+        yield Task(0, (), first, last, (last - first) * (2 * n - 1 - first - last) // 2)
+
+
+def _subset_tasks(fixed: int, n: int, size: int, head: tuple[int, ...], first: int, most: int) -> Iterator[Task]:
+    """Tasks of at most about `most` subsets of `size` rows that begin with `head` and go on with `first` or more."""
+    left = size - len(head) - 1  # rows after the next one
+    most = most if size > 1 else n  # the vertices of one line are not divided
+    cells, start = 0, first
+    for row in range(first, n):
+        here = comb(n - 1 - row, left)
+        if here > most and left > 1:
+            if cells:
+                yield Task(fixed, head, start, row, cells)
+            yield from _subset_tasks(fixed, n, size, (*head, row), row + 1, most)
+            cells, start = 0, row + 1
+        else:
+            cells += here
+            if cells >= most:
+                yield Task(fixed, head, start, row + 1, cells)
+                cells, start = 0, row + 1
+    if cells:
+        yield Task(fixed, head, start, n, cells)
+
+
+def by_lowest_vertices(arrangement: Arrangement, write: bool, n_jobs: int | None) -> tuple[int, list[Ints]] | None:
+    """Number of cells and, with `write`, their patterns, one of each antipodal pair; None if a vertex is degenerate.
+
+    The same for any `n_jobs`.
+    """
+    for draw in range(DRAWS):
+        method = LowestVertices(arrangement, write, draw)
+        cells, patterns, code = 0, [], COMPLETE
+        for part in run_tasks(method, method.tasks(), n_jobs):
+            code = part.code
+            if code != COMPLETE:
+                break
+            cells += part.cells
+            patterns.append(part.patterns)
+        if code == COMPLETE:
+            return cells, patterns
+        if code == DEGENERATE:
+            return None
+    raise RuntimeError(f"no functionals in general position among {DRAWS} random ones")
