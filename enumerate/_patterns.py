@@ -13,14 +13,14 @@ from ._arrangement import Arrangement, as_arrangement, n_words
 from ._deletion import count_cells, integer_hyperplanes
 from ._exact import UNIT_ROUNDOFF
 from ._frames import DONE
-from ._leaf import COUNT, PATTERNS
+from ._leaf import COUNT
 from ._sort import in_order
+from ._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from ._walk import TreeWalk
 
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
-CHUNK = 1 << 15
 SAMPLE_BLOCK = 1 << 12
 COUNTING_SLICES = 64  # slices of the tree to count by before a bound on the size is taken for the size
 
@@ -56,7 +56,10 @@ def max_patterns(n: int, rank: int) -> int:
 
 
 def count_patterns(
-    X: ArrayLike | Arrangement, *, method: Literal["enumerate", "deletion-restriction"] = "enumerate"
+    X: ArrayLike | Arrangement,
+    *,
+    method: Literal["enumerate", "deletion-restriction"] = "enumerate",
+    n_jobs: int | None = None,
 ) -> int:
     """Number of sign patterns of the rows of `X`, exactly.
 
@@ -66,11 +69,14 @@ def count_patterns(
     method : {"enumerate", "deletion-restriction"}
         Visit every cell, or count by induction over the hyperplanes in integer arithmetic: independent
         of the first, O(n**(rank-1)) and slow, meant as a check.
+    n_jobs : int, optional
+        Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
+        processes or a cluster), and without one, threads on all usable cores.
 
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix, or `method` is unknown.
+        When `X` is not a finite, nonempty matrix, or `method` or `n_jobs` is none.
 
     Notes
     -----
@@ -83,16 +89,20 @@ def count_patterns(
         return 1
     if method == "deletion-restriction":
         return count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
-    walk = TreeWalk(arrangement, COUNT)
-    walk.run()
-    return 2 * walk.visited
+    return 2 * sum(walk_subtrees(count_subtree, arrangement, n_jobs))
 
 
 @overload
-def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[False] = ...) -> NDArray[np.bool_]: ...
+def sign_patterns(
+    X: ArrayLike | Arrangement, *, packed: Literal[False] = ..., n_jobs: int | None = ...
+) -> NDArray[np.bool_]: ...
 @overload
-def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[True]) -> NDArray[np.uint8]: ...
-def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArray[np.bool_] | NDArray[np.uint8]:
+def sign_patterns(
+    X: ArrayLike | Arrangement, *, packed: Literal[True], n_jobs: int | None = ...
+) -> NDArray[np.uint8]: ...
+def sign_patterns(
+    X: ArrayLike | Arrangement, *, packed: bool = False, n_jobs: int | None = None
+) -> NDArray[np.bool_] | NDArray[np.uint8]:
     """All sign patterns of the rows of `X`.
 
     Parameters
@@ -100,6 +110,8 @@ def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArra
     X : array_like (n, d), or an `Arrangement`
     packed : bool
         Whether to return 8 rows to a byte.
+    n_jobs : int, optional
+        See `count_patterns`.
 
     Returns
     -------
@@ -109,7 +121,7 @@ def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArra
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix.
+        When `X` is not a finite, nonempty matrix, or `n_jobs` is none.
     MemoryError
         When the patterns would not fit in the memory available, with the figures.
 
@@ -123,14 +135,8 @@ def sign_patterns(X: ArrayLike | Arrangement, *, packed: bool = False) -> NDArra
         octets = arrangement.packed(arrangement.zero_words[None])
         return octets if packed else unpack_rows(octets, arrangement.n)
     check_memory(arrangement, packed)
-    walk = TreeWalk(arrangement, PATTERNS, CHUNK)
-    parts: list[NDArray[np.int64]] = []
-    done = False
-    while not done:
-        done = walk.run()
-        parts.append(walk.out.patterns[: walk.filled].copy())
-        walk.empty_output()
-    octets = in_order(np.concatenate(parts), arrangement.nonzero_words, arrangement.n)
+    words = np.concatenate(list(walk_subtrees(subtree_patterns, arrangement, n_jobs)))
+    octets = in_order(words, arrangement.nonzero_words, arrangement.n)
     return octets if packed else unpack_rows(octets, arrangement.n)
 
 
