@@ -92,15 +92,11 @@ def run_tasks(
     if workers == 1:
         yield from map(function, tasks)
         return
-    cancellation = _Cancellation()
-    call = _Call(function, cancellation)
-    shared = bool(getattr(backend, "uses_threads", False))
-    in_order = _in_threads(call, tasks, workers, ahead) if shared else _in_joblib(call, tasks, wanted, workers * ahead)
-    try:
-        yield from in_order
-    finally:
-        cancellation.event.set()
-        in_order.close()
+    call = _Call(function, _Cancellation())
+    if getattr(backend, "uses_threads", False):
+        yield from _in_threads(call, tasks, workers, ahead)
+    else:
+        yield from _in_joblib(call, tasks, wanted, workers * ahead)
 
 
 def worker_count(n_jobs: int | None = None) -> int:
@@ -124,7 +120,7 @@ def _backend(n_jobs: int | None) -> tuple[Any, int]:
     return backend, 1 if backend.nesting_level else -1  # one core is this worker's share in a parallel run
 
 
-def _in_threads(call: Callable[[Task], Result], tasks: Iterable[Task], workers: int, ahead: int) -> Iterator[Result]:
+def _in_threads(call: _Call[Task, Result], tasks: Iterable[Task], workers: int, ahead: int) -> Iterator[Result]:
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -135,11 +131,12 @@ def _in_threads(call: Callable[[Task], Result], tasks: Iterable[Task], workers: 
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            call.cancellation.event.set()
             for future in waiting:
                 future.cancel()
 
 
-def _in_joblib(call: Callable[[Task], Result], tasks: Iterable[Task], n_jobs: int, window: int) -> Iterator[Result]:
+def _in_joblib(call: _Call[Task, Result], tasks: Iterable[Task], n_jobs: int, window: int) -> Iterator[Result]:
     """Window by window, because joblib's own generators do not wait until their results are fetched."""
     from joblib import Parallel, delayed
 

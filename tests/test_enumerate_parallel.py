@@ -90,11 +90,14 @@ def test_a_failing_task_stops_the_others():
 
 
 def test_abandoned_results_stop_the_tasks():
-    stopped = threading.Event()
+    started, stopped = threading.Event(), threading.Event()
 
     def task(k):
         try:
+            if k == 0:
+                started.wait()
             while k:
+                started.set()
                 check_cancelled()
                 time.sleep(0.001)
         except CancelledError:
