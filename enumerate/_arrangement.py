@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,6 +105,34 @@ class Arrangement:
         return self._rows[self._row_ptr[plane] : self._row_ptr[plane + 1]]
 
     @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the numbered hyperplanes and of the rows on them: equal ones have equal trees."""
+        digest = sha256(repr((self.X.shape, self.columns.tolist())).encode())
+        for part in (self._chosen(), self.row_plane):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    def slim(self) -> Arrangement:
+        """The same hyperplanes, numbered alike, of the chosen columns alone: what a task needs, and less to send."""
+        if self.d == self.rank:
+            return self
+        out = object.__new__(Arrangement)
+        out.__dict__.update(vars(self))
+        for other in ("isometric_map", "fingerprint", "spare_work"):
+            out.__dict__.pop(other, None)
+        out.X, out.d, out.columns = np.ascontiguousarray(self._chosen()), self.rank, np.arange(self.rank)
+        return out
+
+    def _essentials(self) -> dict[str, Any]:
+        """Attributes from which the others are prepared on first use."""
+        prepared = {name for name, kind in vars(Arrangement).items() if isinstance(kind, cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in prepared}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Rebuilding the exact tables takes milliseconds, once per process; they are larger than all the rest.
+        return _received, (self.fingerprint, self._essentials())
+
+    @cached_property
     def column_exponents(self) -> Ints:
         """Powers of two that bring the largest entry of each chosen column into [1/2, 1)."""
         return -np.frexp(np.abs(self._chosen()).max(axis=0, initial=0.0))[1].astype(np.int64)
@@ -172,6 +202,16 @@ class Arrangement:
         return PatternBits(ptr, word[starts], plus, minus)
 
     @cached_property
+    def spare_work(self) -> deque[Any]:
+        """Workspaces of finished walks over subtrees, for the next ones."""
+        return deque()
+
+    @cached_property
+    def prepared(self) -> dict[tuple[object, ...], Any]:
+        """What a method prepares once for all tasks, under a key of its own."""
+        return {}
+
+    @cached_property
     def zero_words(self) -> Ints:
         """The zero rows as pattern words: bits that are 1 in every pattern."""
         return self.pattern_words(self.zero_rows)
@@ -234,6 +274,22 @@ def kernel_tables(rows: Floats, coords: Floats) -> Planes:
         pivots=line,
         calls=np.zeros(1, np.int64),
     )
+
+
+_RECEIVED: OrderedDict[str, Arrangement] = OrderedDict()
+_KEPT = 2
+
+
+def _received(fingerprint: str, essentials: dict[str, Any]) -> Arrangement:
+    """Unpickle an arrangement, or take the one prepared for the task before: a worker gets it with every task."""
+    out = _RECEIVED.pop(fingerprint, None)
+    if out is None:
+        out = object.__new__(Arrangement)
+        out.__dict__.update(essentials)
+    _RECEIVED[fingerprint] = out
+    while len(_RECEIVED) > _KEPT:
+        _RECEIVED.popitem(last=False)
+    return out
 
 
 def as_arrangement(X: ArrayLike | Arrangement) -> Arrangement:

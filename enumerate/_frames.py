@@ -11,7 +11,7 @@ from ._exact import LANES
 WORD = 64
 # What a kernel reports when it stops; the GROW codes leave the frame as it was, to be taken up again.
 DONE, PAUSED, FULL, GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS = 0, 1, 2, 3, 4, 5, 6
-START, SIZE, DECIDED = 0, 1, 2
+START, SIZE, DECIDED, DEPTH = 0, 1, 2, 3
 
 
 class Frames(NamedTuple):
@@ -21,8 +21,9 @@ class Frames(NamedTuple):
     tight : (L, S, F) bit mask of facet slots;  n_tight : (L, S) number of bits in it
     slots : (L, S) slots in use, the first ``n_rays[level]``;  alive : (L, W) the same as a bit mask
     facet : (L, 64 F) hyperplane + 1, times the side of the cone;  a slot no ray is tight on is free
-    span : (L, 3) start of the conflict list in the pool, its size, number of decided rows
+    span : (L, 4) start of the conflict list in the pool, its size, number of decided rows, length of the path
     sums : (L, c) sum of the user's rows over the active rows decided so far
+    path : (L, D) splits that led to the frame, hyperplane + 1 times side; only kept when subtrees are listed
     """
 
     x: np.ndarray
@@ -35,6 +36,7 @@ class Frames(NamedTuple):
     facet: np.ndarray
     span: np.ndarray
     sums: np.ndarray
+    path: np.ndarray
 
 
 class Pool(NamedTuple):
@@ -70,15 +72,15 @@ class Scratch(NamedTuple):
     on_facet: np.ndarray
 
 
-def make_frames(levels: int, ray_words: int, facet_words: int, r: int, n_sums: int) -> Frames:
+def make_frames(levels: int, ray_words: int, facet_words: int, r: int, n_sums: int, path: int = 0) -> Frames:
     """Frames of the given capacity."""
     slots = WORD * ray_words
     return Frames(
         np.empty((levels, slots, r)), np.empty((levels, slots, r), np.int64),
         np.empty((levels, slots, facet_words), np.int64), np.empty((levels, slots), np.int64),
         np.empty((levels, slots), np.int64), np.zeros(levels, np.int64), np.zeros((levels, ray_words), np.int64),
-        np.zeros((levels, WORD * facet_words), np.int64), np.zeros((levels, 3), np.int64),
-        np.zeros((levels, n_sums)),
+        np.zeros((levels, WORD * facet_words), np.int64), np.zeros((levels, 4), np.int64),
+        np.zeros((levels, n_sums)), np.empty((levels, path), np.int64),
     )  # fmt: skip
 
 

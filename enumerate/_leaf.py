@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ._exact import UNIT_ROUNDOFF, inner, kernel, once
-from ._frames import DECIDED, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
+from ._frames import DECIDED, DEPTH, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
 from ._tree import copy_child, keep_child, load_root, low_bit_index, split
 
-# What is asked for: the number of cells; patterns and sums; rays, facets and points as well.
-COUNT, PATTERNS, CELLS = 0, 1, 2
-# Entries of the walk's integer state.
-LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED = 0, 1, 2, 3, 4, 5
+# What is asked for: the number of cells; patterns and sums; rays, facets and points as well; subtrees, not cells.
+COUNT, PATTERNS, CELLS, SUBTREES = 0, 1, 2, 3
+# Entries of the walk's integer state.  The hyperplanes below FIXED have a prescribed side; subtrees have at most
+# LIMIT conflicts.
+LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED, STEP, FIXED, LIMIT, N_STATE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 # One node writes at most this many patterns at once.
 BURST = 4
 
@@ -21,7 +22,8 @@ BURST = 4
 class Output(NamedTuple):
     """Room for cells, C of them; what is not asked for has no room.
 
-    patterns : (C, words);  sums : (C, c);  points : (C, r), largest coordinate 1
+    patterns : (C, words), for SUBTREES (C, 2 + r + D), see `write_subtree`
+    sums : (C, c);  points : (C, r), largest coordinate 1
     thin : (C,) True when rounding may have moved the point out of the cell
     ray_ptr : (C+1,), rays : (m, r), largest coordinate 1;  facet_ptr : (C+1,), facets : (k,) hyperplanes
     """
@@ -37,7 +39,7 @@ class Output(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """State of a walk: `state` (6,) integers, `pattern` (words,) bits of the rows decided so far, zero rows set.
+    """State of a walk: `state` (N_STATE,) integers, `pattern` (words,) bits of the rows decided so far, zero rows set.
 
     base : (c,) sums over the zero rows;  side_sums : (N, 2, c) sums over the rows active on the - and + side
     """
@@ -196,10 +198,69 @@ def write_cell(planes, frames, bits, walk, out, level, scratch):
     write_pattern(walk, out, frames.sums[level])
 
 
+@inner
+def prescribed(side, h):
+    """Whether a side of hyperplane h is asked for."""
+    return len(side) > 0 and side[h] != 0
+
+
+@inner
+def off_side(roots, side, flip):
+    """Whether a root cone is on the other side of a basis row than asked for."""
+    off = False
+    for k in range(len(roots.basis)):
+        off = off or side[roots.basis[k]] == (1 if flip >> k & 1 else -1)
+    return off
+
+
+@inner
+def forbidden(pool, side, fixed, start, decided):
+    """Whether a list of decided rows holds one of the `fixed` first hyperplanes on the other side than asked for."""
+    if fixed > 0:
+        for e in range(start, start + decided):
+            h = abs(pool.decided[e]) - 1
+            if h < fixed and (pool.decided[e] > 0) != (side[h] > 0):
+                return True
+    return False
+
+
+@inner
+def extend_path(frames, level, children, h, place):
+    """Append the split on hyperplane h to the paths of the children, the lower one on side `place` (0: +, 1: -)."""
+    depth = frames.span[level, DEPTH]
+    if children == 2:
+        for k in range(depth):
+            frames.path[level + 1, k] = frames.path[level, k]
+        frames.path[level + 1, depth] = (2 * place - 1) * (h + 1)
+        frames.span[level + 1, DEPTH] = depth + 1
+    frames.path[level, depth] = (1 - 2 * place) * (h + 1)
+    frames.span[level, DEPTH] = depth + 1
+
+
+@inner
+def subtree_ends(frames, level, limit):
+    """Whether a frame is small enough to be listed as a subtree, or its path has no room to go on."""
+    return frames.span[level, SIZE] <= limit or frames.span[level, DEPTH] == frames.path.shape[1]
+
+
+@inner
+def write_subtree(frames, roots, walk, out, level):
+    """Append a frame to `out.patterns`: its number of conflicts, r + its depth, and the r + depth signed splits."""
+    at, r, depth = walk.state[FILLED], len(roots.basis), frames.span[level, DEPTH]
+    flip = walk.state[ROOT] - walk.state[STEP]
+    out.patterns[at, 0] = frames.span[level, SIZE]
+    out.patterns[at, 1] = r + depth
+    for k in range(r):
+        out.patterns[at, 2 + k] = -roots.basis[k] - 1 if flip >> k & 1 else roots.basis[k] + 1
+    for k in range(depth):
+        out.patterns[at, 2 + r + k] = frames.path[level, k]
+    walk.state[FILLED] = at + 1
+
+
 @once
 def room(frames, pool, walk, out, level, mode):
     """DONE, or what has to be emptied (FULL) or enlarged (GROW_…) before the frame can be processed."""
-    if mode == PATTERNS and walk.state[FILLED] + BURST > len(out.patterns):
+    if mode != COUNT and mode != CELLS and walk.state[FILLED] + BURST > len(out.patterns):
         return FULL
     if mode == CELLS:
         at = walk.state[FILLED]
@@ -220,23 +281,26 @@ def room(frames, pool, walk, out, level, mode):
 def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
     """Split the frame on top of the stack and put its children there, except those that are finished at once.
 
-    With `side` given, only the child on that side of the hyperplane is kept.
+    With a `side` given for the hyperplane, only the child there is kept, unless other sides forbid it.
     Returns (code, number of frames left at and above `level`).
     """
     start, size = frames.span[level, START], frames.span[level, SIZE]
-    follow = len(side) > 0
-    place = 1 if follow and side[pool.plane[start]] < 0 else 0
+    h = pool.plane[start]
+    follow = prescribed(side, h)
+    place = 1 if follow and side[h] < 0 else 0
     code, here, there, n_new, facet_slot = split(planes, frames, pool, level, scratch, place, not follow)
     if code != DONE:
         return code, 1
+    if follow and forbidden(pool, side, walk.state[FIXED], start, size - here):
+        return DONE, 0
     other = start + size
-    done_here = mode != CELLS and here <= 1
-    done_there = mode != CELLS and there <= 1
+    done_here = mode < CELLS and (here == 0 or (here == 1 and not prescribed(side, pool.plane[start])))
+    done_there = mode < CELLS and there <= 1 and not follow
     if done_here:
         finish(frames, pool, bits, walk, out, level, start, here, size - here, mode)
     if done_there:
         finish(frames, pool, bits, walk, out, level, other, there, size - there, mode)
-    if done_here and done_there:
+    if done_here and (done_there or follow):
         return DONE, 0
     left = 1
     if not (done_here or done_there or follow):
@@ -245,6 +309,8 @@ def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
         frames.span[level + 1, SIZE] = there
         frames.span[level + 1, DECIDED] = size - there
         left = 2
+    if mode == SUBTREES:
+        extend_path(frames, level, left, h, place)
     keep_child(frames, level, scratch, 1 if done_here else place, n_new, facet_slot)
     frames.span[level, START] = other if done_here else start
     frames.span[level, SIZE] = there if done_here else here
@@ -256,28 +322,39 @@ def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
 def walk_tree(planes, roots, bits, frames, pool, scratch, walk, out, mode, side, max_nodes):
     """Walk on until all roots are done or `max_nodes` nodes were visited, or stop with what is in the way.
 
-    Root cones are named by the bit mask of their rays on the - side of the basis rows; every second one is
-    walked, from ``state[ROOT]`` up to ``state[LAST]``.  All even ones are one half of the cells, the antipodes
-    the other.  With `side` (N,) given, not (0,), only the cell on these sides is visited: O(N) expected.
+    Root cones are named by the bit mask of their rays on the - side of the basis rows; they are walked from
+    ``state[ROOT]`` up to ``state[LAST]`` in steps of ``state[STEP]``.  All even ones are one half of the cells, the
+    antipodes the other.  With `side` (N,) given, not (0,), only children on these sides (0: both) are followed
+    where a hyperplane splits; when all are given one cell is visited, O(N) expected.  Those of the first
+    ``state[FIXED]`` hyperplanes are conditions: cells that the tree decides otherwise are left out.
     """
     state = walk.state
     for _ in range(max_nodes):
         if state[LEVEL] < 0:
             if state[ROOT] > state[LAST]:
                 return DONE
-            load_root(frames, pool, roots, walk.base, state[ROOT])
-            state[ROOT] += 2
+            flip = state[ROOT]
+            state[ROOT] += state[STEP]
+            if len(side) > 0 and off_side(roots, side, flip):
+                continue
+            load_root(frames, pool, roots, walk.base, flip)
+            if forbidden(pool, side, state[FIXED], 0, frames.span[0, DECIDED]):
+                continue
             state[LEVEL] = 0
         level = state[LEVEL]
         code = room(frames, pool, walk, out, level, mode)
         if code != DONE:
             return code
         start, size = frames.span[level, START], frames.span[level, SIZE]
-        if mode != COUNT:
+        if mode != COUNT and mode != SUBTREES:
             decide_all(pool, bits, walk, start, frames.span[level, DECIDED], frames.sums[level])
             frames.span[level, DECIDED] = 0
         state[VISITED] += 1
-        if size > 1 or (size == 1 and mode == CELLS):
+        free = size == 0 or not prescribed(side, pool.plane[start])
+        if mode == SUBTREES and free and subtree_ends(frames, level, state[LIMIT]):
+            write_subtree(frames, roots, walk, out, level)
+            state[LEVEL] -= 1
+        elif size > 1 or (size == 1 and (mode == CELLS or not free)):
             code, left = expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side)
             if code != DONE:
                 return code

@@ -57,9 +57,9 @@ def make_line(n: int) -> Line:
     """Work space for lines of `n` planes."""
     position = np.empty(n)
     return Line(
-        np.empty((2, n)), position, position.view(np.uint64), np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.uint64),
-        np.empty(n, np.int64), np.empty(n, np.int64), np.empty((64 // NARROW, 1 << WIDE), np.int64),
-        np.empty(n, np.int64), np.ones(3, np.int64),
+        np.empty((2, n)), position, position.view(np.uint64), np.empty(n, np.int64), np.empty(n, np.uint64),
+        np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(n, np.int64),
+        np.empty((64 // NARROW, 1 << WIDE), np.int64), np.empty(n, np.int64), np.ones(3, np.int64),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from itertools import chain, islice
 from math import comb
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from ._vertices import make_subsets, visit_last, visit_vertices
 Ints = NDArray[np.int64]
 
 TASK_SECONDS = 3e-3  # about; short enough for Ctrl-C and for balance, long compared with handing a task out
+FEW_TASKS = 4  # below, they are not worth handing out
 LINE_STEP = 3e-8  # seconds per vertex passed on a line
 VERTEX, VERTEX_ROW = 3e-8, 1.2e-10  # seconds per vertex, and per vertex and row
 MOST_PLANES = 4096  # above, the cone tree's cost per cell, which does not grow with n, is lower
@@ -79,19 +80,26 @@ class LowestVertices:
         """Whether signs in the order of the tables are patterns: no row is zero or shares its hyperplane."""
         return self.arrangement.n_planes == self.arrangement.n and self.arrangement.rank > 3
 
-    @cached_property
     def tables(self) -> Planes:
-        """Hyperplanes in the order of their rows when `direct`, then the functionals."""
+        """Hyperplanes in the order of their rows when `direct`, then the functionals; with work space of their own."""
         a = self.arrangement
-        order = np.argsort(a.representative) if self.direct else np.arange(a.n_planes)
-        return planes_with_functionals(a, order, self.draw)
+        key = ("tables with functionals", self.draw)
+        if key not in a.prepared:
+            order = np.argsort(a.representative) if self.direct else np.arange(a.n_planes)
+            a.prepared[key] = planes_with_functionals(a, order, self.draw)
+        tables: Planes = a.prepared[key]
+        return tables._replace(**{name: getattr(tables, name).copy() for name in ("matrix", "digits", "calls")})
 
-    @cached_property
-    def directions(self) -> Ints | None:
+    def directions(self, tables: Planes) -> Ints | None:
         """Rank 3: the sign of det(h, f_1, f_2) for all planes h; None when one is zero."""
-        sigma = np.empty(self.arrangement.n_planes, np.int64)
-        found = plane_directions(self._own_tables(), np.ones(3, np.int64), sigma)
-        return sigma if found else None
+        a = self.arrangement
+        key = ("directions", self.draw)
+        if key not in a.prepared:
+            sigma = np.empty(a.n_planes, np.int64)
+            found = plane_directions(tables, np.ones(3, np.int64), sigma)
+            a.prepared[key] = sigma if found else None
+        found_before: Ints | None = a.prepared[key]
+        return found_before
 
     def tasks(self) -> Iterator[Task]:
         """All of them, independent of each other."""
@@ -117,16 +125,17 @@ class LowestVertices:
 
     def _walk(self, task: Task, out: Ints) -> tuple[int, int]:
         a = self.arrangement
-        if self.directions is None:
+        tables = self.tables()
+        sigma = self.directions(tables)
+        if sigma is None:
             return NOT_GENERIC, 0
         return walk_lines(
-            self._own_tables(), a.planes.eps, self.directions, a.bits, make_line(a.n_planes), task.first, task.last,
-            a.zero_words.copy(), out,
-        )  # fmt: skip
+            tables, a.planes.eps, sigma, a.bits, make_line(a.n_planes), task.first, task.last, a.zero_words.copy(), out
+        )
 
     def _visit(self, task: Task, out: Ints) -> tuple[int, int]:
         a = self.arrangement
-        tables = self._own_tables()
+        tables = self.tables()
         shared: tuple[Any, ...] = (a.bits, self.direct, a.zero_words.copy(), out)
         sub = make_subsets(tables.coords, a.n_planes)
         if task.fixed == a.rank - 1:
@@ -137,11 +146,6 @@ class LowestVertices:
         )  # fmt: skip
         # A trace in general position to an arrangement in general position is so too.
         return NOT_GENERIC if code == DEGENERATE and task.fixed else code, cells
-
-    def _own_tables(self) -> Planes:
-        """The tables with work space of their own, as tasks may run in several threads."""
-        tables = self.tables
-        return tables._replace(**{name: getattr(tables, name).copy() for name in ("matrix", "digits", "calls")})
 
 
 def _line_tasks(n: int, most: int) -> Iterator[Task]:
@@ -178,9 +182,11 @@ def by_lowest_vertices(arrangement: Arrangement, write: bool, n_jobs: int | None
     The same for any `n_jobs`.
     """
     for draw in range(DRAWS):
-        method = LowestVertices(arrangement, write, draw)
+        method = LowestVertices(arrangement.slim(), write, draw)
         cells, patterns, code = 0, [], COMPLETE
-        for part in run_tasks(method, method.tasks(), n_jobs):
+        tasks = method.tasks()
+        first = list(islice(tasks, FEW_TASKS))
+        for part in run_tasks(method, chain(first, tasks), n_jobs if len(first) == FEW_TASKS else 1):
             code = part.code
             if code != COMPLETE:
                 break

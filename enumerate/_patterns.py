@@ -13,16 +13,16 @@ from ._arrangement import Arrangement, as_arrangement, n_words
 from ._deletion import count_cells, integer_hyperplanes
 from ._exact import UNIT_ROUNDOFF
 from ._frames import DONE
-from ._leaf import COUNT, PATTERNS
+from ._leaf import COUNT
 from ._lowest import applies, by_lowest_vertices
 from ._sort import in_order
+from ._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from ._tasks import worker_count
 from ._walk import TreeWalk
 
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
-CHUNK = 1 << 15
 SAMPLE_BLOCK = 1 << 12
 COUNTING_SLICES = 64  # slices of the tree to count by before a bound on the size is taken for the size
 
@@ -71,11 +71,14 @@ def count_patterns(
     method : {"enumerate", "deletion-restriction"}
         Visit every cell, or count by induction over the hyperplanes in integer arithmetic: independent
         of the first, O(n**(rank-1)) and slow, meant as a check.
+    n_jobs : int, optional
+        Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
+        processes or a cluster), and without one, threads on all usable cores.
 
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix, or `method` is unknown.
+        When `X` is not a finite, nonempty matrix, or `method` or `n_jobs` is none.
 
     Notes
     -----
@@ -91,15 +94,17 @@ def count_patterns(
     found = by_lowest_vertices(arrangement, False, n_jobs) if applies(arrangement) else None
     if found is not None:
         return 2 * found[0]
-    walk = TreeWalk(arrangement, COUNT)
-    walk.run()
-    return 2 * walk.visited
+    return 2 * sum(walk_subtrees(count_subtree, arrangement, n_jobs))
 
 
 @overload
-def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[False] = ...) -> NDArray[np.bool_]: ...
+def sign_patterns(
+    X: ArrayLike | Arrangement, *, packed: Literal[False] = ..., n_jobs: int | None = ...
+) -> NDArray[np.bool_]: ...
 @overload
-def sign_patterns(X: ArrayLike | Arrangement, *, packed: Literal[True]) -> NDArray[np.uint8]: ...
+def sign_patterns(
+    X: ArrayLike | Arrangement, *, packed: Literal[True], n_jobs: int | None = ...
+) -> NDArray[np.uint8]: ...
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: bool = False, n_jobs: int | None = None
 ) -> NDArray[np.bool_] | NDArray[np.uint8]:
@@ -110,6 +115,8 @@ def sign_patterns(
     X : array_like (n, d), or an `Arrangement`
     packed : bool
         Whether to return 8 rows to a byte.
+    n_jobs : int, optional
+        See `count_patterns`.
 
     Returns
     -------
@@ -119,7 +126,7 @@ def sign_patterns(
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix.
+        When `X` is not a finite, nonempty matrix, or `n_jobs` is none.
     MemoryError
         When the patterns would not fit in the memory available, with the figures.
 
@@ -134,16 +141,7 @@ def sign_patterns(
         return octets if packed else unpack_rows(octets, arrangement.n)
     check_memory(arrangement, packed)
     found = by_lowest_vertices(arrangement, True, n_jobs) if applies(arrangement) else None
-    if found is not None:
-        parts = found[1]
-    else:
-        walk = TreeWalk(arrangement, PATTERNS, CHUNK)
-        parts = []
-        done = False
-        while not done:
-            done = walk.run()
-            parts.append(walk.out.patterns[: walk.filled].copy())
-            walk.empty_output()
+    parts = list(walk_subtrees(subtree_patterns, arrangement, n_jobs)) if found is None else found[1]
     octets = in_order(np.concatenate(parts), arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
     return octets if packed else unpack_rows(octets, arrangement.n)
 

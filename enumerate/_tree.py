@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._exact import LANES, cross_entry, exact_sign, independent_rows, inner, lane_minors, once, ray_sign
-from ._frames import DECIDED, DONE, GROW_FACETS, GROW_RAYS, SIZE, START, WORD
+from ._frames import DECIDED, DEPTH, DONE, GROW_FACETS, GROW_RAYS, SIZE, START, WORD
 
 _DE_BRUIJN = 0x03F79D71B4CB0A89
 _BIT_INDEX = np.zeros(WORD, dtype=np.int64)
@@ -378,5 +378,6 @@ def load_root(frames, pool, roots, base, flip):
     frames.span[0, START] = 0
     frames.span[0, SIZE] = size
     frames.span[0, DECIDED] = decided
+    frames.span[0, DEPTH] = 0
     for c in range(len(base)):
         frames.sums[0, c] = base[c]

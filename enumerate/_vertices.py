@@ -5,22 +5,23 @@ quadratic form*, 2010; how all cells are met once, see `_generic`.  That every v
 only is checked for each, exactly; the kernels stop at the first that lies on more.
 
 **Shared elimination.**  For r-2 rows S (a line of the arrangement) let ``omega(a, b) = det(S, a, b)``, an
-antisymmetric form of rank 2 whose matrix holds the (r-2)-minors of S.  With two of its columns, alpha = omega(., e_c) and
-beta = omega(., e_d),
+antisymmetric form of rank 2 whose matrix holds the (r-2)-minors of S.  With two of its columns,
+alpha = omega(., e_c) and beta = omega(., e_d),
 
     omega(a, b) = ( (a.alpha)(b.beta) - (a.beta)(b.alpha) ) / omega(e_c, e_d),
 
 so with p = X alpha and q = X beta, computed once per line, the side of row k at the vertex of row j costs two
-products, ``p_j q_k - q_j p_k``, for every rank.  Minors of the rows in front are shared by all subsets that begin with them.
+products, ``p_j q_k - q_j p_k``, for every rank.  Minors of the rows in front are shared by all subsets that
+begin with them.
 
 **Filter.**  p and q are (r-1)-minors of rows with 1-norms at most 1, so at most 1 and computed to e =
 `filter_bound(r-1)`; the difference of products is off by less than ``4 e + 2 e**2 + 4 u < 6 e``, whatever the line.
 It is the exact determinant times omega(e_c, e_d), for which the pair (c, d) of the largest value is taken.
 
 **Naming.**  At vertex j of line S write D = omega(j, f_1).  With ``f' = f_2 - t f_1`` vanishing there, f' is a
-combination of the rows S and j, and the cell above the vertex is where these rows have the signs of their coefficients: by
-Cramer's rule ``-omega(f_1, f_2) / D`` for j, and ``det(S with f_2 for l, j, f_1) / D`` for row l of S.  The other rows k
-have the sign of ``omega(j, k) D``.
+combination of the rows S and j, and the cell above the vertex is where these rows have the signs of their
+coefficients: by Cramer's rule ``-omega(f_1, f_2) / D`` for j, and ``det(S with f_2 for l, j, f_1) / D`` for row l
+of S.  The other rows k have the sign of ``omega(j, k) D``.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def count_near_zero(p, q, n, pj, qj, bound):
 
 @inner
 def pack_signs(p, q, n, pj, qj, words):
-    """words = np.packbits(pj * q - qj * p > 0)[:n], the first in the highest bit"""
+    """np.packbits((pj * q - qj * p)[:n] > 0), in 64-bit words"""
     for w in range(len(words)):
         word = 0
         for b in range(64):
@@ -268,9 +269,9 @@ def visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, ou
     for j in range(first, n):
         if write:
             pack_signs(p, q, n, p[j] * orientation, q[j] * orientation, sub.words)
-        if count_near_zero(p, q, n, p[j], q[j], bound) != r - 1 - fixed:
-            if not exact_vertex(planes, sub, n, fixed, orientation, bound, j):
-                return DEGENERATE, cells
+        simple = count_near_zero(p, q, n, p[j], q[j], bound) == r - 1 - fixed
+        if not simple and not exact_vertex(planes, sub, n, fixed, orientation, bound, j):
+            return DEGENERATE, cells
         if write:
             side = name_cell(planes, sub, n, fixed, f, orientation, bound, direction, j)
             if side == 0:

@@ -24,22 +24,41 @@ from ._frames import (
     make_pool,
     make_scratch,
 )
-from ._leaf import BURST, CELLS, COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT, Output, Walk, walk_tree
+from ._leaf import (
+    BURST,
+    CELLS,
+    COUNT,
+    FILLED,
+    FIXED,
+    LAST,
+    LEVEL,
+    LIMIT,
+    N_CELLS,
+    N_STATE,
+    ROOT,
+    STEP,
+    SUBTREES,
+    Output,
+    Walk,
+    walk_tree,
+)
+from ._tasks import check_cancelled
 
 SLICE_NODES = 1 << 15  # nodes between two returns to Python, where Ctrl-C is seen: some hundredths of a second
 NO_SIDE = np.zeros(0, dtype=np.int64)
 RAYS_PER_CELL = 8  # room to start with; a cell has 4 on average for rank 3
+PATH = 96  # splits that lead to a subtree, at most, beyond the prescribed ones
 
 
 class Workspace:
     """Frames, pool and scratch of one walk, enlarged on demand without losing what they hold."""
 
-    def __init__(self, arrangement: Arrangement, levels: int, pool: int, n_sums: int) -> None:
+    def __init__(self, arrangement: Arrangement, levels: int, pool: int, n_sums: int, path: int = 0) -> None:
         self.r = arrangement.rank
         planes = arrangement.planes
         own = {name: getattr(planes, name).copy() for name in ("matrix", "echelon", "digits", "pivots")}
         self.planes = planes._replace(**own)  # walks may run in several threads
-        self.frames = make_frames(levels, 1, 1, self.r, n_sums)
+        self.frames = make_frames(levels, 1, 1, self.r, n_sums, path)
         self.pool = make_pool(pool, 1)
         self.scratch = make_scratch(1, 1, self.r)
 
@@ -47,13 +66,15 @@ class Workspace:
         """Double what `code` names."""
         levels, ray_words = self.frames.alive.shape
         facet_words, n_sums = self.frames.tight.shape[2], self.frames.sums.shape[1]
+        path = self.frames.path.shape[1]
         entries = len(self.pool.plane)
         levels *= 2 if code == GROW_LEVELS else 1
         entries *= 2 if code == GROW_POOL else 1
         ray_words *= 2 if code == GROW_RAYS else 1
         facet_words *= 2 if code == GROW_FACETS else 1
         if code in (GROW_LEVELS, GROW_RAYS, GROW_FACETS):
-            self.frames = Frames(*_copied(self.frames, make_frames(levels, ray_words, facet_words, self.r, n_sums)))
+            larger = make_frames(levels, ray_words, facet_words, self.r, n_sums, path)
+            self.frames = Frames(*_copied(self.frames, larger))
         if code in (GROW_POOL, GROW_RAYS):
             self.pool = Pool(*_copied(self.pool, make_pool(entries, ray_words)))
         if code in (GROW_RAYS, GROW_FACETS):
@@ -80,7 +101,9 @@ def make_output(arrangement: Arrangement, mode: int, cells: int, n_sums: int) ->
     )  # fmt: skip
 
 
-def make_walk(arrangement: Arrangement, row_sums: NDArray[np.float64] | None, first: int, last: int) -> Walk:
+def make_walk(
+    arrangement: Arrangement, row_sums: NDArray[np.float64] | None, first: int, last: int, step: int = 1
+) -> Walk:
     """The state before root `first`; `row_sums` (n, c) is aggregated by hyperplane and side."""
     table = np.zeros((arrangement.n, 0)) if row_sums is None else row_sums
     side_sums = np.zeros((arrangement.n_planes, 2, table.shape[1]))
@@ -88,31 +111,54 @@ def make_walk(arrangement: Arrangement, row_sums: NDArray[np.float64] | None, fi
         rows = np.flatnonzero(~arrangement.zero_rows)
         side = (arrangement.row_sign[rows] > 0).astype(np.int64)
         np.add.at(side_sums, (arrangement.row_plane[rows], side), table[rows])
-    state = np.zeros(6, dtype=np.int64)
-    state[LEVEL], state[ROOT], state[LAST] = -1, first, last
+    state = np.zeros(N_STATE, dtype=np.int64)
+    state[LEVEL], state[ROOT], state[LAST], state[STEP] = -1, first, last, step
     return Walk(state, arrangement.zero_words.copy(), table[arrangement.zero_rows].sum(axis=0), side_sums)
 
 
 class TreeWalk:
-    """One walk over half of the cells of an arrangement, the other half being their antipodes.
+    """One walk over half of the cells of an arrangement, the other half being their antipodes, or over a part.
 
     Parameters
     ----------
-    mode : COUNT, PATTERNS or CELLS
+    mode : COUNT, PATTERNS, CELLS or SUBTREES
     cells : int
-        Room for this many cells (at least `BURST`).
+        Room for this many cells or subtrees (at least `BURST`).
     row_sums : (n, c), optional
+    prefix : (k,) int64, optional
+        Walk over the cells on these sides, each a hyperplane + 1 times its side ±1; without antipodes.
+    fixed : int
+        The first `fixed` hyperplanes are all in `prefix`, and leave out cells on their other sides.  A prefix that
+        leads to a subtree of this very tree needs no such check: 0.
+    limit : int
+        For SUBTREES: most conflicts a subtree may have, at least 1.
+    work : Workspace, optional
+        Of an earlier walk over the same arrangement, without sums.
     """
 
     def __init__(
-        self, arrangement: Arrangement, mode: int, cells: int = 0, row_sums: NDArray[np.float64] | None = None
-    ) -> None:
+        self, arrangement: Arrangement, mode: int, cells: int = 0, row_sums: NDArray[np.float64] | None = None,
+        *, prefix: NDArray[np.int64] | None = None, fixed: int = 0, limit: int = 1, work: Workspace | None = None,
+    ) -> None:  # fmt: skip
         self.arrangement = arrangement
         self.mode = mode
-        self.walk = make_walk(arrangement, row_sums, 0, (1 << arrangement.rank) - 1)
+        first, last, step = 0, (1 << arrangement.rank) - 1, 2
+        self.side = NO_SIDE
+        if prefix is not None:
+            self.side = np.zeros(arrangement.n_planes, dtype=np.int64)
+            self.side[np.abs(prefix) - 1] = np.sign(prefix)
+            basis, step = self.side[arrangement.roots.basis], 1
+            if basis.all():
+                first = last = sum(1 << k for k, side in enumerate(basis.tolist()) if side < 0)
+        self.walk = make_walk(arrangement, row_sums, first, last, step)
+        self.walk.state[FIXED], self.walk.state[LIMIT] = fixed, max(1, limit)
         n_sums = len(self.walk.base)
-        self.work = Workspace(arrangement, 64, 4 * arrangement.n_planes + 64, n_sums)
-        self.out = make_output(arrangement, mode, max(cells, BURST) if mode == PATTERNS else cells, n_sums)
+        path = PATH + fixed if mode == SUBTREES else 0
+        self.work = work or Workspace(arrangement, 64, 4 * arrangement.n_planes + 64, n_sums, path)
+        self.out = make_output(arrangement, mode, max(cells, BURST) if mode != CELLS else cells, n_sums)
+        if mode == SUBTREES:
+            room = np.empty((max(cells, BURST), 2 + arrangement.rank + path), np.int64)
+            self.out = self.out._replace(patterns=room)
 
     @property
     def visited(self) -> int:
@@ -133,7 +179,7 @@ class TreeWalk:
         a, work = self.arrangement, self.work
         code = walk_tree(
             work.planes, a.roots, a.bits, work.frames, work.pool, work.scratch, self.walk, self.out,
-            self.mode, NO_SIDE, SLICE_NODES,
+            self.mode, self.side, SLICE_NODES,
         )  # fmt: skip
         if code == FULL and self.filled == 0:  # one cell does not fit
             self.out = _wider(self.out, work)
@@ -147,6 +193,7 @@ class TreeWalk:
             code = self.step()
             if code == DONE:
                 return True
+            check_cancelled()
             if code == FULL and self.filled > 0:
                 return False
 

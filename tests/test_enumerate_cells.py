@@ -252,9 +252,15 @@ def test_threads_share_an_arrangement():
     X = np.vstack([a.X, 3.0 * a.X, a.X[:4] + a.X[4:8]])
     shared = Arrangement(X)
     expected = sign_patterns(X, packed=True)
+
+    def both_ways(_):
+        streamed = np.concatenate([chunk.patterns for chunk in iter_cells(shared)])
+        return sign_patterns(shared, packed=True), np.unique(streamed, axis=0)
+
     with ThreadPoolExecutor(4) as pool:
-        for result in pool.map(lambda _: sign_patterns(shared, packed=True), range(8)):
+        for result, streamed in pool.map(both_ways, range(8)):
             np.testing.assert_array_equal(result, expected)
+            np.testing.assert_array_equal(streamed, expected)
     assert shared.planes.calls[0] > 0
 
 

@@ -1,0 +1,146 @@
+"""Many small tasks on threads, processes or a cluster, their results in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+AHEAD = 16  # results per worker that may wait to be fetched
+
+_current = threading.local()
+
+
+class CancelledError(Exception):
+    """Raised in a task whose result is no longer wanted."""
+
+
+class _Cancellation:
+    """A flag shared by the threads of one run.  A copy in another process is never set: processes are killed."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def __reduce__(self) -> tuple[type[_Cancellation], tuple[()]]:
+        return _Cancellation, ()
+
+
+class _Call(Generic[Task, Result]):
+    """The function of a run, with its flag at hand for `check_cancelled`."""
+
+    def __init__(self, function: Callable[[Task], Result], cancellation: _Cancellation) -> None:
+        self.function = function
+        self.cancellation = cancellation
+
+    def __call__(self, task: Task) -> Result:
+        _current.cancellation = self.cancellation
+        try:
+            return self.function(task)
+        finally:
+            _current.cancellation = None
+
+
+def check_cancelled() -> None:
+    """Raise `CancelledError` in a task whose run was given up; tasks that take long call it now and then."""
+    cancellation = getattr(_current, "cancellation", None)
+    if cancellation is not None and cancellation.event.is_set():
+        raise CancelledError
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Iterable[Task], n_jobs: int | None = None, ahead: int = AHEAD
+) -> Iterator[Result]:
+    """Results of ``function(task)`` for each task, in the order of the tasks, whoever computes them.
+
+    Parameters
+    ----------
+    function : callable
+        Should release the GIL to gain from threads, and be picklable for processes and clusters.
+    tasks : iterable
+        Taken from as needed.
+    n_jobs : int, optional
+        As in joblib: -1 stands for all usable cores.  By default an active ``joblib.parallel_config`` decides,
+        and without one, threads on all usable cores.  Threads are only a preference: a configured backend
+        ("loky", "dask", "ray") takes the tasks to its workers.
+    ahead : int
+        At most this many results per worker are computed before they are fetched.
+
+    Yields
+    ------
+    object
+
+    Raises
+    ------
+    ValueError
+        When `n_jobs` is 0 or no integer.
+
+    Notes
+    -----
+    When the iterator is closed, or an exception passes (Ctrl-C), waiting tasks are dropped and running ones
+    told by `check_cancelled`.
+    """
+    backend, wanted = _backend(n_jobs)
+    workers = int(backend.effective_n_jobs(wanted))
+    if workers == 1:
+        yield from map(function, tasks)
+        return
+    call = _Call(function, _Cancellation())
+    if getattr(backend, "uses_threads", False):
+        yield from _in_threads(call, tasks, workers, ahead)
+    else:
+        yield from _in_joblib(call, tasks, wanted, workers * ahead)
+
+
+def worker_count(n_jobs: int | None = None) -> int:
+    """Number of workers that `run_tasks` would use."""
+    backend, wanted = _backend(n_jobs)
+    return int(backend.effective_n_jobs(wanted))
+
+
+def _backend(n_jobs: int | None) -> tuple[Any, int]:
+    """The joblib backend to run on, and the number of jobs to ask it for."""
+    from joblib.parallel import get_active_backend
+
+    if n_jobs is not None and (not isinstance(n_jobs, int | np.integer) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+    _, configured = get_active_backend()
+    backend, _ = get_active_backend(prefer="threads")
+    if n_jobs is not None:
+        return backend, int(n_jobs)
+    if configured is not None:
+        return backend, int(configured)
+    return backend, 1 if backend.nesting_level else -1  # one core is this worker's share in a parallel run
+
+
+def _in_threads(call: _Call[Task, Result], tasks: Iterable[Task], workers: int, ahead: int) -> Iterator[Result]:
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(call, task))
+                if len(waiting) >= workers * ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            call.cancellation.event.set()
+            for future in waiting:
+                future.cancel()
+
+
+def _in_joblib(call: _Call[Task, Result], tasks: Iterable[Task], n_jobs: int, window: int) -> Iterator[Result]:
+    """Window by window, because joblib's own generators do not wait until their results are fetched."""
+    from joblib import Parallel, delayed
+
+    remaining = iter(tasks)
+    with Parallel(n_jobs=n_jobs) as parallel:
+        while part := list(islice(remaining, window)):
+            yield from parallel(delayed(call)(task) for task in part)
