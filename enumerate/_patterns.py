@@ -142,7 +142,7 @@ def sign_patterns(
     check_memory(arrangement, packed)
     found = by_lowest_vertices(arrangement, True, n_jobs) if applies(arrangement) else None
     parts = list(walk_subtrees(subtree_patterns, arrangement, n_jobs)) if found is None else found[1]
-    octets = in_order(np.concatenate(parts), arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+    octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
     return octets if packed else unpack_rows(octets, arrangement.n)
 
 

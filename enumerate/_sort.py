@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,10 +86,10 @@ def row_before(words, a, b, column):
 
 
 @kernel
-def sort_by_first_word(words, order, spare, histogram):
-    """Stable radix sort of `order` by ``words[order, 0]`` as unsigned integers.  O(m)
+def sort_by_first_word(words, order, keys, spare, histogram):
+    """Stable radix sort of the row numbers by ``words[:, 0]`` as unsigned integers, carried along.  O(m)
 
-    order : (m,) out, spare : (m,) work;  histogram : (6, 2**DIGIT) work
+    order, keys : (m,) out, the rows and their first words;  spare : (2, m) work;  histogram : (6, 2**DIGIT) work
     """
     m = len(order)
     digits = 1 << DIGIT
@@ -97,11 +98,13 @@ def sort_by_first_word(words, order, spare, histogram):
         for digit in range(digits):
             histogram[p, digit] = 0
     for k in range(m):
-        spare[k] = k
-        word = np.uint64(words[k, 0])
+        word = words[k, 0]
+        order[k] = k
+        keys[k] = word
         for p in range(passes):
-            histogram[p, np.int64(word >> np.uint64(DIGIT * p)) & (digits - 1)] += 1
-    source, target = spare, order
+            histogram[p, np.int64(np.uint64(word) >> np.uint64(DIGIT * p)) & (digits - 1)] += 1
+    here, there = (order, keys), (spare[0], spare[1])
+    moved = 0
     for p in range(passes):
         total, largest = 0, 0
         for digit in range(digits):
@@ -111,28 +114,44 @@ def sort_by_first_word(words, order, spare, histogram):
             total += size
         if largest == m:  # all rows agree in this digit
             continue
+        shift = np.uint64(DIGIT * p)
         for k in range(m):
-            row = source[k]
-            digit = np.int64(np.uint64(words[row, 0]) >> np.uint64(DIGIT * p)) & (digits - 1)
-            target[histogram[p, digit]] = row
-            histogram[p, digit] += 1
-        source, target = target, source
-    for k in range(m):
-        order[k] = source[k]
+            word = here[1][k]
+            digit = np.int64(np.uint64(word) >> shift) & (digits - 1)
+            at = histogram[p, digit]
+            histogram[p, digit] = at + 1
+            there[0][at] = here[0][k]
+            there[1][at] = word
+        here, there = there, here
+        moved += 1
+    if moved & 1:
+        for k in range(m):
+            order[k] = spare[0, k]
+            keys[k] = spare[1, k]
+
+
+@kernel
+def gather(words, order, out, low, high):
+    """out[low:high] = words[order[low:high]]; then order[low:high] = range(low, high)"""
+    for k in range(low, high):
+        row = order[k]
+        for w in range(words.shape[1]):
+            out[k, w] = words[row, w]
+        order[k] = k
 
 
 @kernel
 def sort_groups(words, order, keys, low, high, parts, todo):
     """Sort ``order[low:high]``, in which rows stand by their first words, by the other words.
 
-    keys : (m,) work;  parts : (64, 2) work, see `sort_keys`
+    keys : (m,) in, the first words in this order; overwritten;  parts : (64, 2) work, see `sort_keys`
     todo : (3, (high - low) // 2 + 1) work, parts still to be sorted and the word to sort them by
     """
     n_columns = words.shape[1]
     first = low
     while first < high:
         end = first + 1
-        while end < high and words[order[end], 0] == words[order[first], 0]:
+        while end < high and keys[end] == keys[first]:
             end += 1
         todo[0, 0], todo[1, 0], todo[2, 0] = first, end, 1
         depth = 1 if end - first > 1 else 0
@@ -178,40 +197,52 @@ def swapped(x):
 
 
 @kernel
-def write_rows(words, order, mask, octets, first, last, out):
+def write_rows(words, order, mask, octets, out, first, last):
     """Write rows [first, last) of the result: rows of `words` in `order`, then their complements in reverse.
 
     mask : (words,) bits that complementing flips;  octets : octets of a row, one row behind the other
-    first : a multiple of 8, so that rows start at a word of the output
     out : 64-bit words of the octets in memory order (little-endian)
+    first : a multiple of 8, so that rows start at a word of the output
     """
-    m = len(order)
+    m, full = len(order), words.shape[1] - 1
+    rest = octets - 8 * full
     held = np.uint64(0)  # octets not yet written, the first on the left
-    count = np.uint64(0)
+    count = 0
     at = first * octets // 8
     for k in range(first, last):
-        row = order[k] if k < m else order[2 * m - 1 - k]
-        for w in range(words.shape[1]):
-            word = np.uint64(words[row, w] if k < m else words[row, w] ^ mask[w])
-            size = np.uint64(min(octets - 8 * w, 8))
-            held |= word >> (np.uint64(8) * count)
-            if count + size >= np.uint64(8):
-                out[at] = swapped(held)
-                at += 1
-                held = word << (np.uint64(64) - np.uint64(8) * count) if count > np.uint64(0) else np.uint64(0)
-                count = count + size - np.uint64(8)
-            else:
-                count = count + size
-    if count > np.uint64(0):
+        source = words[order[k] if k < m else order[2 * m - 1 - k]]
+        flip = np.int64(0 if k < m else -1)
+        down = np.uint64(8 * count)
+        up = np.uint64(63) - down  # after one more: a shift by 64 is undefined
+        here = out[at : at + full]
+        word = np.uint64(source[0] ^ (mask[0] & flip))
+        if full > 0:
+            here[0] = swapped(held | (word >> down))
+        for w in range(1, full):
+            before = np.uint64(source[w - 1] ^ (mask[w - 1] & flip))
+            word = np.uint64(source[w] ^ (mask[w] & flip))
+            here[w] = swapped(((before << np.uint64(1)) << up) | (word >> down))
+        if full > 0:
+            held = (np.uint64(source[full - 1] ^ (mask[full - 1] & flip)) << np.uint64(1)) << up
+            at += full
+        word = np.uint64(source[full] ^ (mask[full] & flip))
+        held |= word >> down
+        count += rest
+        if count >= 8:
+            out[at] = swapped(held)
+            at += 1
+            held = (word << np.uint64(1)) << up
+            count -= 8
+    if count > 0:
         out[at] = swapped(held)
 
 
-def in_order(half: NDArray[np.int64], mask: NDArray[np.int64], n: int, threads: int = 1) -> NDArray[np.uint8]:
+def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, threads: int = 1) -> NDArray[np.uint8]:
     """All patterns in lexicographic order, packed, from one of each antipodal pair.
 
     Parameters
     ----------
-    half : (m, words) distinct patterns, no two antipodal, unused bits 0; overwritten
+    parts : list of (k, words) distinct patterns, m in all, no two antipodal, unused bits 0; the list is emptied
     mask : (words,) bits of nonzero rows, at least one
     n : int
         Rows in a pattern.
@@ -220,35 +251,44 @@ def in_order(half: NDArray[np.int64], mask: NDArray[np.int64], n: int, threads: 
     Returns
     -------
     (2 m, ceil(n/8))
+
+    Notes
+    -----
+    The patterns are held twice, by turns as parts, together, by first words and as octets.
     """
     first_word = int(np.flatnonzero(mask)[0])
     first_bit = 1 << (int(mask[first_word]) & (2**64 - 1)).bit_length() - 1
+    half = np.concatenate(parts)
+    parts.clear()
     canonical_half(half, first_word, np.uint64(first_bit).astype(np.int64), mask)
     m, octets = len(half), (n + 7) // 8
     order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
-    sort_by_first_word(half, order, keys, np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64))
-    out = np.empty(-(-2 * m * octets // 8), np.uint64)
-
-    def sort(part: tuple[int, int]) -> None:
-        low, high = part
-        todo = np.empty((3, (high - low) // 2 + 1), np.int64)
-        sort_groups(half, order, keys, low, high, np.empty((64, 2), np.int64), todo)
-
-    def write(part: tuple[int, int]) -> None:
-        write_rows(half, order, mask, octets, *part, out)
-
-    parts = 4 * threads if threads > 1 and m > PARALLEL else 1
-    cuts = [_next_group(half, order, m * k // parts) for k in range(parts)] + [m]
-    rows = [8 * (2 * m * k // (8 * parts)) for k in range(parts)] + [2 * m]
+    sort_by_first_word(half, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64))
+    shares = 4 * threads if threads > 1 and m > PARALLEL else 1
+    cuts = [_next_group(keys, m * k // shares) for k in range(shares)] + [m]
     with ThreadPoolExecutor(threads) as pool:
-        for task, ends in ((sort, cuts), (write, rows)):
-            list(pool.map(task, pairwise(ends)))
+
+        def run(task: Callable[[int, int], None], ends: list[int]) -> None:
+            list(pool.map(task, ends[:-1], ends[1:]))
+
+        grouped = np.empty_like(half)  # a group is in the cache while it is sorted
+        run(partial(gather, half, order, grouped), cuts)
+        del half
+
+        def sort(low: int, high: int) -> None:
+            todo = np.empty((3, (high - low) // 2 + 1), np.int64)
+            sort_groups(grouped, order, keys, low, high, np.empty((64, 2), np.int64), todo)
+
+        run(sort, cuts)
+        out = np.empty(-(-2 * m * octets // 8), np.uint64)
+        rows = [8 * (m * k // (4 * shares)) for k in range(shares)] + [2 * m]
+        run(partial(write_rows, grouped, order, mask, octets, out), rows)
     return out.view(np.uint8)[: 2 * m * octets].reshape(2 * m, octets)
 
 
-def _next_group(words: NDArray[np.int64], order: NDArray[np.int64], at: int) -> int:
-    """The first position from `at` on where the first word changes; 0 stays."""
-    word = words[order[at], 0]
-    while 0 < at < len(order) and words[order[at], 0] == word == words[order[at - 1], 0]:
-        at += 1
-    return at
+def _next_group(keys: NDArray[np.int64], at: int) -> int:
+    """The first position from `at` on where the key changes; 0 stays."""
+    if at == 0:
+        return 0
+    change = np.flatnonzero(keys[at:] != keys[at - 1])
+    return at + int(change[0]) if change.size else len(keys)

@@ -226,7 +226,7 @@ def test_sorting_rows_word_by_word(m, words):
     half[:, : words - 1] = rng.integers(-2, 2, (m, words - 1))  # long runs of equal words
     half[:, -1] = rng.permutation(m) - m // 2
     mask = np.full(words, -1, dtype=np.int64)
-    octets = in_order(half.copy(), mask, 64 * words)
+    octets = in_order([half], mask, 64 * words)
     rows = [row.tobytes() for row in octets]
     expected = np.concatenate([half, ~half]).astype(">i8")
     assert rows == sorted(row.tobytes() for row in expected)
