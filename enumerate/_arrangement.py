@@ -116,6 +116,7 @@ class Arrangement:
         """The same hyperplanes, numbered alike, of the chosen columns alone: what a task needs, and less to send."""
         if self.d == self.rank:
             return self
+        self.roots  # noqa: B018 - prepared once for both
         out = object.__new__(Arrangement)
         out.__dict__.update(vars(self))
         for other in ("isometric_map", "fingerprint", "spare_work"):
