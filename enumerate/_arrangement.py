@@ -82,14 +82,30 @@ class Arrangement:
         self.row_plane[~self.zero_rows] = order[plane]
         self.row_sign = np.zeros(self.n, dtype=np.int64)
         self.row_sign[~self.zero_rows] = sign
+        self._index_rows()
+        if rank is not None:
+            self.roots  # noqa: B018 - raises when the columns are exactly dependent
+
+    def _index_rows(self) -> None:
+        """Group the rows by hyperplane."""
         by_plane = np.argsort(self.row_plane, kind="stable")[int(self.zero_rows.sum()) :]
         self._rows = by_plane
         self._row_ptr = np.searchsorted(self.row_plane[by_plane], np.arange(self.n_planes + 1))
         self.representative = by_plane[self._row_ptr[:-1]]
         # The representative has sign +1: a hyperplane's positive side is where its lowest row is active.
         self.row_sign[by_plane] *= np.repeat(self.row_sign[self.representative], np.diff(self._row_ptr))
-        if rank is not None:
-            self.roots  # noqa: B018 - raises when the columns are exactly dependent
+
+    def led_by(self, planes: Ints) -> Arrangement:
+        """The same arrangement with `planes` (k,) numbered first: the tree splits on them first."""
+        number = np.full(self.n_planes, -1, dtype=np.int64)
+        number[planes] = np.arange(len(planes))
+        number[number < 0] = np.arange(len(planes), self.n_planes)
+        out = object.__new__(Arrangement)
+        out.__dict__.update(self._essentials())
+        out.row_plane = np.where(self.row_plane >= 0, number[self.row_plane], -1)
+        out.row_sign = self.row_sign.copy()
+        out._index_rows()
+        return out
 
     def parallel_rows(self, row: int) -> Ints:
         """All rows of `X` on the hyperplane of row `row`, ascending, itself included.  O(1) and the result.
@@ -244,7 +260,7 @@ class Arrangement:
 
     def packed(self, words: Ints) -> NDArray[np.uint8]:
         """Pattern words (k, words) as `numpy.packbits` would pack the rows, (k, ceil(n/8)) uint8."""
-        octets = words.astype(">i8").view(np.uint8).reshape(len(words), -1)
+        octets = words.astype(">i8").view(np.uint8).reshape(len(words), 8 * words.shape[1])
         return np.ascontiguousarray(octets[:, : (self.n + 7) // 8])
 
     def unpacked(self, words: Ints) -> NDArray[np.bool_]:

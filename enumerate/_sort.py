@@ -121,6 +121,13 @@ def write_octets(words, order, mask, out):
             out[2 * m - 1 - k, 8 * w + octet] = (words[row, w] ^ mask[w]) >> (56 - 8 * octet)
 
 
+def lexicographic(words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order (m,) that sorts distinct patterns (m, words) as unsigned integers."""
+    order = np.arange(len(words))
+    sort_rows(words, order, np.empty_like(order), np.empty((64, 2), np.int64), np.zeros(len(words), np.bool_))
+    return order
+
+
 def in_order(half: NDArray[np.int64], mask: NDArray[np.int64], n: int) -> NDArray[np.uint8]:
     """All patterns in lexicographic order, packed, from one of each antipodal pair.
 
@@ -138,8 +145,7 @@ def in_order(half: NDArray[np.int64], mask: NDArray[np.int64], n: int) -> NDArra
     first_word = int(np.flatnonzero(mask)[0])
     first_bit = 1 << (int(mask[first_word]) & (2**64 - 1)).bit_length() - 1
     canonical_half(half, first_word, np.uint64(first_bit).astype(np.int64), mask)
-    order = np.arange(len(half))
-    sort_rows(half, order, np.empty_like(order), np.empty((64, 2), np.int64), np.zeros(len(half), np.bool_))
+    order = lexicographic(half)
     out = np.empty((2 * len(half), (n + 7) // 8), dtype=np.uint8)
     write_octets(half, order, mask, out)
     return out
