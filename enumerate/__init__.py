@@ -4,7 +4,8 @@ if __name__ != "exactrelu.enumerate":  # compiled kernels would be cached under 
     raise ImportError(f"import exactrelu.enumerate, not {__name__}")
 
 from ._arrangement import Arrangement, merge_parallel
-from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells
+from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells, neighbours
+from ._deletion import characteristic_polynomial
 from ._patterns import count_patterns, max_patterns, sample_patterns, sign_patterns
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "CellChunk",
     "cell_across",
     "cell_containing",
+    "characteristic_polynomial",
     "count_patterns",
     "iter_cells",
     "max_patterns",
     "merge_parallel",
+    "neighbours",
     "sample_patterns",
     "sign_patterns",
 ]

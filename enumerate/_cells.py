@@ -310,6 +310,40 @@ def cell_across(X: ArrayLike | Arrangement, pattern: ArrayLike, row: int) -> Cel
     return cell
 
 
+def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]:
+    """The cells that share a facet with a cell, one for each of its facets.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    cell : Cell, or array_like (n,) bool
+        The cell or its pattern.
+
+    Returns
+    -------
+    list of Cell
+        In the order of the cell's `facets`.
+
+    Raises
+    ------
+    ValueError
+        When the pattern is not that of a cell.
+
+    Notes
+    -----
+    Descends the cone tree once per facet, O(n) expected each.
+    """
+    arrangement = as_arrangement(X)
+    if not isinstance(cell, Cell):
+        wanted = np.array(cell, dtype=np.bool_)
+        if wanted.shape != (arrangement.n,):
+            raise ValueError(f"pattern must have shape ({arrangement.n},), got {wanted.shape}")
+        cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
+        if (cell.pattern != wanted).any():
+            raise ValueError(f"no cell has this pattern; the nearest on the way has {cell.pattern}")
+    return [cell_across(arrangement, cell.pattern, int(row)) for row in cell.facets]
+
+
 def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
     """The cell that the tree reaches by the given sides (n_planes,)."""
     a = arrangement
