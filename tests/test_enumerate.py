@@ -50,6 +50,31 @@ def threshold(n):
     return np.hstack([np.ones((2**n, 1)), cube(n)])
 
 
+def type_d(n):
+    return type_b(n)[n:]
+
+
+def roots_of(cartan):
+    """Positive roots in the basis of simple roots, from a Cartan matrix of integers."""
+    n = len(cartan)
+    found, todo = set(), [tuple(row) for row in np.eye(n, dtype=int).tolist()]
+    while todo:
+        root = todo.pop()
+        found.add(root)
+        for i in range(n):
+            image = np.array(root)
+            image[i] -= np.array(root) @ np.array(cartan)[:, i]
+            if tuple(image.tolist()) not in found and image.min() >= 0:
+                todo.append(tuple(image.tolist()))
+    return np.array(sorted(found))
+
+
+E6 = 2 * np.eye(6, dtype=int)
+for i, j in [(0, 1), (1, 2), (2, 3), (3, 4), (2, 5)]:
+    E6[i, j] = E6[j, i] = -1
+F4 = [[2, -1, 0, 0], [-1, 2, -2, 0], [0, -1, 2, -1], [0, 0, -1, 2]]
+
+
 def as_set(patterns):
     return {tuple(row) for row in patterns.tolist()}
 
@@ -73,9 +98,13 @@ def test_general_position_reaches_covers_bound(n, r):
     [
         *((braid(n), math.factorial(n)) for n in (2, 3, 4, 5, 6, 7)),
         *((type_b(n), 2**n * math.factorial(n)) for n in (2, 3, 4, 5)),
+        *((type_d(n), 2 ** (n - 1) * math.factorial(n)) for n in (3, 4, 5)),
+        (roots_of(F4), 1152),
+        (roots_of(E6), 51840),
+        *((cube(n)[1:], cells) for n, cells in enumerate((2, 6, 32, 370, 11292, 1066044), 1)),
+        *((threshold(n), cells) for n, cells in enumerate((4, 14, 104), 1)),
         (threshold(4), 1882),
         (threshold(5), 94572),
-        (cube(5)[1:], 11292),
         (np.eye(10), 1024),
         (np.array([[0.0, 0.0], [0.0, 0.0]]), 1),
     ],
