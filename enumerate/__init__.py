@@ -3,8 +3,10 @@
 if __name__ != "exactrelu.enumerate":  # compiled kernels would be cached under the wrong module name
     raise ImportError(f"import exactrelu.enumerate, not {__name__}")
 
-from ._arrangement import Arrangement, merge_parallel
-from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells
+from ._arrangement import Arrangement
+from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells, neighbours
+from ._deletion import characteristic_polynomial
+from ._matrix import merge_parallel
 from ._patterns import count_patterns, max_patterns, sample_patterns, sign_patterns
 
 __all__ = [
@@ -13,10 +15,12 @@ __all__ = [
     "CellChunk",
     "cell_across",
     "cell_containing",
+    "characteristic_polynomial",
     "count_patterns",
     "iter_cells",
     "max_patterns",
     "merge_parallel",
+    "neighbours",
     "sample_patterns",
     "sign_patterns",
 ]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from fractions import Fraction
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr
 
 from ._exact import LANES, Planes, Roots, fill_roots, filter_bound, independent_rows, minor_tables
-from ._integers import decompose, integer_rows, largest_product, mixed_radix, primes_for, residues
+from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
+from ._matrix import as_matrix, independent_columns, merge_parallel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,28 +67,82 @@ class Arrangement:
     cost of a cell independent of n also when the rows come sorted.
     """
 
+    rational = True  # `X` holds the rows exactly, not roundings of them
+
     def __init__(self, X: ArrayLike, rank: int | None = None) -> None:
         self.X = as_matrix(X)
         self.n, self.d = self.X.shape
         self.columns = independent_columns(self.X, rank)
         self.rank = len(self.columns)
-        chosen = self.X[:, self.columns]
-        self.zero_rows: NDArray[np.bool_] = np.logical_not(chosen.any(axis=1))
-        plane, sign = merge_parallel(chosen[~self.zero_rows])
+        self.zero_rows: NDArray[np.bool_] = np.logical_not(self._chosen().any(axis=1))
+        plane, sign = self._merge()
         self.n_planes = int(plane.max(initial=-1)) + 1
         order = np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(self.n_planes)
         self.row_plane = np.full(self.n, -1, dtype=np.int64)
         self.row_plane[~self.zero_rows] = order[plane]
         self.row_sign = np.zeros(self.n, dtype=np.int64)
         self.row_sign[~self.zero_rows] = sign
+        self._index_rows()
+        if rank is not None:
+            self.roots  # noqa: B018 - raises when the columns are exactly dependent
+
+    @staticmethod
+    def quadratic(A: ArrayLike, B: ArrayLike, root: int) -> Arrangement:
+        """The arrangement of the rows ``A + B sqrt(root)``, with integer `A` and `B`: exact where floats lose ties.
+
+        Parameters
+        ----------
+        A, B : array_like (n, d) of integers up to 2**53
+            ``A + B sqrt(root)`` must have rank d.
+        root : int
+            At least 2, and no square.
+
+        Returns
+        -------
+        Arrangement
+            Its `X` holds the rows rounded to float64; patterns, counts, rays and facets are those of the exact rows.
+            Points of cells so thin that rounding matters are interior for the rounded rows.
+
+        Raises
+        ------
+        ValueError
+            When an argument does not fit, or the entries are so large that floating point could not tell the
+            smallest determinants from 0.
+
+        See Also
+        --------
+        exactrelu.enumerate._quadratic : the method and its proof.
+
+        Examples
+        --------
+        >>> from exactrelu.enumerate import Arrangement, count_patterns
+        >>> count_patterns(Arrangement.quadratic([[2, 0], [1, 1]], [[0, 0], [1, 1]], 5))  # the golden ratio
+        4
+        """
+        from ._quadratic import QuadraticArrangement
+
+        return QuadraticArrangement(A, B, root)
+
+    def _index_rows(self) -> None:
+        """Group the rows by hyperplane."""
         by_plane = np.argsort(self.row_plane, kind="stable")[int(self.zero_rows.sum()) :]
         self._rows = by_plane
         self._row_ptr = np.searchsorted(self.row_plane[by_plane], np.arange(self.n_planes + 1))
         self.representative = by_plane[self._row_ptr[:-1]]
         # The representative has sign +1: a hyperplane's positive side is where its lowest row is active.
         self.row_sign[by_plane] *= np.repeat(self.row_sign[self.representative], np.diff(self._row_ptr))
-        if rank is not None:
-            self.roots  # noqa: B018 - raises when the columns are exactly dependent
+
+    def led_by(self, planes: Ints) -> Arrangement:
+        """The same arrangement with `planes` (k,) numbered first: the tree splits on them first."""
+        number = np.full(self.n_planes, -1, dtype=np.int64)
+        number[planes] = np.arange(len(planes))
+        number[number < 0] = np.arange(len(planes), self.n_planes)
+        out = object.__new__(type(self))
+        out.__dict__.update(self._essentials())
+        out.row_plane = np.where(self.row_plane >= 0, number[self.row_plane], -1)
+        out.row_sign = self.row_sign.copy()
+        out._index_rows()
+        return out
 
     def parallel_rows(self, row: int) -> Ints:
         """All rows of `X` on the hyperplane of row `row`, ascending, itself included.  O(1) and the result.
@@ -116,7 +169,8 @@ class Arrangement:
         """The same hyperplanes, numbered alike, of the chosen columns alone: what a task needs, and less to send."""
         if self.d == self.rank:
             return self
-        out = object.__new__(Arrangement)
+        self.roots  # noqa: B018 - prepared once for both
+        out = object.__new__(type(self))
         out.__dict__.update(vars(self))
         for other in ("isometric_map", "fingerprint", "spare_work"):
             out.__dict__.pop(other, None)
@@ -130,7 +184,7 @@ class Arrangement:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Rebuilding the exact tables takes milliseconds, once per process; they are larger than all the rest.
-        return _received, (self.fingerprint, self._essentials())
+        return _received, (type(self), self.fingerprint, self._essentials())
 
     @cached_property
     def column_exponents(self) -> Ints:
@@ -168,11 +222,7 @@ class Arrangement:
             When the rank exceeds `MAX_RANK`: there are at least ``2**rank`` cells.
         """
         r = self.rank
-        if r > MAX_RANK:
-            raise ValueError(
-                f"cells of rank {r} are too many (at least 2**{r}) and too complex: the limit is {MAX_RANK}; "
-                "use sample_patterns, or truncate the data"
-            )
+        check_rank(r)
         return kernel_tables(self.representatives(), self.coords)
 
     @cached_property
@@ -229,7 +279,7 @@ class Arrangement:
 
     def packed(self, words: Ints) -> NDArray[np.uint8]:
         """Pattern words (k, words) as `numpy.packbits` would pack the rows, (k, ceil(n/8)) uint8."""
-        octets = words.astype(">i8").view(np.uint8).reshape(len(words), -1)
+        octets = words.astype(">i8").view(np.uint8).reshape(len(words), 8 * words.shape[1])
         return np.ascontiguousarray(octets[:, : (self.n + 7) // 8])
 
     def unpacked(self, words: Ints) -> NDArray[np.bool_]:
@@ -247,6 +297,10 @@ class Arrangement:
         """One row per hyperplane in the chosen columns, (n_planes, rank)."""
         return self._chosen()[self.representative]
 
+    def _merge(self) -> tuple[Ints, Ints]:
+        """Line and orientation of each nonzero row, as `merge_parallel` numbers them."""
+        return merge_parallel(self._chosen()[~self.zero_rows])
+
     def _chosen(self) -> Floats:
         return self.X[:, self.columns]
 
@@ -257,13 +311,28 @@ def kernel_tables(rows: Floats, coords: Floats) -> Planes:
     integers = integer_rows(rows)
     small = largest_product(integers.log2_one, r) < 53.0
     primes = primes_for(largest_product(integers.log2_two, r))
-    tables, (ptr, row, col, src) = mixed_radix(primes), minor_tables(r)
+    return make_planes(coords, 0.0 if small else filter_bound(r), residues(integers, primes), primes)
+
+
+def check_rank(r: int) -> None:
+    """Raise ValueError when the rank exceeds `MAX_RANK`."""
+    if r > MAX_RANK:
+        raise ValueError(
+            f"cells of rank {r} are too many (at least 2**{r}) and too complex: the limit is {MAX_RANK}; "
+            "use sample_patterns, or truncate the data"
+        )
+
+
+def make_planes(coords: Floats, eps: float, residues: Ints, primes: tuple[int, ...]) -> Planes:
+    """The tables of the kernels from coordinates (N, r), the filter's bound, and residues (N, r, k)."""
+    r = coords.shape[1]
+    ptr, row, col, src = minor_tables(r)
     square, line = np.zeros((r, r), np.int64), np.zeros(r, np.int64)
     return Planes(
         coords=coords,
-        eps=0.0 if small else filter_bound(r),
-        residues=residues(integers, primes),
-        **tables._asdict(),
+        eps=eps,
+        residues=residues,
+        **mixed_radix(primes)._asdict(),
         minor_ptr=ptr,
         minor_row=row,
         minor_col=col,
@@ -280,11 +349,11 @@ _RECEIVED: OrderedDict[str, Arrangement] = OrderedDict()
 _KEPT = 2
 
 
-def _received(fingerprint: str, essentials: dict[str, Any]) -> Arrangement:
+def _received(kind: type[Arrangement], fingerprint: str, essentials: dict[str, Any]) -> Arrangement:
     """Unpickle an arrangement, or take the one prepared for the task before: a worker gets it with every task."""
     out = _RECEIVED.pop(fingerprint, None)
     if out is None:
-        out = object.__new__(Arrangement)
+        out = object.__new__(kind)
         out.__dict__.update(essentials)
     _RECEIVED[fingerprint] = out
     while len(_RECEIVED) > _KEPT:
@@ -300,109 +369,3 @@ def as_arrangement(X: ArrayLike | Arrangement) -> Arrangement:
 def n_words(n: int) -> int:
     """64-bit words in a pattern of n rows."""
     return (n + 63) // 64
-
-
-def as_matrix(X: ArrayLike) -> Floats:
-    """`X` as a finite, nonempty float64 matrix of the same values.
-
-    Raises
-    ------
-    ValueError
-        When it is none, with what arrived.
-    """
-    given = np.asarray(X)
-    if given.dtype.kind == "O":
-        try:
-            given = given.astype(np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"X must be numeric, got {describe(X)}") from None
-    if given.dtype.kind not in "biuf":
-        raise ValueError(f"X must be real and numeric, got dtype {given.dtype}")
-    if given.ndim != 2:
-        raise ValueError(f"X must be 2-D, got shape {given.shape}")
-    if given.size == 0:
-        raise ValueError(f"X must not be empty, got shape {given.shape}")
-    out = np.ascontiguousarray(given, dtype=np.float64)
-    if not np.isfinite(out).all():
-        place = tuple(int(k) for k in np.argwhere(~np.isfinite(out))[0])
-        raise ValueError(f"X must be finite, got {given[place]} at {place}")
-    if given.dtype.kind in "iu" and (big := np.abs(out) >= 2.0**53).any():
-        wrong = [int(v) for v, f in zip(given[big], out[big], strict=True) if int(v) != int(f)]
-        if wrong:
-            raise ValueError(f"X must hold integers that float64 represents, got {wrong[0]}")
-    if given.dtype.kind == "f" and given.dtype.itemsize > 8 and (out != given).any():
-        raise ValueError(f"X must hold float64 values, got {given.dtype} entries that are none")
-    return out
-
-
-def describe(X: object) -> str:
-    """Type and, when there is one, dtype of an argument, for messages."""
-    return f"{type(X).__name__} of dtype {np.asarray(X).dtype}"
-
-
-def independent_columns(X: Floats, rank: int | None) -> Ints:
-    """Indices of linearly independent columns, ascending, as pivoted QR picks them.  O(n d min(n, d))."""
-    X = np.ldexp(X, -np.frexp(np.abs(X).max())[1])
-    numerical = int(np.linalg.matrix_rank(X))
-    if rank is not None and not numerical <= rank <= min(X.shape):
-        raise ValueError(
-            f"rank must be between the numerical rank {numerical} and min(n, d) = {min(X.shape)}, got {rank}; "
-            "for truncation pass the truncated coordinates"
-        )
-    chosen = numerical if rank is None else rank
-    if chosen == X.shape[1]:
-        return np.arange(chosen)
-    _, pivots = qr(X, mode="r", pivoting=True)
-    return np.sort(pivots[:chosen]).astype(np.int64)
-
-
-def merge_parallel(rows: Floats) -> tuple[Ints, Ints]:
-    """Number the lines through 0 that nonzero `rows` (m, r) span: (line, orientation ±1), each (m,).
-
-    The quotients by the first nonzero entry, as mantissa and exponent so that none can overflow, are
-    bit-identical for exactly parallel rows, because IEEE division is correctly rounded.  The converse fails, so
-    equal quotients are checked in integer arithmetic.  O(m log m), and Python integers for rows that
-    repeat a line without repeating the row.
-    """
-    m = len(rows)
-    if m == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    fraction, exponent = np.frexp(rows)
-    lead = (np.arange(m), (rows != 0.0).argmax(axis=1))
-    quotient, shift = np.frexp(fraction / fraction[lead][:, None])
-    shift = np.where(rows != 0.0, shift + exponent - exponent[lead][:, None], 0)
-    key = np.hstack([quotient + 0.0, shift])  # + 0.0: -0.0 becomes 0.0
-    _, first, line = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    line = line.reshape(-1).astype(np.int64)
-    wrong = not_parallel(rows, rows[first[line]], lead)
-    if wrong.size:
-        line = split_lines(rows, lead, line, np.unique(line[wrong]))
-    return line, np.where(rows[lead] > 0.0, 1, -1).astype(np.int64)
-
-
-def not_parallel(rows: Floats, others: Floats, lead: tuple[Ints, Ints]) -> Ints:
-    """Indices at which rows and others, zero in the same places, are not exactly parallel."""
-    todo = np.flatnonzero((rows != others).any(axis=1) & (rows != -others).any(axis=1))
-    (m, e), (k, f) = decompose(rows[todo]), decompose(others[todo])
-    at = (np.arange(len(todo)), lead[1][todo])
-    present = rows[todo] != 0.0
-    # Mantissas are odd, so products are equal exactly when mantissas and exponents are.
-    ints, lead_ints = m.astype(object), m[at].astype(object)[:, None]
-    same = ints * k[at].astype(object)[:, None] == k.astype(object) * lead_ints
-    same &= e + f[at][:, None] == f + e[at][:, None]
-    return todo[~(same.astype(bool) | ~present).all(axis=1)]
-
-
-def split_lines(rows: Floats, lead: tuple[Ints, Ints], line: Ints, suspects: Ints) -> Ints:
-    """Number the lines anew where different ones were taken for one, comparing exact quotients."""
-    line = line.copy()
-    fresh = int(line.max()) + 1
-    for suspect in suspects:
-        seen: dict[tuple[Fraction, ...], int] = {}
-        for i in np.flatnonzero(line == suspect):
-            quotients = tuple(Fraction(v) / Fraction(rows[i, lead[1][i]]) for v in rows[i].tolist())
-            if quotients not in seen:
-                seen[quotients] = int(suspect) if not seen else fresh
-                fresh += len(seen) > 1
-            line[i] = seen[quotients]
-    return line

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._arrangement import Arrangement, as_arrangement
 from ._leaf import CELLS
+from ._region import Region, Within, make_region
 from ._thin import exact_geometry
 from ._walk import TreeWalk, find_cell
 
@@ -65,6 +66,8 @@ def iter_cells(
     rays: bool = False,
     facets: bool = False,
     row_sums: ArrayLike | None = None,
+    within: Within | None = None,
+    offsets: ArrayLike | None = None,
 ) -> Iterator[CellChunk]:
     """Stream all cells of the arrangement of the rows of `X`, each once, in a deterministic order.
 
@@ -77,17 +80,22 @@ def iter_cells(
         Whether chunks carry the extreme rays and the irredundant facets.
     row_sums : array_like (n, c), optional
         Sum these rows over the active rows of each cell; they ride along the tree at O(c) per decided row.
+    within, offsets
+        A part of the arrangement, or an affine one, see `count_patterns`.
 
     Yields
     ------
     CellChunk
         Points, rays and sums belong to float64; patterns and facets are exact.  Points are
         strictly inside their cells, also when checked in exact arithmetic; vectors are zero outside the chosen columns.
+        With `offsets` points are in R^d too, but too thin a cell may lose its point when it is rounded there,
+        and rays (m, d+1) end in 1 for vertices and in 0 for directions: the closed cell is the
+        convex hull of its vertices plus the cone of its directions.
 
     Raises
     ------
     ValueError
-        When `X`, `chunk_size` or `row_sums` does not fit.
+        When an argument does not fit.
 
     Warns
     -----
@@ -101,9 +109,15 @@ def iter_cells(
     """
     if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
         raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
-    arrangement = as_arrangement(X)
-    table = None if row_sums is None else as_row_table(row_sums, arrangement.n)
-    return _stream(arrangement, int(chunk_size), rays, facets, table)
+    region = make_region(X, within, offsets)
+    table = None if row_sums is None else as_row_table(row_sums, region.n)
+    if table is not None and region.affine:
+        table = np.vstack([table, np.zeros(table.shape[1])])
+    if region.empty:
+        return iter(())
+    if region.prefix is not None:
+        return _stream_part(region, int(chunk_size), rays, facets, table)
+    return _stream(region.arrangement, int(chunk_size), rays, facets, table)
 
 
 def as_row_table(row_sums: ArrayLike, n: int) -> Floats:
@@ -135,6 +149,37 @@ def _stream(
         walk.empty_output()
 
 
+def _stream_part(
+    region: Region, chunk_size: int, rays: bool, facets: bool, table: Floats | None
+) -> Iterator[CellChunk]:
+    """The cells of a region, which has no antipodes."""
+    walk = TreeWalk(
+        region.arrangement, CELLS, chunk_size, table, prefix=region.prefix, fixed=region.fixed, affine=region.affine
+    )
+    done = False
+    while not done:
+        done = walk.run()
+        if walk.filled:
+            chunk = _written(walk, rays, facets, table is not None)
+            yield _dehomogenised(region, chunk) if region.affine else chunk
+        walk.empty_output()
+
+
+def _dehomogenised(region: Region, chunk: CellChunk) -> CellChunk:
+    """A chunk of the central arrangement as one of the affine arrangement, whose hyperplane at infinity is left out."""
+    points = chunk.points[:, :-1] / chunk.points[:, -1:]
+    rays, facets = chunk.rays, chunk.facets
+    if rays is not None:
+        last = rays[1][:, -1:]
+        with np.errstate(over="ignore"):
+            rays = rays[0], rays[1] / np.where(last > 0.0, last, 1.0)
+    if facets is not None:
+        infinite = region.arrangement.row_plane[facets[1]] == 0
+        ends = np.concatenate([[0], np.cumsum(~infinite)])[facets[0]]
+        facets = ends, facets[1][~infinite]
+    return CellChunk(region.octets(chunk.patterns), points, rays, facets, chunk.sums)
+
+
 def _only_cell(arrangement: Arrangement, rays: bool, facets: bool, table: Floats | None) -> CellChunk:
     """The whole space, of which all-zero data leave nothing out."""
     ends = np.zeros(2, dtype=np.int64)
@@ -147,26 +192,38 @@ def _only_cell(arrangement: Arrangement, rays: bool, facets: bool, table: Floats
     )
 
 
-def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Floats | None) -> CellChunk:
-    """The cells of the walk's output, then their antipodes."""
+def _written(walk: TreeWalk, rays: bool, facets: bool, sums: bool) -> CellChunk:
+    """The cells of the walk's output."""
     a, out, m = walk.arrangement, walk.out, walk.filled
     words, points = out.patterns[:m], out.points[:m]
     ray_ptr, facet_ptr = out.ray_ptr[: m + 1], out.facet_ptr[: m + 1]
     for k in np.flatnonzero(out.thin[:m]):
         side = np.where(a.unpacked(words[k : k + 1])[0, a.representative], 1, -1)
         points[k], out.rays[ray_ptr[k] : ray_ptr[k + 1]] = exact_geometry(a, side)
-    point = a.to_features(points)
-    chunk_rays = chunk_facets = sums = None
-    if rays:
-        ray = a.to_features(out.rays[: ray_ptr[-1]])
-        chunk_rays = np.concatenate([ray_ptr, ray_ptr[1:] + ray_ptr[-1]]), np.concatenate([ray, -ray])
-    if facets:
-        rows = a.representative[out.facets[: facet_ptr[-1]]]
-        chunk_facets = np.concatenate([facet_ptr, facet_ptr[1:] + facet_ptr[-1]]), np.concatenate([rows, rows])
-    if total is not None:
-        sums = np.concatenate([out.sums[:m], total - out.sums[:m]])
-    patterns = a.packed(np.concatenate([words, words ^ a.nonzero_words]))
-    return CellChunk(patterns, np.concatenate([point, -point]), chunk_rays, chunk_facets, sums)
+    return CellChunk(
+        a.packed(words),
+        a.to_features(points),
+        (ray_ptr.copy(), a.to_features(out.rays[: ray_ptr[-1]])) if rays else None,
+        (facet_ptr.copy(), a.representative[out.facets[: facet_ptr[-1]]]) if facets else None,
+        out.sums[:m].copy() if sums else None,
+    )
+
+
+def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Floats | None) -> CellChunk:
+    """The cells of the walk's output, then their antipodes."""
+    half = _written(walk, rays, facets, total is not None)
+    both_rays = both_facets = sums = None
+    if half.rays is not None:
+        ends, ray = half.rays
+        both_rays = np.concatenate([ends, ends[1:] + ends[-1]]), np.concatenate([ray, -ray])
+    if half.facets is not None:
+        ends, rows = half.facets
+        both_facets = np.concatenate([ends, ends[1:] + ends[-1]]), np.concatenate([rows, rows])
+    if half.sums is not None:
+        sums = np.concatenate([half.sums, total - half.sums])
+    change = walk.arrangement.packed(walk.arrangement.nonzero_words[None])
+    patterns = np.concatenate([half.patterns, half.patterns ^ change])
+    return CellChunk(patterns, np.concatenate([half.points, -half.points]), both_rays, both_facets, sums)
 
 
 def _part(chunk: CellChunk, k: int) -> CellChunk:
@@ -251,6 +308,40 @@ def cell_across(X: ArrayLike | Arrangement, pattern: ArrayLike, row: int) -> Cel
     if (cell.pattern != wanted).any():
         raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
     return cell
+
+
+def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]:
+    """The cells that share a facet with a cell, one for each of its facets.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+    cell : Cell, or array_like (n,) bool
+        The cell or its pattern.
+
+    Returns
+    -------
+    list of Cell
+        In the order of the cell's `facets`.
+
+    Raises
+    ------
+    ValueError
+        When the pattern is not that of a cell.
+
+    Notes
+    -----
+    Descends the cone tree once per facet, O(n) expected each.
+    """
+    arrangement = as_arrangement(X)
+    if not isinstance(cell, Cell):
+        wanted = np.array(cell, dtype=np.bool_)
+        if wanted.shape != (arrangement.n,):
+            raise ValueError(f"pattern must have shape ({arrangement.n},), got {wanted.shape}")
+        cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
+        if (cell.pattern != wanted).any():
+            raise ValueError(f"no cell has this pattern; the nearest on the way has {cell.pattern}")
+    return [cell_across(arrangement, cell.pattern, int(row)) for row in cell.facets]
 
 
 def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:

@@ -6,8 +6,9 @@ from math import gcd
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ._arrangement import Arrangement, as_arrangement
 from ._integers import integer_rows
 
 Row = tuple[int, ...]
@@ -58,4 +59,53 @@ def count_cells(lines: tuple[Row, ...], memo: dict[tuple[Row, ...], int]) -> int
         return 2 * len(lines)
     if lines not in memo:
         memo[lines] = 1 + sum(count_cells(restrict(lines[:k], lines[k]), memo) for k in range(len(lines)))
+    return memo[lines]
+
+
+def characteristic_polynomial(X: ArrayLike | Arrangement) -> tuple[int, ...]:
+    """The characteristic polynomial of the arrangement of the rows of `X`, in the dimension of its rank.
+
+    Parameters
+    ----------
+    X : array_like (n, d), or an `Arrangement`
+
+    Returns
+    -------
+    tuple of int, of length rank + 1
+        Coefficients, highest power first: `numpy.polyval` evaluates it.  The leading one is 1, the next is minus the
+        number of distinct hyperplanes, signs alternate, and ``abs(polyval(chi, -1))`` is the number of cells.
+
+    Raises
+    ------
+    ValueError
+        When `X` is not a finite, nonempty matrix.
+
+    Notes
+    -----
+    Deletion and restriction, in integers: ``chi(A) = chi(A - h) - chi(A restricted to h)``.  O(N**(rank-1)), and slow:
+    it is meant as a check.
+
+    References
+    ----------
+    T. Zaslavsky, *Facing up to arrangements*, Memoirs of the AMS 154, 1975, Theorem A.
+
+    Examples
+    --------
+    >>> characteristic_polynomial([[1, -1, 0], [1, 0, -1], [0, 1, -1]])  # t**2 - 3 t + 2, six cells
+    (1, -3, 2)
+    """
+    arrangement = as_arrangement(X)
+    lines = integer_hyperplanes(arrangement.X[:, arrangement.columns]) if arrangement.rank else ()
+    return _polynomial(lines, arrangement.rank, {})
+
+
+def _polynomial(lines: tuple[Row, ...], r: int, memo: dict[tuple[Row, ...], tuple[int, ...]]) -> tuple[int, ...]:
+    """Characteristic polynomial of distinct hyperplanes in dimension r, by their order as in `count_cells`."""
+    if not lines:
+        return (1,) + (0,) * r
+    if r == 1:
+        return (1, -1)
+    if lines not in memo:
+        traces = [_polynomial(restrict(lines[:k], lines[k]), r - 1, memo) for k in range(len(lines))]
+        memo[lines] = (1, *(-sum(column) for column in zip(*traces, strict=True)))
     return memo[lines]

@@ -13,8 +13,8 @@ from ._tree import copy_child, keep_child, load_root, low_bit_index, split
 # What is asked for: the number of cells; patterns and sums; rays, facets and points as well; subtrees, not cells.
 COUNT, PATTERNS, CELLS, SUBTREES = 0, 1, 2, 3
 # Entries of the walk's integer state.  The hyperplanes below FIXED have a prescribed side; subtrees have at most
-# LIMIT conflicts.
-LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED, STEP, FIXED, LIMIT, N_STATE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# LIMIT conflicts.  AFFINE: hyperplane 0 is that of the last coordinate, which is 0 at infinity.
+LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED, STEP, FIXED, LIMIT, AFFINE, N_STATE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 # One node writes at most this many patterns at once.
 BURST = 4
 
@@ -169,6 +169,9 @@ def write_cell(planes, frames, bits, walk, out, level, scratch):
         thin = thin or largest <= 64.0 * planes.eps  # then the direction is mostly rounding
         for j in range(r):
             out.rays[place, j] = x[j] / max(largest, 1e-300)
+        if walk.state[AFFINE] and frames.facet[level, 0] == 1 and frames.tight[level, frames.slots[level, k], 0] & 1:
+            out.rays[place, r - 1] = 0.0  # exactly: the ray is tight on hyperplane 0, which is the root's facet 0
+        for j in range(r):
             point[j] += out.rays[place, j]
         place += 1
     out.ray_ptr[at + 1] = place
@@ -188,8 +191,9 @@ def write_cell(planes, frames, bits, walk, out, level, scratch):
         v = 0.0
         for j in range(r):
             v += planes.coords[h, j] * point[j]
-        # |a|_1 <= 1 and |point| <= 1: beyond this margin the point is strictly inside, rounding included.
-        thin = thin or (v if facet > 0 else -v) <= (r + 1) * UNIT_ROUNDOFF
+        # |a|_1 <= 1 and |point| <= 1: beyond this margin the point is strictly inside, rounding included,
+        # also that of dividing it by one of its coordinates.
+        thin = thin or (v if facet > 0 else -v) <= (r + 3) * UNIT_ROUNDOFF
         out.facets[place] = h
         place += 1
     out.facet_ptr[at + 1] = place

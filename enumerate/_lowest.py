@@ -51,8 +51,10 @@ class Part(NamedTuple):
 
 def applies(arrangement: Arrangement) -> bool:
     """Whether this method is worth trying; for rank 4 and more it may still meet a degenerate vertex."""
-    small = arrangement.rank == 3 or (arrangement.rank <= MOST_RANK and arrangement.n_planes <= MOST_PLANES)
-    return small and arrangement.rank >= 3 and bool(np.abs(arrangement.column_exponents).max() <= MOST_EXPONENT)
+    a = arrangement
+    if not a.rational or a.rank < 3 or np.abs(a.column_exponents).max() > MOST_EXPONENT:
+        return False
+    return a.rank == 3 or (a.rank <= MOST_RANK and a.n_planes <= MOST_PLANES)
 
 
 class LowestVertices:

@@ -15,7 +15,8 @@ from ._exact import UNIT_ROUNDOFF
 from ._frames import DONE
 from ._leaf import COUNT
 from ._lowest import applies, by_lowest_vertices
-from ._sort import in_order
+from ._region import Region, Within, make_region
+from ._sort import in_order, lexicographic
 from ._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from ._tasks import worker_count
 from ._walk import TreeWalk
@@ -61,6 +62,8 @@ def count_patterns(
     X: ArrayLike | Arrangement,
     *,
     method: Literal["enumerate", "deletion-restriction"] = "enumerate",
+    within: Within | None = None,
+    offsets: ArrayLike | None = None,
     n_jobs: int | None = None,
 ) -> int:
     """Number of sign patterns of the rows of `X`, exactly.
@@ -71,6 +74,12 @@ def count_patterns(
     method : {"enumerate", "deletion-restriction"}
         Visit every cell, or count by induction over the hyperplanes in integer arithmetic: independent
         of the first, O(n**(rank-1)) and slow, meant as a check.
+    within : (rows, signs), optional
+        Count only cells in the cone ``{u : signs_i x_(rows_i) . u > 0}``: rows of `X` (k,) and signs ±1 (k,).
+        Conditions that no u satisfies, such as one on a zero row, leave no cells.
+    offsets : array_like (n,), optional
+        Count the cells of the affine arrangement ``{u : x_i . u + b_i = 0}``, in which row i is active where
+        ``x_i . u + b_i > 0``.  It is a half of the central arrangement of the rows (x_i, b_i) and (0, .., 0, 1).
     n_jobs : int, optional
         Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
         processes or a cluster), and without one, threads on all usable cores.
@@ -78,36 +87,44 @@ def count_patterns(
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix, or `method` or `n_jobs` is none.
+        When `X` is not a finite, nonempty matrix, or another argument does not fit it.
 
     Notes
     -----
-    Enumeration takes time proportional to the number of cells, and memory independent of it.
+    Enumeration takes time proportional to the number of cells, and memory independent of it.  With `within`
+    the rows named are split on first, so that the time is proportional to the number of cells in the cone.
     """
     if method not in ("enumerate", "deletion-restriction"):
         raise ValueError(f"method must be 'enumerate' or 'deletion-restriction', got {method!r}")
-    arrangement = as_arrangement(X)
+    if method == "deletion-restriction" and within is not None:
+        raise ValueError("within is not supported by method='deletion-restriction'")
+    region = make_region(X, within, offsets)
+    arrangement = region.arrangement
     if arrangement.rank == 0:
-        return 1
+        return int(not region.empty)
     if method == "deletion-restriction":
-        return count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
-    found = by_lowest_vertices(arrangement, False, n_jobs) if applies(arrangement) else None
-    if found is not None:
-        return 2 * found[0]
-    return 2 * sum(walk_subtrees(count_subtree, arrangement, n_jobs))
+        cells = count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
+        return cells // 2 if region.affine else cells
+    if region.prefix is None:
+        found = by_lowest_vertices(arrangement, False, n_jobs) if applies(arrangement) else None
+        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs)) if found is None else found[0])
+    return sum(walk_subtrees(count_subtree, region, n_jobs))
 
 
 @overload
 def sign_patterns(
-    X: ArrayLike | Arrangement, *, packed: Literal[False] = ..., n_jobs: int | None = ...
-) -> NDArray[np.bool_]: ...
+    X: ArrayLike | Arrangement, *, packed: Literal[False] = ..., within: Within | None = ...,
+    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ...,
+) -> NDArray[np.bool_]: ...  # fmt: skip
 @overload
 def sign_patterns(
-    X: ArrayLike | Arrangement, *, packed: Literal[True], n_jobs: int | None = ...
-) -> NDArray[np.uint8]: ...
+    X: ArrayLike | Arrangement, *, packed: Literal[True], within: Within | None = ...,
+    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ...,
+) -> NDArray[np.uint8]: ...  # fmt: skip
 def sign_patterns(
-    X: ArrayLike | Arrangement, *, packed: bool = False, n_jobs: int | None = None
-) -> NDArray[np.bool_] | NDArray[np.uint8]:
+    X: ArrayLike | Arrangement, *, packed: bool = False, within: Within | None = None,
+    offsets: ArrayLike | None = None, max_memory: float | None = None, n_jobs: int | None = None,
+) -> NDArray[np.bool_] | NDArray[np.uint8]:  # fmt: skip
     """All sign patterns of the rows of `X`.
 
     Parameters
@@ -115,8 +132,10 @@ def sign_patterns(
     X : array_like (n, d), or an `Arrangement`
     packed : bool
         Whether to return 8 rows to a byte.
-    n_jobs : int, optional
+    within, offsets, n_jobs
         See `count_patterns`.
+    max_memory : float, optional
+        Bytes that the patterns, and what it takes to sort them, may need; default: the memory available.
 
     Returns
     -------
@@ -126,24 +145,31 @@ def sign_patterns(
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix, or `n_jobs` is none.
+        When `X` is not a finite, nonempty matrix, or another argument does not fit it.
     MemoryError
-        When the patterns would not fit in the memory available, with the figures.
+        When the patterns would not fit in `max_memory`, with the figures.
 
     Notes
     -----
     O(P n/64 + P log P) time.  Complementing a pattern, but for zero rows, gives the antipodal cell's
     and reverses the order, so only the half that leaves the first nonzero row inactive is sorted.
     """
-    arrangement = as_arrangement(X)
-    if arrangement.rank == 0:
-        octets = arrangement.packed(arrangement.zero_words[None])
-        return octets if packed else unpack_rows(octets, arrangement.n)
-    check_memory(arrangement, packed)
-    found = by_lowest_vertices(arrangement, True, n_jobs) if applies(arrangement) else None
-    parts = list(walk_subtrees(subtree_patterns, arrangement, n_jobs)) if found is None else found[1]
-    octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
-    return octets if packed else unpack_rows(octets, arrangement.n)
+    if max_memory is not None and not max_memory > 0:
+        raise ValueError(f"max_memory must be a positive number of bytes, got {max_memory!r}")
+    region = make_region(X, within, offsets)
+    arrangement = region.arrangement
+    if arrangement.rank == 0 or region.empty:
+        octets = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
+        return octets if packed else unpack_rows(octets, region.n)
+    check_memory(region, packed, max_memory)
+    if region.prefix is None:
+        found = by_lowest_vertices(arrangement, True, n_jobs) if applies(arrangement) else None
+        parts = list(walk_subtrees(subtree_patterns, region, n_jobs)) if found is None else found[1]
+        octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+    else:
+        words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs)))
+        octets = region.octets(arrangement.packed(words[lexicographic(words)]))
+    return octets if packed else unpack_rows(octets, region.n)
 
 
 def unpack_rows(octets: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
@@ -151,24 +177,24 @@ def unpack_rows(octets: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
     return np.unpackbits(octets, axis=1, count=n).view(np.bool_)
 
 
-def check_memory(arrangement: Arrangement, packed: bool) -> None:
+def check_memory(region: Region, packed: bool, max_memory: float | None) -> None:
     """Raise MemoryError when all patterns, and what it takes to sort them, would not fit in memory.
 
     Cover's bound is enough for most data; where it is too large, cells are counted for a moment.
     """
-    n = arrangement.n
+    arrangement, n, half = region.arrangement, region.n, 1 if region.prefix is not None else 2
     per_pattern = 3 * 8 * n_words(n) + 16 + (0 if packed else n)
-    free = available_memory()
+    free = available_memory() if max_memory is None else max_memory
     cells = max_patterns(arrangement.n_planes, arrangement.rank)
     if cells * per_pattern <= free:
         return
     known = "at most"
-    walk = TreeWalk(arrangement, COUNT)
+    walk = TreeWalk(arrangement, COUNT, prefix=region.prefix, fixed=region.fixed)
     for _ in range(COUNTING_SLICES):
         if walk.step() == DONE:
-            cells, known = 2 * walk.visited, "exactly"
+            cells, known = half * walk.visited, "exactly"
             break
-        if 2 * walk.visited * per_pattern > free:
+        if half * walk.visited * per_pattern > free:
             break
     if cells * per_pattern > free:
         raise MemoryError(

@@ -237,6 +237,24 @@ def write_rows(words, order, mask, octets, out, first, last):
         out[at] = swapped(held)
 
 
+def lexicographic(words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order (m,) that sorts distinct patterns (m, words) as unsigned integers."""
+    order, keys = _by_first_word(words)
+    todo = np.empty((3, len(words) // 2 + 1), np.int64)
+    sort_groups(words, order, keys, 0, len(words), np.empty((64, 2), np.int64), todo)
+    return order
+
+
+def _by_first_word(words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows in the order of their first words, and these."""
+    m = len(words)
+    order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
+    sort_by_first_word(
+        words, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64)
+    )
+    return order, keys
+
+
 def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, threads: int = 1) -> NDArray[np.uint8]:
     """All patterns in lexicographic order, packed, from one of each antipodal pair.
 
@@ -262,8 +280,7 @@ def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, th
     parts.clear()
     canonical_half(half, first_word, np.uint64(first_bit).astype(np.int64), mask)
     m, octets = len(half), (n + 7) // 8
-    order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
-    sort_by_first_word(half, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64))
+    order, keys = _by_first_word(half)
     shares = 4 * threads if threads > 1 and m > PARALLEL else 1
     cuts = [_next_group(keys, m * k // shares) for k in range(shares)] + [m]
     with ThreadPoolExecutor(threads) as pool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._arrangement import Arrangement
 from ._leaf import COUNT, PATTERNS, SUBTREES
+from ._region import Region
 from ._tasks import run_tasks, worker_count
 from ._walk import TreeWalk, Workspace
 
@@ -27,20 +28,21 @@ class Subtree(NamedTuple):
     """A cone of the tree and all cells in it.
 
     conflicts : number of hyperplanes that cut it
-    prefix : (k,) signed hyperplanes whose half-spaces make the cone, see `TreeWalk`
+    prefix, fixed : (k,) signed hyperplanes whose half-spaces make the cone, see `TreeWalk`
     """
 
     conflicts: int
     prefix: Ints
+    fixed: int = 0
 
     def most_cells(self, rank: int) -> int:
         """Bound of the number of cells: that of affine hyperplanes in general position in a section of the cone."""
         return sum(comb(self.conflicts, k) for k in range(rank))
 
 
-def list_subtrees(arrangement: Arrangement, limit: int) -> Iterator[Subtree]:
-    """The maximal subtrees with at most `limit` conflicts that make half of the cells, in the order of the tree."""
-    walk = TreeWalk(arrangement, SUBTREES, 1 << 10, limit=limit)
+def list_subtrees(region: Region, limit: int) -> Iterator[Subtree]:
+    """The maximal subtrees with at most `limit` conflicts, in the order of the tree; of all cells only one half."""
+    walk = TreeWalk(region.arrangement, SUBTREES, 1 << 10, prefix=region.prefix, fixed=region.fixed, limit=limit)
     done = False
     while not done:
         done = walk.run()
@@ -49,24 +51,26 @@ def list_subtrees(arrangement: Arrangement, limit: int) -> Iterator[Subtree]:
         walk.empty_output()
 
 
-def shares(arrangement: Arrangement, workers: int) -> list[Subtree]:
-    """Subtrees small and many enough to keep `workers` busy; one, the whole half, when it is not worth sharing.
+def shares(region: Region, workers: int) -> list[Subtree]:
+    """Subtrees small and many enough to keep `workers` busy; one, the whole, when it is not worth sharing.
 
-    A cone with s of the N conflicts is about ``(s/N)**(r-1)`` of the tree.
+    A cone with s conflicts is about ``(s/N)**(r-1)`` of one with N.
     """
-    r, n = arrangement.rank, arrangement.n_planes
-    whole = Subtree(n - 1, arrangement.roots.basis[:1] + 1)
+    a, r = region.arrangement, region.arrangement.rank
+    prefix = a.roots.basis[:1] + 1 if region.prefix is None else region.prefix
+    whole = Subtree(a.n_planes - 1, prefix, region.fixed)
     if workers == 1 or r == 1 or whole.most_cells(r) << r < WORTH_SHARING:
         return [whole]
-    return list(list_subtrees(arrangement, int(n * (TASKS_PER_WORKER * workers) ** (-1.0 / (r - 1)))))
+    most = max((cone.conflicts for cone in list_subtrees(region, a.n_planes)), default=0)
+    return list(list_subtrees(region, int(most * (TASKS_PER_WORKER * workers) ** (-1.0 / (r - 1)))))
 
 
 def walk_subtrees(
-    function: Callable[[Arrangement, Subtree], Result], arrangement: Arrangement, n_jobs: int | None = None
+    function: Callable[[Arrangement, Subtree], Result], region: Region, n_jobs: int | None = None
 ) -> Iterator[Result]:
-    """Results of `function` for subtrees that make half of the cells, in the order of the tree."""
-    slim = arrangement.slim()
-    tasks = shares(slim, worker_count(n_jobs))
+    """Results of `function` for subtrees that make the region, or half of all cells, in the order of the tree."""
+    tasks = [] if region.empty else shares(region, worker_count(n_jobs))
+    slim = region.arrangement.slim()
     try:
         yield from run_tasks(partial(function, slim), tasks, n_jobs if len(tasks) > 1 else 1)
     finally:
@@ -80,7 +84,7 @@ def _walk(arrangement: Arrangement, mode: int, subtree: Subtree, cells: int = 0)
         work: Workspace | None = spare.pop()
     except IndexError:
         work = None
-    return TreeWalk(arrangement, mode, cells, prefix=subtree.prefix, work=work)
+    return TreeWalk(arrangement, mode, cells, prefix=subtree.prefix, fixed=subtree.fixed, work=work)
 
 
 def count_subtree(arrangement: Arrangement, subtree: Subtree) -> int:

@@ -25,6 +25,7 @@ from ._frames import (
     make_scratch,
 )
 from ._leaf import (
+    AFFINE,
     BURST,
     CELLS,
     COUNT,
@@ -130,6 +131,8 @@ class TreeWalk:
     fixed : int
         The first `fixed` hyperplanes are all in `prefix`, and leave out cells on their other sides.  A prefix that
         leads to a subtree of this very tree needs no such check: 0.
+    affine : bool
+        Hyperplane 0 is that of the last coordinate, and prescribed.
     limit : int
         For SUBTREES: most conflicts a subtree may have, at least 1.
     work : Workspace, optional
@@ -138,7 +141,8 @@ class TreeWalk:
 
     def __init__(
         self, arrangement: Arrangement, mode: int, cells: int = 0, row_sums: NDArray[np.float64] | None = None,
-        *, prefix: NDArray[np.int64] | None = None, fixed: int = 0, limit: int = 1, work: Workspace | None = None,
+        *, prefix: NDArray[np.int64] | None = None, fixed: int = 0, affine: bool = False, limit: int = 1,
+        work: Workspace | None = None,
     ) -> None:  # fmt: skip
         self.arrangement = arrangement
         self.mode = mode
@@ -151,7 +155,7 @@ class TreeWalk:
             if basis.all():
                 first = last = sum(1 << k for k, side in enumerate(basis.tolist()) if side < 0)
         self.walk = make_walk(arrangement, row_sums, first, last, step)
-        self.walk.state[FIXED], self.walk.state[LIMIT] = fixed, max(1, limit)
+        self.walk.state[FIXED], self.walk.state[AFFINE], self.walk.state[LIMIT] = fixed, affine, max(1, limit)
         n_sums = len(self.walk.base)
         path = PATH + fixed if mode == SUBTREES else 0
         self.work = work or Workspace(arrangement, 64, 4 * arrangement.n_planes + 64, n_sums, path)

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu.enumerate import Arrangement, cell_across, cell_containing, iter_cells, max_patterns, sign_patterns
+from exactrelu.enumerate import (
+    Arrangement,
+    cell_across,
+    cell_containing,
+    iter_cells,
+    max_patterns,
+    neighbours,
+    sign_patterns,
+)
 from exactrelu.enumerate._leaf import CELLS, COUNT, PATTERNS
 from exactrelu.enumerate._walk import TreeWalk, Workspace
 
@@ -213,6 +221,35 @@ def test_across_a_facet_and_back(X, seed):
         assert tuple(other.pattern) == flipped(a, start.pattern, row)
         assert row in other.facets
         np.testing.assert_array_equal(cell_across(a, other.pattern, row).pattern, start.pattern)
+
+
+@quick
+@given(matrices(), st.integers(0, 10**6))
+def test_neighbours_are_mutual(X, seed):
+    a = Arrangement(X)
+    start = cell_containing(a, np.random.default_rng(seed).standard_normal(X.shape[1]))
+    others = neighbours(a, start)
+    assert len(others) == len(start.facets)
+    for row, other in zip(start.facets, others, strict=True):
+        assert tuple(other.pattern) == flipped(a, start.pattern, row)
+        assert tuple(start.pattern) in {tuple(cell.pattern) for cell in neighbours(a, other.pattern)}
+
+
+def test_neighbours_reach_every_cell():
+    X = np.random.default_rng(3).integers(-2, 3, (12, 3))
+    a = Arrangement(X)
+    start = cell_containing(a, [0.3, 0.2, 0.1])
+    seen, todo = {start.pattern.tobytes()}, [start]
+    while todo:
+        for other in neighbours(a, todo.pop()):
+            if other.pattern.tobytes() not in seen:
+                seen.add(other.pattern.tobytes())
+                todo.append(other)
+    assert seen == {pattern.tobytes() for pattern in sign_patterns(X)}
+    with pytest.raises(ValueError, match="no cell has this pattern"):
+        neighbours(np.vstack([X, X]), np.arange(24) < 12)
+    with pytest.raises(ValueError, match=r"shape \(12,\), got \(3,\)"):
+        neighbours(X, [True] * 3)
 
 
 def test_a_cell_with_more_rays_and_facets_than_one_word():

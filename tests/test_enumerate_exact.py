@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
 
-from exactrelu.enumerate import Arrangement
-from exactrelu.enumerate._arrangement import merge_parallel
+from exactrelu.enumerate import Arrangement, merge_parallel
 from exactrelu.enumerate._exact import exact_sign, filter_bound
 from exactrelu.enumerate._integers import decompose, integer_rows, mixed_radix, primes_below_2_31, primes_for, residues
 from exactrelu.enumerate._sort import in_order

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from exactrelu.enumerate import Arrangement, count_patterns, sign_patterns
 from exactrelu.enumerate import _subtrees as subtrees_module
 from exactrelu.enumerate._leaf import PATTERNS
+from exactrelu.enumerate._region import make_region
 from exactrelu.enumerate._subtrees import count_subtree, list_subtrees, shares, subtree_patterns
 from exactrelu.enumerate._tasks import CancelledError, check_cancelled, run_tasks, worker_count
 from exactrelu.enumerate._walk import TreeWalk
@@ -119,9 +120,11 @@ def test_subtrees_make_the_tree(X, limit):
         return
     walk = TreeWalk(a, PATTERNS, 10**4)
     assert walk.run()
-    subtrees = list(list_subtrees(a, limit))
+    subtrees = list(list_subtrees(make_region(a, None, None), limit))
     parts = [subtree_patterns(a, subtree) for subtree in subtrees]
-    np.testing.assert_array_equal(np.concatenate(parts), walk.out.patterns[: walk.filled])
+    whole = walk.out.patterns[: walk.filled]
+    np.testing.assert_array_equal(np.unique(np.concatenate(parts), axis=0), np.unique(whole, axis=0))
+    assert sum(map(len, parts)) == len(whole)
     for subtree, part in zip(subtrees, parts, strict=True):
         assert subtree.conflicts <= limit
         assert count_subtree(a, subtree) == len(part) <= subtree.most_cells(a.rank)
@@ -134,7 +137,7 @@ def test_subtrees_make_the_tree(X, limit):
 def test_the_number_of_workers_changes_nothing(always_shared, n, r, n_jobs):
     X = np.vstack([gaussian(n, r), np.random.default_rng(1).integers(-1, 2, (n, r))])
     a = Arrangement(X)
-    assert len(shares(a, 2)) > 1
+    assert len(shares(make_region(a, None, None), 2)) > 1
     assert count_patterns(a, n_jobs=n_jobs) == count_patterns(X, method="deletion-restriction")
     np.testing.assert_array_equal(sign_patterns(a, n_jobs=n_jobs), sign_patterns(X, n_jobs=1))
     assert not a.slim().spare_work
