@@ -209,6 +209,13 @@ def put(bits, pattern, h, positive):
 
 
 @inner
+def flip(bits, pattern, h):
+    """Flip the pattern bits of the rows on plane h."""
+    for e in range(bits.ptr[h], bits.ptr[h + 1]):
+        pattern[bits.word[e]] ^= bits.plus[e] | bits.minus[e]
+
+
+@inner
 def copy_pattern(pattern, out, at):
     """out[at] = pattern"""
     for w in range(len(pattern)):
@@ -279,10 +286,12 @@ def walk_lines(planes, eps, sigma, bits, line, first, last, pattern, out):
             while end < count and compare(planes, eps, line, h, sigma[h], line.order[end - 1], line.order[end]) == 0:
                 lowest = min(lowest, line.order[end])
                 end += 1
+            size = end - k + 1
+            if write:
+                for j in range(k, end):
+                    flip(bits, pattern, line.order[j])
             if lowest > h:
-                size = end - k + 1
                 if write and size == 2:
-                    put(bits, pattern, i, line.side[i] * sigma[h] < 0)
                     put(bits, pattern, h, line.side[i] * sigma[i] > 0)
                     copy_pattern(pattern, out, cells)
                 elif write:
@@ -290,9 +299,8 @@ def walk_lines(planes, eps, sigma, bits, line, first, last, pattern, out):
                     for j in range(k, end):
                         line.group[1 + j - k] = line.order[j]
                     write_sectors(planes, sigma, bits, line, size, pattern, out, cells)
+                    for j in range(k, end):
+                        put(bits, pattern, line.order[j], line.side[line.order[j]] * sigma[h] < 0)
                 cells += size - 1
-            if write:
-                for j in range(k, end):
-                    put(bits, pattern, line.order[j], line.side[line.order[j]] * sigma[h] < 0)
             k = end
     return COMPLETE, cells
