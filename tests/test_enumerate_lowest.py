@@ -163,3 +163,13 @@ def test_sorted_octets(n, threads, monkeypatch):
     words, mask_words = (np.packbits(x, axis=1).view(">i8").astype(np.int64) for x in (padded, mask))
     expected = np.unique(np.packbits(np.concatenate([bits, bits ^ mask[0, :n]]), axis=1), axis=0)
     np.testing.assert_array_equal(in_order([words[:50], words[50:]], mask_words[0], n, threads), expected)
+
+
+@pytest.mark.parametrize(("power", "used"), [(890, True), (960, False)])
+@pytest.mark.parametrize("r", [3, 4])
+def test_columns_of_extreme_size(power, used, r):
+    """Functionals are scaled to the columns; where that could leave the range of floats, the tree takes over."""
+    X = gaussian(r + 6, r, 5)
+    a = Arrangement(X * 2.0 ** np.resize([power, -power, 0], r), rank=r)
+    assert lowest.applies(a) == used
+    np.testing.assert_array_equal(sign_patterns(a), sign_patterns(X))
