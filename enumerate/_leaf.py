@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._bits import copy_pattern, put
 from ._exact import UNIT_ROUNDOFF, inner, kernel, once
 from ._frames import DECIDED, DEPTH, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
 from ._tree import copy_child, keep_child, load_root, low_bit_index, split
@@ -53,10 +54,7 @@ class Walk(NamedTuple):
 @inner
 def decide(bits, walk, h, positive, sums):
     """Set the pattern bits of hyperplane h's rows, and add its active rows to `sums`.  O(its rows + c)."""
-    for e in range(bits.ptr[h], bits.ptr[h + 1]):
-        active = bits.plus[e] if positive else bits.minus[e]
-        w = bits.word[e]
-        walk.pattern[w] = (walk.pattern[w] & ~(bits.plus[e] | bits.minus[e])) | active
+    put(bits, walk.pattern, h, positive)
     side = 1 if positive else 0
     for c in range(len(sums)):
         sums[c] += walk.side_sums[h, side, c]
@@ -74,8 +72,7 @@ def decide_all(pool, bits, walk, start, decided, sums):
 def write_pattern(walk, out, sums):
     """Append the pattern and its sums."""
     at = walk.state[FILLED]
-    for w in range(len(walk.pattern)):
-        out.patterns[at, w] = walk.pattern[w]
+    copy_pattern(walk.pattern, out.patterns, at)
     for c in range(len(sums)):
         out.sums[at, c] = sums[c]
     walk.state[FILLED] = at + 1

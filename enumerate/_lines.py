@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._bits import copy_pattern, flip, put
 from ._exact import exact_sign, inner, kernel
 from ._generic import COMPLETE, NOT_GENERIC
 
@@ -197,29 +198,6 @@ def sort_line(planes, eps, line, h, direction):
         radix_sort(line, count, 64)
         insertion(planes, eps, line, h, direction, count, count * count)
     return count
-
-
-@inner
-def put(bits, pattern, h, positive):
-    """Set the pattern bits of the rows on plane h."""
-    for e in range(bits.ptr[h], bits.ptr[h + 1]):
-        w = bits.word[e]
-        active = bits.plus[e] if positive else bits.minus[e]
-        pattern[w] = (pattern[w] & ~(bits.plus[e] | bits.minus[e])) | active
-
-
-@inner
-def flip(bits, pattern, h):
-    """Flip the pattern bits of the rows on plane h."""
-    for e in range(bits.ptr[h], bits.ptr[h + 1]):
-        pattern[bits.word[e]] ^= bits.plus[e] | bits.minus[e]
-
-
-@inner
-def copy_pattern(pattern, out, at):
-    """out[at] = pattern"""
-    for w in range(len(pattern)):
-        out[at, w] = pattern[w]
 
 
 @inner

@@ -31,9 +31,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ._bits import copy_pattern, put
 from ._exact import exact_sign, inner, kernel
 from ._generic import COMPLETE, DEGENERATE, NOT_GENERIC
-from ._lines import copy_pattern, put
 
 NEVER_CERTAIN = 4.0  # above any difference of products: every sign is then taken exactly
 
