@@ -63,6 +63,7 @@ def count_patterns(
     within: Within | None = None,
     offsets: ArrayLike | None = None,
     n_jobs: int | None = None,
+    progress: bool = False,
 ) -> int:
     """Number of sign patterns of the rows of `X`, exactly.
 
@@ -81,6 +82,8 @@ def count_patterns(
     n_jobs : int, optional
         Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
         processes or a cluster), and without one, threads on all usable cores.
+    progress : bool
+        Whether to show a line of progress on standard error.
 
     Raises
     ------
@@ -103,22 +106,23 @@ def count_patterns(
     if method == "deletion-restriction":
         cells = count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
         return cells // 2 if region.affine else cells
-    return (2 if region.prefix is None else 1) * sum(walk_subtrees(count_subtree, region, n_jobs))
+    return (2 if region.prefix is None else 1) * sum(walk_subtrees(count_subtree, region, n_jobs, progress))
 
 
 @overload
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: Literal[False] = ..., within: Within | None = ...,
-    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ...,
+    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ..., progress: bool = ...,
 ) -> NDArray[np.bool_]: ...  # fmt: skip
 @overload
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: Literal[True], within: Within | None = ...,
-    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ...,
+    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ..., progress: bool = ...,
 ) -> NDArray[np.uint8]: ...  # fmt: skip
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: bool = False, within: Within | None = None,
     offsets: ArrayLike | None = None, max_memory: float | None = None, n_jobs: int | None = None,
+    progress: bool = False,
 ) -> NDArray[np.bool_] | NDArray[np.uint8]:  # fmt: skip
     """All sign patterns of the rows of `X`.
 
@@ -127,7 +131,7 @@ def sign_patterns(
     X : array_like (n, d), or an `Arrangement`
     packed : bool
         Whether to return 8 rows to a byte.
-    within, offsets, n_jobs
+    within, offsets, n_jobs, progress
         See `count_patterns`.
     max_memory : float, optional
         Bytes that the patterns, and what it takes to sort them, may need; default: the memory available.
@@ -156,7 +160,7 @@ def sign_patterns(
     words = arrangement.zero_words[None]
     if arrangement.rank > 0 and not region.empty:
         check_memory(region, packed, max_memory)
-        words = np.concatenate([words[:0], *walk_subtrees(subtree_patterns, region, n_jobs)])
+        words = np.concatenate([words[:0], *walk_subtrees(subtree_patterns, region, n_jobs, progress)])
     if arrangement.rank > 0 and region.prefix is None and not region.empty:
         octets = in_order(words, arrangement.nonzero_words, arrangement.n)
     else:
