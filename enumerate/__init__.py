@@ -8,15 +8,18 @@ from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells, n
 from ._deletion import characteristic_polynomial
 from ._matrix import merge_parallel
 from ._patterns import count_patterns, max_patterns, sample_patterns, sign_patterns
+from ._store import PatternFolder, enumerate_to
 
 __all__ = [
     "Arrangement",
     "Cell",
     "CellChunk",
+    "PatternFolder",
     "cell_across",
     "cell_containing",
     "characteristic_polynomial",
     "count_patterns",
+    "enumerate_to",
     "iter_cells",
     "max_patterns",
     "merge_parallel",

@@ -219,7 +219,7 @@ def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Floats | None)
     if half.facets is not None:
         ends, rows = half.facets
         both_facets = np.concatenate([ends, ends[1:] + ends[-1]]), np.concatenate([rows, rows])
-    if half.sums is not None:
+    if half.sums is not None and total is not None:
         sums = np.concatenate([half.sums, total - half.sums])
     change = walk.arrangement.packed(walk.arrangement.nonzero_words[None])
     patterns = np.concatenate([half.patterns, half.patterns ^ change])

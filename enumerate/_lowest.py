@@ -14,6 +14,7 @@ from ._arrangement import Arrangement, n_words
 from ._exact import Planes, filter_bound
 from ._generic import COMPLETE, DEGENERATE, DRAWS, NOT_GENERIC, planes_with_functionals
 from ._lines import make_line, plane_directions, walk_lines
+from ._progress import Progress
 from ._tasks import run_tasks
 from ._vertices import make_subsets, visit_last, visit_vertices
 
@@ -42,9 +43,10 @@ class Task(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Result of a task: COMPLETE or what went wrong, number of cells, and their patterns when asked for."""
+    """Result of a task: COMPLETE or what went wrong, the cells found, and their patterns when asked for."""
 
     code: int
+    task: Task
     cells: int
     patterns: Ints
 
@@ -103,6 +105,12 @@ class LowestVertices:
         found_before: Ints | None = a.prepared[key]
         return found_before
 
+    @property
+    def most_cells(self) -> int:
+        """Sum of the bounds of all tasks."""
+        n, r = self.arrangement.n_planes, self.arrangement.rank
+        return sum(comb(n, size) for size in range(r - 1, -1, -2))
+
     def tasks(self) -> Iterator[Task]:
         """All of them, independent of each other."""
         n, r = self.arrangement.n_planes, self.arrangement.rank
@@ -123,7 +131,7 @@ class LowestVertices:
             code, cells = self._walk(task, out)
         else:
             code, cells = self._visit(task, out)
-        return Part(int(code), int(cells), out[:cells])
+        return Part(int(code), task, int(cells), out[:cells])
 
     def _walk(self, task: Task, out: Ints) -> tuple[int, int]:
         a = self.arrangement
@@ -178,24 +186,37 @@ def _subset_tasks(fixed: int, n: int, size: int, head: tuple[int, ...], first: i
         yield Task(fixed, head, start, n, cells)
 
 
-def by_lowest_vertices(arrangement: Arrangement, write: bool, n_jobs: int | None) -> tuple[int, list[Ints]] | None:
+def by_lowest_vertices(
+    arrangement: Arrangement, write: bool, n_jobs: int | None = None, progress: bool = False
+) -> tuple[int, list[Ints]] | None:
     """Number of cells and, with `write`, their patterns, one of each antipodal pair; None if a vertex is degenerate.
 
     The same for any `n_jobs`.
     """
     for draw in range(DRAWS):
-        method = LowestVertices(arrangement.slim(), write, draw)
-        cells, patterns, code = 0, [], COMPLETE
-        tasks = method.tasks()
-        first = list(islice(tasks, FEW_TASKS))
-        for part in run_tasks(method, chain(first, tasks), n_jobs if len(first) == FEW_TASKS else 1):
-            code = part.code
-            if code != COMPLETE:
-                break
-            cells += part.cells
-            patterns.append(part.patterns)
-        if code == COMPLETE:
-            return cells, patterns
-        if code == DEGENERATE:
+        found = _run(LowestVertices(arrangement.slim(), write, draw), n_jobs, progress)
+        if isinstance(found, tuple):
+            return found
+        if found == DEGENERATE:
             return None
     raise RuntimeError(f"no functionals in general position among {DRAWS} random ones")
+
+
+def _run(method: LowestVertices, n_jobs: int | None, progress: bool) -> tuple[int, list[Ints]] | int:
+    """Do all tasks; returns what was found, or the first code that is not COMPLETE."""
+    tasks = method.tasks()
+    first = list(islice(tasks, FEW_TASKS))
+    line = Progress(method.most_cells) if progress else None
+    cells, patterns = 0, []
+    try:
+        for part in run_tasks(method, chain(first, tasks), n_jobs if len(first) == FEW_TASKS else 1):
+            if part.code != COMPLETE:
+                return part.code
+            cells += part.cells
+            patterns.append(part.patterns)
+            if line is not None:
+                line.advance(part.task.cells)
+    finally:
+        if line is not None:
+            line.close()
+    return cells, patterns

@@ -65,6 +65,7 @@ def count_patterns(
     within: Within | None = None,
     offsets: ArrayLike | None = None,
     n_jobs: int | None = None,
+    progress: bool = False,
 ) -> int:
     """Number of sign patterns of the rows of `X`, exactly.
 
@@ -83,6 +84,8 @@ def count_patterns(
     n_jobs : int, optional
         Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
         processes or a cluster), and without one, threads on all usable cores.
+    progress : bool
+        Whether to show a line of progress on standard error.
 
     Raises
     ------
@@ -106,24 +109,25 @@ def count_patterns(
         cells = count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
         return cells // 2 if region.affine else cells
     if region.prefix is None:
-        found = by_lowest_vertices(arrangement, False, n_jobs) if applies(arrangement) else None
-        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs)) if found is None else found[0])
-    return sum(walk_subtrees(count_subtree, region, n_jobs))
+        found = by_lowest_vertices(arrangement, False, n_jobs, progress) if applies(arrangement) else None
+        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if found is None else found[0])
+    return sum(walk_subtrees(count_subtree, region, n_jobs, progress))
 
 
 @overload
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: Literal[False] = ..., within: Within | None = ...,
-    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ...,
+    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ..., progress: bool = ...,
 ) -> NDArray[np.bool_]: ...  # fmt: skip
 @overload
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: Literal[True], within: Within | None = ...,
-    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ...,
+    offsets: ArrayLike | None = ..., max_memory: float | None = ..., n_jobs: int | None = ..., progress: bool = ...,
 ) -> NDArray[np.uint8]: ...  # fmt: skip
 def sign_patterns(
     X: ArrayLike | Arrangement, *, packed: bool = False, within: Within | None = None,
     offsets: ArrayLike | None = None, max_memory: float | None = None, n_jobs: int | None = None,
+    progress: bool = False,
 ) -> NDArray[np.bool_] | NDArray[np.uint8]:  # fmt: skip
     """All sign patterns of the rows of `X`.
 
@@ -132,7 +136,7 @@ def sign_patterns(
     X : array_like (n, d), or an `Arrangement`
     packed : bool
         Whether to return 8 rows to a byte.
-    within, offsets, n_jobs
+    within, offsets, n_jobs, progress
         See `count_patterns`.
     max_memory : float, optional
         Bytes that the patterns, and what it takes to sort them, may need; default: the memory available.
@@ -163,11 +167,11 @@ def sign_patterns(
         return octets if packed else unpack_rows(octets, region.n)
     check_memory(region, packed, max_memory)
     if region.prefix is None:
-        found = by_lowest_vertices(arrangement, True, n_jobs) if applies(arrangement) else None
-        parts = list(walk_subtrees(subtree_patterns, region, n_jobs)) if found is None else found[1]
+        found = by_lowest_vertices(arrangement, True, n_jobs, progress) if applies(arrangement) else None
+        parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress)) if found is None else found[1]
         octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
     else:
-        words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs)))
+        words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs, progress)))
         octets = region.octets(arrangement.packed(words[lexicographic(words)]))
     return octets if packed else unpack_rows(octets, region.n)
 

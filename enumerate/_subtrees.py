@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._arrangement import Arrangement
 from ._leaf import COUNT, PATTERNS, SUBTREES
+from ._progress import shown
 from ._region import Region
 from ._tasks import run_tasks, worker_count
 from ._walk import TreeWalk, Workspace
@@ -20,7 +21,9 @@ Ints = NDArray[np.int64]
 Result = TypeVar("Result")
 
 CHUNK = 1 << 15
+NO_PREFIX = np.zeros(0, dtype=np.int64)
 TASKS_PER_WORKER = 4  # a lower bound: there are 8 to 25 times as many
+LEAST_SHOWN = 16  # divide as for so many workers where progress is shown
 WORTH_SHARING = 1 << 19  # cells times 2**rank, a measure of the work, from which several threads pay
 
 
@@ -52,27 +55,42 @@ def list_subtrees(region: Region, limit: int) -> Iterator[Subtree]:
 
 
 def shares(region: Region, workers: int) -> list[Subtree]:
-    """Subtrees small and many enough to keep `workers` busy; one, the whole, when it is not worth sharing.
-
-    A cone with s conflicts is about ``(s/N)**(r-1)`` of one with N.
-    """
+    """Subtrees small and many enough to keep `workers` busy; one, the whole, when it is not worth sharing."""
     a, r = region.arrangement, region.arrangement.rank
     prefix = a.roots.basis[:1] + 1 if region.prefix is None else region.prefix
     whole = Subtree(a.n_planes - 1, prefix, region.fixed)
     if workers == 1 or r == 1 or whole.most_cells(r) << r < WORTH_SHARING:
         return [whole]
+    return divide(region, TASKS_PER_WORKER * workers)
+
+
+def divide(region: Region, parts: int, cells: int | None = None) -> list[Subtree]:
+    """Subtrees of at most about 1/parts of the region each, and at most `cells` cells.
+
+    A cone with s conflicts is about ``(s/N)**(r-1)`` of one with N.
+    """
+    a, r = region.arrangement, region.arrangement.rank
     most = max((cone.conflicts for cone in list_subtrees(region, a.n_planes)), default=0)
-    return list(list_subtrees(region, int(most * (TASKS_PER_WORKER * workers) ** (-1.0 / (r - 1)))))
+    limit = int(most * parts ** (-1.0 / (r - 1))) if r > 1 else most
+    while cells is not None and limit > 1 and Subtree(limit, NO_PREFIX).most_cells(r) > cells:
+        limit -= 1
+    return list(list_subtrees(region, limit))
 
 
 def walk_subtrees(
-    function: Callable[[Arrangement, Subtree], Result], region: Region, n_jobs: int | None = None
+    function: Callable[[Arrangement, Subtree], Result],
+    region: Region,
+    n_jobs: int | None = None,
+    progress: bool = False,
 ) -> Iterator[Result]:
     """Results of `function` for subtrees that make the region, or half of all cells, in the order of the tree."""
-    tasks = [] if region.empty else shares(region, worker_count(n_jobs))
+    workers = worker_count(n_jobs)
+    tasks = [] if region.empty else shares(region, max(workers, LEAST_SHOWN) if progress else workers)
     slim = region.arrangement.slim()
+    weights = [task.most_cells(slim.rank) for task in tasks]
     try:
-        yield from run_tasks(partial(function, slim), tasks, n_jobs if len(tasks) > 1 else 1)
+        results = run_tasks(partial(function, slim), tasks, n_jobs if len(tasks) > 1 else 1)
+        yield from shown(results, weights, progress)
     finally:
         slim.spare_work.clear()
 

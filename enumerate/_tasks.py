@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -94,7 +95,12 @@ def run_tasks(
         return
     call = _Call(function, _Cancellation())
     if getattr(backend, "uses_threads", False):
-        yield from _in_threads(call, tasks, workers, ahead)
+        with ThreadPoolExecutor(workers) as pool:
+            yield from _in_flight(lambda task: pool.submit(call, task), call.cancellation, tasks, workers * ahead)
+    elif hasattr(backend, "client"):
+        # dask: with its own futures a slow task holds up no more than the limit, see `_in_joblib`
+        submit = partial(backend.client.submit, call, pure=False)
+        yield from _in_flight(submit, call.cancellation, tasks, workers * ahead)
     else:
         yield from _in_joblib(call, tasks, wanted, workers * ahead)
 
@@ -120,20 +126,22 @@ def _backend(n_jobs: int | None) -> tuple[Any, int]:
     return backend, 1 if backend.nesting_level else -1  # one core is this worker's share in a parallel run
 
 
-def _in_threads(call: _Call[Task, Result], tasks: Iterable[Task], workers: int, ahead: int) -> Iterator[Result]:
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(call, task))
-                if len(waiting) >= workers * ahead:
-                    yield waiting.popleft().result()
-            while waiting:
+def _in_flight(
+    submit: Callable[[Task], Any], cancellation: _Cancellation, tasks: Iterable[Task], limit: int
+) -> Iterator[Any]:
+    """Results of futures in order, with at most `limit` of them under way or waiting."""
+    waiting: deque[Any] = deque()
+    try:
+        for task in tasks:
+            waiting.append(submit(task))
+            if len(waiting) >= limit:
                 yield waiting.popleft().result()
-        finally:
-            call.cancellation.event.set()
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        cancellation.event.set()
+        for future in waiting:
+            future.cancel()
 
 
 def _in_joblib(call: _Call[Task, Result], tasks: Iterable[Task], n_jobs: int, window: int) -> Iterator[Result]:

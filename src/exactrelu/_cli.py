@@ -99,7 +99,11 @@ def _add_enumerate(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--all-columns", action="store_true", help="leave no column out")
     parser.add_argument("--count-only", action="store_true", help="only count (the default without --out)")
-    parser.add_argument("--out", metavar="PATTERNS.npz", help="write the patterns, packed eight to a byte")
+    parser.add_argument(
+        "--out", metavar="PATTERNS.npz|DIR",
+        help="write the patterns, packed eight to a byte: to one file or, by any other name, to a folder, "
+        "part by part; the same command goes on with a folder when it was stopped",
+    )  # fmt: skip
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:

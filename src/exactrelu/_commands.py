@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,7 +153,7 @@ def _summary(task: Task, solution: Solution, tol: float, seconds: float) -> None
 
 def enumerate_patterns(args: argparse.Namespace) -> int:
     """Count or write the activation patterns of a file; returns the exit code."""
-    from .enumerate import Arrangement, count_patterns, max_patterns, sign_patterns
+    from .enumerate import Arrangement, count_patterns, enumerate_to, max_patterns, sign_patterns
 
     if args.count_only and args.out:
         raise ValueError("--count-only writes nothing: leave out either it or --out")
@@ -170,17 +171,21 @@ def enumerate_patterns(args: argparse.Namespace) -> int:
     _say("rank", str(rank))
     _say("hyperplanes", f"{hyperplanes:,} distinct")
     _say("Cover's bound", _large(bound))
-    started = time.monotonic()
+    started, progress = time.monotonic(), sys.stderr.isatty()
+    archive = args.out is not None and args.out.endswith(".npz")
     if args.out is None:
-        count = count_patterns(X)
-    else:
-        patterns = sign_patterns(X, packed=True)
+        count = count_patterns(arrangement, progress=progress)
+    elif archive:
+        patterns = sign_patterns(arrangement, packed=True, progress=progress)
         count = len(patterns)
+    else:
+        count = len(enumerate_to(args.out, arrangement, progress=progress))
     _say("patterns", f"{count:,}")
     _say("time", f"{time.monotonic() - started:.2f} s")
-    if args.out is not None:
+    if archive:
         with open(args.out, "wb") as file:
             np.savez_compressed(file, patterns=patterns, n_samples=np.array(n))
+    if args.out is not None:
         _say("written", args.out)
     return CERTIFIED
 
