@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
 from exactrelu._network import ReLUNetwork
 
 from ._cells import CellFinder
+from ._losses import Loss
 from ._pricing import Pricing
 from ._problem import Problem, check_beta, make_problem
 from ._progress import Progress
-from ._train import PRICERS, Solution, State, _Trainer
+from ._solution import Solution, State
+from ._train import PRICERS, _Trainer
 
 
 def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:
@@ -39,7 +42,8 @@ def train(
     *,
     layers: int = 2,
     width: int = 1,
-    loss: str = "squared",
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
     rank: int | None = None,
     tol: float = 1e-6,
     pricing: str = "bound",
@@ -61,13 +65,17 @@ def train(
     X : (n, d) array_like
         Finite numbers.  There is no intercept: append a column of ones for one.
     y : (n,) array_like
-        Targets; labels -1 and +1 for ``loss="logistic"``.
+        Targets; labels -1 and +1 for the losses of classification.
     beta : float
         Weight decay, positive, against a loss that is a sum (not a mean) over the samples.
     layers, width : int
         Two layers; the width of a sub-network's first layer changes nothing there.
-    loss : {"squared", "logistic"}
-        ``1/2 |f - y|^2`` or ``sum log(1 + exp(-y f))``.
+    loss : str or Loss
+        "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
+        "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own
+        `Loss`.
+    sample_weight : (n,) array_like, optional
+        Factors, at least 0, of the samples' losses.
     rank : int, optional
         Train on the best approximation of X of this rank (see `Certificate.truncation_factor`).
         Default: the numerical rank of X, nothing is cut off.
@@ -80,7 +88,8 @@ def train(
     time_limit : float, optional
         Seconds.  The best network so far is returned with its valid gap.
     n_jobs : int, optional
-        Accepted for uniformity with the estimators; training uses one thread and NumPy's BLAS threads.
+        Threads of branch-and-bound pricing, -1 for one per processor.  Default: one.  With several the path to
+        the optimum may differ from run to run; the claims are proven all the same.
     warm_start : Solution or ReLUNetwork, optional
         A network to start from.
     callback : callable, optional
@@ -106,10 +115,12 @@ def train(
     """
     beta = check_beta(beta)
     _check_options(layers, width, pricing, tol, max_iter, time_limit)
-    problem = make_problem(X, y, loss, rank)
+    problem = make_problem(X, y, loss, rank, sample_weight)
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    trainer = _Trainer(problem, beta, tol, pricing, int(max_iter), deadline, callback, progress)
+    trainer = _Trainer(
+        problem, beta, tol, pricing, int(max_iter), deadline, callback, progress, effective_n_jobs(n_jobs)
+    )
     if warm_start is not None:
         trainer.start_from(warm_start if isinstance(warm_start, ReLUNetwork) else warm_start.network)
     try:
@@ -127,16 +138,20 @@ def max_beta(
     *,
     layers: int = 2,
     width: int = 1,
-    loss: str = "squared",
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
     rank: int | None = None,
     tol: float = 1e-9,
     pricing: str = "bound",
+    n_jobs: int | None = None,
 ) -> float:
     """The smallest weight decay for which the zero network is optimal, ``h*(-grad L(0))``.
 
+    For a loss with kinks this takes the slope 0 at targets 0, and may then be larger than the smallest one.
+
     Parameters
     ----------
-    X, y, layers, width, loss, rank, pricing
+    X, y, layers, width, loss, sample_weight, rank, pricing, n_jobs
         As in `train`.
     tol : float
         Relative accuracy.
@@ -152,12 +167,12 @@ def max_beta(
         As in `train`.
     """
     _check_options(layers, width, pricing, tol, 1, None)
-    problem = make_problem(X, y, loss, rank)
-    return price_at_zero(problem, tol, pricing).best
+    problem = make_problem(X, y, loss, rank, sample_weight)
+    return price_at_zero(problem, tol, pricing, effective_n_jobs(n_jobs)).best
 
 
-def price_at_zero(problem: Problem, tol: float, pricing: str) -> Pricing:
+def price_at_zero(problem: Problem, tol: float, pricing: str, n_jobs: int = 1) -> Pricing:
     """Pricing at the dual point of the zero network."""
     nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
     finder = CellFinder(problem) if problem.coordinates.rank and pricing == "enumerate" else None
-    return PRICERS[pricing](problem, nu, finder=finder, rel=tol)
+    return PRICERS[pricing](problem, nu, finder=finder, rel=tol, n_jobs=n_jobs)

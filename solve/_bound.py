@@ -204,6 +204,7 @@ def bound_and_prune(
     cand_value,
     buf,
     flags,
+    shared,
 ):
     """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
 
@@ -219,6 +220,7 @@ def bound_and_prune(
         largest bound of a cone too thin to split
     state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
     buf : (r + 8, n) work; flags : (4, n) work
+    shared : (1,) in/out, largest value that any thread has found; a lost update only costs time
     """
     r = n_rays.shape[1]
     levels = n_rays.shape[0]
@@ -242,7 +244,7 @@ def bound_and_prune(
         start = n_meta[level, 0]
         sizes[0] = n_meta[level, 1]
         sizes[1] = n_meta[level, 2]
-        threshold = prune_level(abs(best[0]), target, rel)
+        threshold = prune_level(max(abs(best[0]), shared[0]), target, rel)
         if n_bound[level] <= threshold:
             state[DEPTH] = level
             state[TOP] = start
@@ -278,7 +280,8 @@ def bound_and_prune(
         if abs(value) > abs(best[0]):
             best[0] = value
             best_u[:] = new_ray
-            threshold = prune_level(abs(value), target, rel)
+            shared[0] = max(shared[0], abs(value))
+            threshold = prune_level(shared[0], target, rel)
         record(new_ray, value, cand_u, cand_value, state, target)
         for child in range(2):
             drop = j if child == 0 else k
