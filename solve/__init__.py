@@ -3,6 +3,7 @@
 from ._api import max_beta, train
 from ._certificate import Certificate, CertificateError, Verification
 from ._losses import Loss, PiecewiseLinearLoss, get_loss
+from ._path import path
 from ._solution import Solution, State
 from ._weighted import check_loss
 
@@ -17,5 +18,6 @@ __all__ = [
     "check_loss",
     "get_loss",
     "max_beta",
+    "path",
     "train",
 ]
