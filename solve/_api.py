@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -47,11 +48,13 @@ def train(
     rank: int | None = None,
     tol: float = 1e-6,
     pricing: str = "bound",
+    patterns: str = "all",
     max_iter: int = 1000,
     time_limit: float | None = None,
     n_jobs: int | None = None,
     warm_start: Solution | ReLUNetwork | None = None,
     callback: Callable[[State], object] | None = None,
+    random_state: int | np.random.Generator | None = 0,
     verbose: int = 0,
 ) -> Solution:
     """Train a ReLU network to global optimality, with a proof.
@@ -83,6 +86,10 @@ def train(
         Relative gap ``(objective - lower_bound) / |objective|`` at which to stop.
     pricing : {"bound", "enumerate"}
         Prove the bound by branch and bound, or by visiting every cell.
+    patterns : {"all", "sampled"}
+        "sampled" is for ranks at which a certificate to `tol` is out of reach: neurons are sought by climbing from
+        random directions for the first half of `time_limit`, which it needs; branch and bound then proves what
+        it can in the other half.  Such a network is not known to be optimal; its gap is proven, however wide.
     max_iter : int
         Limit on the rounds of pricing.
     time_limit : float, optional
@@ -94,6 +101,8 @@ def train(
         A network to start from.
     callback : callable, optional
         Called with a `State` after every round of pricing; a true return value stops training.
+    random_state : int or Generator
+        Of the sampled directions.
     verbose : int
         1 prints a line per round on standard error.
 
@@ -115,6 +124,10 @@ def train(
     """
     beta = check_beta(beta)
     _check_options(layers, width, pricing, tol, max_iter, time_limit)
+    if patterns not in ("all", "sampled"):
+        raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
+    if patterns == "sampled" and time_limit is None:
+        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
     problem = make_problem(X, y, loss, rank, sample_weight)
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -124,12 +137,16 @@ def train(
     if warm_start is not None:
         trainer.start_from(warm_start if isinstance(warm_start, ReLUNetwork) else warm_start.network)
     try:
-        status = trainer.run()
+        if patterns == "sampled":
+            assert time_limit is not None
+            status = trainer.run_sampled(time_limit, np.random.default_rng(random_state))
+        else:
+            status = trainer.run()
     except KeyboardInterrupt:
         status = "interrupted"
     finally:
         progress.close()
-    return trainer.solution(status, layers, int(width), rank)
+    return replace(trainer.solution(status, layers, int(width), rank), patterns=patterns)
 
 
 def max_beta(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-SLICE = 4000  # nodes between two looks at the clock
+SLICE = 4000  # nodes between two looks at the clock; fewer at high rank
 COVERED, ENOUGH, LATE = 0, 1, 2
 MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it the r + 1 simplex cones
 # With many dimensions, prove loose bounds first, so that a time limit finds the best proof so far.
@@ -75,6 +75,23 @@ def ascend(Z: Array, nu: Array, u: Array, max_steps: int = 30) -> tuple[Array, f
             break
         u, value = trial, new
     return u, value
+
+
+def climb_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
+    """Climb from many directions (m, r) for both output signs at once; (2 m, r) directions and signed values.
+
+    The steps of `ascend`, O(n r m) each, a fixed number of them: no step can lower a value.
+    """
+    signs = np.repeat([1.0, -1.0], len(starts))
+    U = np.vstack([starts, starts])
+    for _ in range(max_steps):
+        q = ((Z @ U.T > 0.0) * nu[:, None]).T @ Z * signs[:, None]
+        size = np.linalg.norm(q, axis=1)
+        moved = np.where(size[:, None] > 0.0, q / np.where(size > 0.0, size, 1.0)[:, None], U)
+        if np.allclose(moved, U, rtol=0.0, atol=1e-12):
+            break
+        U = moved
+    return U, nu @ np.maximum(Z @ U.T, 0.0)
 
 
 def trivial_bound(Z: Array, nu: Array) -> float:
@@ -160,8 +177,9 @@ class BoundAndPrune:
 
     def run(self, target: float, rel: float) -> int:
         """Continue with the stacked cones for one slice of nodes; more room is made when the stack is full."""
+        nodes = max(16, min(SLICE, 40_000 // self.r**2))
         status = _bound.bound_and_prune(
-            self.pool, self.rays, self.sums, self.meta, self.bound, self.best_u, self.best, target, rel, SLICE,
+            self.pool, self.rays, self.sums, self.meta, self.bound, self.best_u, self.best, target, rel, nodes,
             self.state, self.cand_u, self.cand_value, self.columns, self.flags, self.shared,
         )  # fmt: skip
         if status == _bound.FULL:

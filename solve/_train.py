@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from exactrelu._network import ReLUNetwork
 
-from ._cells import CellFinder
+from ._cells import FACET_RANK, CellFinder
 from ._certificate import Certificate, dual_value, relative_gap, truncation_factor
 from ._complete import price_by_enumeration
 from ._losses import PiecewiseLinearLoss
 from ._master import Block, Master
-from ._pricing import Pricing, distinct, price_by_bound
+from ._pricing import Pricing, climb_many, distinct, price_by_bound, trivial_bound
 from ._problem import Problem
 from ._progress import Progress
 from ._reduce import reduce_network
@@ -30,6 +30,8 @@ PRICERS = {"bound": price_by_bound, "enumerate": price_by_enumeration}
 PATIENCE = 20_000  # cones after which a violating direction is enough while the objective still falls fast
 EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 MAX_PROXIMAL, SHARPER = 40, 0.2
+SAMPLES, IDLE_SAMPLES = 256, 3
+MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 MAX_MOVES = 200  # master solves with moves across facets, per round
 
 
@@ -84,7 +86,7 @@ class _Trainer:
         use = (scale > 0.0) & (np.linalg.norm(W, axis=1) > 0.0)
         self._keep(np.sign(network.alpha[use]), W[use])
 
-    def run(self) -> str:
+    def run(self, only_slide: bool = False) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
         violation = np.inf
         for number in range(self.max_iter):
@@ -99,8 +101,41 @@ class _Trainer:
                 return "time limit"
             if self._hopeless():
                 return "no further progress in double precision"
-            self._improve(priced, exact=self._stalled())
+            self._improve(priced, exact=self._stalled() and not only_slide, only_slide=only_slide)
         return f"iteration limit ({self.max_iter} rounds)"
+
+    def run_sampled(self, time_limit: float, rng: np.random.Generator) -> str:
+        """Improve with sampled directions for half of the time, then prove what the other half allows."""
+        end, self.deadline = self.deadline, self.started + 0.5 * time_limit
+        idle = 0
+        while idle < IDLE_SAMPLES and not self._late():
+            self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
+            sampled = self._sample(rng)
+            state = self._take_stock(len(self.history), sampled)
+            if self.callback is not None and self.callback(state):
+                return "stopped by the callback"
+            improving = sampled.best > self.beta * (1.0 + 0.4 * self.tol)
+            before = self.objective
+            if improving:
+                self._improve(sampled, exact=False, only_slide=True)
+            idle = idle + 1 if before - self.objective <= self.tol * abs(self.objective) else 0
+        self.deadline = end
+        status = self.run(only_slide=self.problem.coordinates.rank > FACET_RANK)
+        return status if status == "certified" else f"{status}; patterns were sampled"
+
+    def _sample(self, rng: np.random.Generator) -> Pricing:
+        """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
+        bundle = self.problem.bundle
+        nu = bundle.weights(self.nu)
+        r = bundle.Z.shape[1]
+        if r == 0 or not nu.any():
+            return Pricing(self.problem.slack(self.nu), 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
+        starts = np.vstack([rng.standard_normal((SAMPLES, r)), self.weights])
+        directions, values = climb_many(bundle.Z, nu, starts / np.linalg.norm(starts, axis=1)[:, None])
+        order = np.argsort(-np.abs(values), kind="stable")
+        upper = trivial_bound(bundle.Z, nu) + self.problem.slack(self.nu)
+        self.cells += len(values)
+        return Pricing(upper, float(np.abs(values).max()), directions[order], values[order], len(values), False)
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -165,16 +200,18 @@ class _Trainer:
         if value <= self.objective:
             self.best, self.objective = (signs, weights), value
 
-    def _improve(self, priced: Pricing, exact: bool) -> None:
+    def _improve(self, priced: Pricing, exact: bool, only_slide: bool = False) -> None:
         """Add violating directions, slide, solve the master over the cells reached, move across facets.
 
         With `exact` the neurons stay in their cells and the new cells join as they are: plain column
-        generation, which ends after finitely many rounds.
+        generation, which ends after finitely many rounds.  With `only_slide` the master is left out: at high
+        rank a cell has as many facets as there are rows.
         """
         assert self.finder is not None
         r = self.problem.coordinates.rank
         violating = np.abs(priced.values) > self.beta
-        chosen = distinct(priced.directions[violating], priced.values[violating], limit=4 * (r + 1))
+        limit = min(4 * (r + 1), max(4, MAX_FRESH // r))
+        chosen = distinct(priced.directions[violating], priced.values[violating], limit=limit)
         directions, signs = priced.directions[violating][chosen], np.sign(priced.values[violating][chosen])
         if exact:
             blocks = list(self.master.blocks)
@@ -185,6 +222,8 @@ class _Trainer:
                 self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
             )
             self._keep(moved_signs, moved)
+            if only_slide:
+                return
             blocks = [self.finder.containing(s, w, w) for s, w in zip(self.signs, self.weights, strict=True)]
             blocks += [self.finder.containing(s, u) for s, u in zip(signs[:1], directions[:1], strict=True)]
         self._solve_master(blocks)
