@@ -55,7 +55,9 @@ def working_set(X: Array, y: Array, beta: float, tol: float, per_round: int = 10
     finder = CellFinder(problem)
     blocks: dict[bytes, Block] = {}
     value, f, bound = 0.5 * float(y @ y), np.zeros(len(y)), -np.inf
-    for rounds in range(1, 200):
+    rounds = 0
+    while rounds < 200:
+        rounds += 1
         nu = y - f
         priced = price_by_enumeration(problem, nu, finder=finder, target=beta * (1.0 + 0.1 * tol), rel=1e-9)
         theta = nu * min(1.0, beta / priced.upper)

@@ -230,7 +230,8 @@ def bound_and_prune(
     child_sums = np.empty((2, 4, r))
     child_bound = np.empty(2)
     values = np.empty(r)
-    scratch = np.empty((r, r + 1))
+    scratch = np.empty((2 * r + 2, r))
+    passive = np.empty(r, np.int64)
     sizes = np.empty(2, np.int64)
     mix = np.empty(2)
     new = np.empty(4)
@@ -298,7 +299,7 @@ def bound_and_prune(
                     lower = child_sums[child, P_FIXED + family, ray]
                     lower += weighted_sum(weight[family, child], column, sizes[family])
                     values[ray] = child_sums[child, sign, ray] - lower
-                worst = max(worst, ball_bound(values, child_rays, threshold, scratch))
+                worst = max(worst, ball_bound(values, child_rays, threshold, scratch, passive))
             child_bound[child] = min(worst, n_bound[level])
         first = 0 if child_bound[0] <= child_bound[1] else 1  # the better one on top: visited first
         parent_bound = n_bound[level]
