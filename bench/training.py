@@ -1,4 +1,4 @@
-"""Seconds, rounds and cones of certified training on planted instances."""
+"""Seconds, rounds and cones of certified training on planted instances, and how they grow with n."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import time
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import max_beta, train
 
@@ -13,26 +14,32 @@ from ._instances import planted
 from ._record import Record
 
 SIZES = ((1000, 3), (20_000, 3), (100_000, 3), (1000, 4), (1000, 5))
-COLUMNS = ("n", "r", "beta_ratio", "tol", "objective", "lower_bound", "gap", "converged", "neurons", "rounds",
-           "cones", "seconds_min", "seconds_median")  # fmt: skip
+SLOPE_SIZES = tuple((n, 3) for n in (1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000))
+COLUMNS = ("n", "r", "beta_ratio", "tol", "threads", "objective", "lower_bound", "gap", "converged", "neurons",
+           "rounds", "cones", "seconds_min", "seconds_median", "cpu_seconds")  # fmt: skip
 
 
-def measure(record: Record, n: int, r: int, ratio: float, tol: float, repeat: int, time_limit: float) -> None:
-    """Train on one planted instance `repeat` times."""
+def measure(
+    record: Record, n: int, r: int, ratio: float, tol: float, repeat: int, time_limit: float, jobs: int
+) -> float:
+    """Train on one planted instance `repeat` times; returns the median CPU seconds."""
     X, y = planted(n, r)
     beta = ratio * max_beta(X, y)
-    seconds = []
+    seconds, cpu = [], []
     for _ in range(repeat):
-        start = time.perf_counter()
-        solution = train(X, y, beta, tol=tol, pricing="bound", time_limit=time_limit)
+        start, before = time.perf_counter(), time.process_time()
+        with threadpool_limits(limits=1, user_api="blas"):
+            solution = train(X, y, beta, tol=tol, pricing="bound", time_limit=time_limit, n_jobs=jobs)
         seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - before)
     record.row({
-        "n": n, "r": r, "beta_ratio": ratio, "tol": tol, "objective": solution.objective,
+        "n": n, "r": r, "beta_ratio": ratio, "tol": tol, "threads": jobs, "objective": solution.objective,
         "lower_bound": solution.lower_bound, "gap": solution.gap, "converged": solution.converged,
         "neurons": solution.network.n_neurons, "rounds": len(solution.history),
         "cones": solution.history[-1]["cells"], "seconds_min": min(seconds),
-        "seconds_median": float(np.median(seconds)),
+        "seconds_median": float(np.median(seconds)), "cpu_seconds": float(np.median(cpu)),
     })  # fmt: skip
+    return float(np.median(cpu))
 
 
 def main() -> None:
@@ -44,13 +51,21 @@ def main() -> None:
     parser.add_argument("--tol", type=float, default=1e-6)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for one training")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--slope", action="store_true", help="n from 1000 to 100 000 at rank 3, and the exponent")
     options = parser.parse_args()
+    sizes = options.size or (SLOPE_SIZES if options.slope else SIZES)
     X, y = planted(40, 3)
     train(X, y, 0.1 * max_beta(X, y))  # compile
     with Record(options.out, COLUMNS) as record:
-        for n, r in options.size or SIZES:
-            for ratio in options.beta_ratio:
-                measure(record, n, r, ratio, options.tol, options.repeat, options.time_limit)
+        for ratio in options.beta_ratio:
+            cpu = [
+                measure(record, n, r, ratio, options.tol, options.repeat, options.time_limit, options.threads)
+                for n, r in sizes
+            ]
+            if options.slope:
+                slope = np.polyfit(np.log([n for n, _ in sizes]), np.log(cpu), 1)[0]
+                print(f"exponent of the CPU seconds in n at beta_ratio {ratio}: {slope:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,22 @@
 
 from ._api import max_beta, train
 from ._certificate import Certificate, CertificateError, Verification
-from ._losses import Loss, get_loss
-from ._train import Solution, State
+from ._losses import Loss, PiecewiseLinearLoss, get_loss
+from ._path import path
+from ._solution import Solution, State
+from ._weighted import check_loss
 
 __all__ = [
     "Certificate",
     "CertificateError",
     "Loss",
+    "PiecewiseLinearLoss",
     "Solution",
     "State",
     "Verification",
+    "check_loss",
     "get_loss",
     "max_beta",
+    "path",
     "train",
 ]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
 from exactrelu._network import ReLUNetwork
 
 from ._cells import CellFinder
+from ._losses import Loss
 from ._pricing import Pricing
 from ._problem import Problem, check_beta, make_problem
 from ._progress import Progress
-from ._train import PRICERS, Solution, State, _Trainer
+from ._solution import Solution, State
+from ._train import PRICERS, _Trainer
 
 
 def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:
@@ -39,15 +43,18 @@ def train(
     *,
     layers: int = 2,
     width: int = 1,
-    loss: str = "squared",
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
     rank: int | None = None,
     tol: float = 1e-6,
     pricing: str = "bound",
+    patterns: str = "all",
     max_iter: int = 1000,
     time_limit: float | None = None,
     n_jobs: int | None = None,
     warm_start: Solution | ReLUNetwork | None = None,
     callback: Callable[[State], object] | None = None,
+    random_state: int | np.random.Generator | None = 0,
     verbose: int = 0,
 ) -> Solution:
     """Train a ReLU network to global optimality, with a proof.
@@ -61,13 +68,17 @@ def train(
     X : (n, d) array_like
         Finite numbers.  There is no intercept: append a column of ones for one.
     y : (n,) array_like
-        Targets; labels -1 and +1 for ``loss="logistic"``.
+        Targets; labels -1 and +1 for the losses of classification.
     beta : float
         Weight decay, positive, against a loss that is a sum (not a mean) over the samples.
     layers, width : int
         Two layers; the width of a sub-network's first layer changes nothing there.
-    loss : {"squared", "logistic"}
-        ``1/2 |f - y|^2`` or ``sum log(1 + exp(-y f))``.
+    loss : str or Loss
+        "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
+        "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own
+        `Loss`.
+    sample_weight : (n,) array_like, optional
+        Factors, at least 0, of the samples' losses.
     rank : int, optional
         Train on the best approximation of X of this rank (see `Certificate.truncation_factor`).
         Default: the numerical rank of X, nothing is cut off.
@@ -75,16 +86,23 @@ def train(
         Relative gap ``(objective - lower_bound) / |objective|`` at which to stop.
     pricing : {"bound", "enumerate"}
         Prove the bound by branch and bound, or by visiting every cell.
+    patterns : {"all", "sampled"}
+        "sampled" is for ranks at which a certificate to `tol` is out of reach: neurons are sought by climbing from
+        random directions for the first half of `time_limit`, which it needs; branch and bound then proves what
+        it can in the other half.  Such a network is not known to be optimal; its gap is proven, however wide.
     max_iter : int
         Limit on the rounds of pricing.
     time_limit : float, optional
         Seconds.  The best network so far is returned with its valid gap.
     n_jobs : int, optional
-        Accepted for uniformity with the estimators; training uses one thread and NumPy's BLAS threads.
+        Threads of branch-and-bound pricing, -1 for one per processor.  Default: one.  With several the path to
+        the optimum may differ from run to run; the claims are proven all the same.
     warm_start : Solution or ReLUNetwork, optional
         A network to start from.
     callback : callable, optional
         Called with a `State` after every round of pricing; a true return value stops training.
+    random_state : int or Generator
+        Of the sampled directions.
     verbose : int
         1 prints a line per round on standard error.
 
@@ -106,19 +124,29 @@ def train(
     """
     beta = check_beta(beta)
     _check_options(layers, width, pricing, tol, max_iter, time_limit)
-    problem = make_problem(X, y, loss, rank)
+    if patterns not in ("all", "sampled"):
+        raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
+    if patterns == "sampled" and time_limit is None:
+        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
+    problem = make_problem(X, y, loss, rank, sample_weight)
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    trainer = _Trainer(problem, beta, tol, pricing, int(max_iter), deadline, callback, progress)
+    trainer = _Trainer(
+        problem, beta, tol, pricing, int(max_iter), deadline, callback, progress, effective_n_jobs(n_jobs)
+    )
     if warm_start is not None:
         trainer.start_from(warm_start if isinstance(warm_start, ReLUNetwork) else warm_start.network)
     try:
-        status = trainer.run()
+        if patterns == "sampled":
+            assert time_limit is not None
+            status = trainer.run_sampled(time_limit, np.random.default_rng(random_state))
+        else:
+            status = trainer.run()
     except KeyboardInterrupt:
         status = "interrupted"
     finally:
         progress.close()
-    return trainer.solution(status, layers, int(width), rank)
+    return replace(trainer.solution(status, layers, int(width), rank), patterns=patterns)
 
 
 def max_beta(
@@ -127,16 +155,20 @@ def max_beta(
     *,
     layers: int = 2,
     width: int = 1,
-    loss: str = "squared",
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
     rank: int | None = None,
     tol: float = 1e-9,
     pricing: str = "bound",
+    n_jobs: int | None = None,
 ) -> float:
     """The smallest weight decay for which the zero network is optimal, ``h*(-grad L(0))``.
 
+    For a loss with kinks this takes the slope 0 at targets 0, and may then be larger than the smallest one.
+
     Parameters
     ----------
-    X, y, layers, width, loss, rank, pricing
+    X, y, layers, width, loss, sample_weight, rank, pricing, n_jobs
         As in `train`.
     tol : float
         Relative accuracy.
@@ -152,12 +184,12 @@ def max_beta(
         As in `train`.
     """
     _check_options(layers, width, pricing, tol, 1, None)
-    problem = make_problem(X, y, loss, rank)
-    return price_at_zero(problem, tol, pricing).best
+    problem = make_problem(X, y, loss, rank, sample_weight)
+    return price_at_zero(problem, tol, pricing, effective_n_jobs(n_jobs)).best
 
 
-def price_at_zero(problem: Problem, tol: float, pricing: str) -> Pricing:
+def price_at_zero(problem: Problem, tol: float, pricing: str, n_jobs: int = 1) -> Pricing:
     """Pricing at the dual point of the zero network."""
     nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
     finder = CellFinder(problem) if problem.coordinates.rank and pricing == "enumerate" else None
-    return PRICERS[pricing](problem, nu, finder=finder, rel=tol)
+    return PRICERS[pricing](problem, nu, finder=finder, rel=tol, n_jobs=n_jobs)

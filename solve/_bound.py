@@ -204,6 +204,7 @@ def bound_and_prune(
     cand_value,
     buf,
     flags,
+    shared,
 ):
     """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
 
@@ -219,6 +220,7 @@ def bound_and_prune(
         largest bound of a cone too thin to split
     state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
     buf : (r + 8, n) work; flags : (4, n) work
+    shared : (1,) in/out, largest value that any thread has found; a lost update only costs time
     """
     r = n_rays.shape[1]
     levels = n_rays.shape[0]
@@ -228,7 +230,8 @@ def bound_and_prune(
     child_sums = np.empty((2, 4, r))
     child_bound = np.empty(2)
     values = np.empty(r)
-    scratch = np.empty((r, r + 1))
+    scratch = np.empty((2 * r + 2, r))
+    passive = np.empty(r, np.int64)
     sizes = np.empty(2, np.int64)
     mix = np.empty(2)
     new = np.empty(4)
@@ -242,7 +245,7 @@ def bound_and_prune(
         start = n_meta[level, 0]
         sizes[0] = n_meta[level, 1]
         sizes[1] = n_meta[level, 2]
-        threshold = prune_level(abs(best[0]), target, rel)
+        threshold = prune_level(max(abs(best[0]), shared[0]), target, rel)
         if n_bound[level] <= threshold:
             state[DEPTH] = level
             state[TOP] = start
@@ -278,7 +281,8 @@ def bound_and_prune(
         if abs(value) > abs(best[0]):
             best[0] = value
             best_u[:] = new_ray
-            threshold = prune_level(abs(value), target, rel)
+            shared[0] = max(shared[0], abs(value))
+            threshold = prune_level(shared[0], target, rel)
         record(new_ray, value, cand_u, cand_value, state, target)
         for child in range(2):
             drop = j if child == 0 else k
@@ -295,7 +299,7 @@ def bound_and_prune(
                     lower = child_sums[child, P_FIXED + family, ray]
                     lower += weighted_sum(weight[family, child], column, sizes[family])
                     values[ray] = child_sums[child, sign, ray] - lower
-                worst = max(worst, ball_bound(values, child_rays, threshold, scratch))
+                worst = max(worst, ball_bound(values, child_rays, threshold, scratch, passive))
             child_bound[child] = min(worst, n_bound[level])
         first = 0 if child_bound[0] <= child_bound[1] else 1  # the better one on top: visited first
         parent_bound = n_bound[level]

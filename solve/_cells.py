@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
@@ -9,8 +11,9 @@ from scipy.optimize import nnls
 from exactrelu.enumerate import Arrangement, cell_across, cell_containing
 
 from ._bcd import project_onto_cone
-from ._master import ON_FACET, Block
+from ._master import Block
 from ._problem import Problem
+from ._quadratic import ON_FACET
 
 Array = NDArray[np.float64]
 
@@ -50,13 +53,14 @@ class CellFinder:
     def across(self, block: Block, facet: int) -> Block:
         """The block on the other side of facet number `facet`, with the same weight, which must lie on the facet."""
         row = int(block.rows[facet])
+        members = self.arrangement.parallel_rows(row)
         if self._irredundant:
             cell = cell_across(self.arrangement, block.active, row)
-            return self._block(block.sign, cell.pattern, cell.facets, block.weight)
-        active = block.active.copy()
-        members = self.arrangement.parallel_rows(row)
-        active[members] = ~active[members]
-        return self._block(block.sign, active, block.rows, block.weight)
+            active, rows = cell.pattern, cell.facets
+        else:
+            active, rows = block.active.copy(), block.rows
+            active[members] = ~active[members]
+        return replace(self._block(block.sign, active, rows, block.weight), origin=block.key, flipped=members)
 
     def _block(self, sign: float, active: NDArray[np.bool_], rows: NDArray[np.int64], weight: Array) -> Block:
         normals = self.Z[rows] * np.where(active[rows], 1.0, -1.0)[:, None]

@@ -12,6 +12,7 @@ from exactrelu._network import ReLUNetwork
 from ._audit import audit_dual
 from ._losses import Loss, get_loss
 from ._problem import Coordinates, check_beta, check_matrix, check_vector, row_space
+from ._weighted import WeightedLoss, with_weights
 
 Array = NDArray[np.float64]
 
@@ -59,14 +60,20 @@ def relative_gap(objective: float, lower_bound: float) -> float:
 def truncation_factor(coordinates: Coordinates, loss: Loss, y: Array, beta: float) -> float:
     """How much the optimum on the truncated data may exceed the optimum on the data, as a factor >= 1.
 
-    ``p* <= p_k <= p* (1 + sigma |y| / (2 beta))^2`` for the squared loss, ``p* (1 + sigma / beta)`` for a
-    nonnegative 1-Lipschitz loss, sigma the first singular value left out.
+    With sigma the first singular value left out, ``p* <= p_k <= p* (1 + rho sigma / beta)`` for a nonnegative loss
+    that is rho-Lipschitz in f (Euclidean norm): a sum of n losses of slope at most l has ``rho = l sqrt(n)``, with
+    weights c ``l |c|``.  For losses with a 1-Lipschitz ``sqrt(2 l)``, such as the squared one,
+    ``p_k <= p* (1 + sigma s / (2 beta))^2`` with ``s = sqrt(2 L(0) max c)``; without weights and for the squared loss
+    s is ``|y|``.  Infinite for other losses: no bound is known.
     """
     if not coordinates.truncated:
         return 1.0
-    if loss.name == "squared":
-        return (1.0 + coordinates.sigma * float(np.linalg.norm(y)) / (2.0 * beta)) ** 2
-    return 1.0 + coordinates.sigma / beta
+    weight = loss.weight if isinstance(loss, WeightedLoss) else np.ones(len(y))
+    ratio = coordinates.sigma / beta
+    if loss.root_lipschitz:
+        at_zero = 2.0 * loss.value(np.zeros(len(y)), y) * float(weight.max())
+        return (1.0 + 0.5 * ratio * float(np.sqrt(at_zero))) ** 2
+    return 1.0 + ratio * loss.lipschitz * float(np.linalg.norm(weight))
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,14 @@ class Certificate:
     pricing: str = "bound"
 
     def verify(
-        self, X: ArrayLike, y: ArrayLike, *, rtol: float = 1e-9, time_limit: float | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        rtol: float = 1e-9,
+        time_limit: float | None = None,
+        sample_weight: ArrayLike | None = None,
+        loss: Loss | None = None,
     ) -> Verification:
         """Recompute everything from the weights and theta; raise when a claim does not hold.
 
@@ -114,9 +128,11 @@ class Certificate:
         Parameters
         ----------
         X : (n, d) array_like, the data the network was trained on
-        y : (n,) array_like, its targets (labels ±1 for the logistic loss)
+        y : (n,) array_like, its targets
         rtol : float, relative accuracy to which the claims must hold
         time_limit : float, optional, seconds for the proof of dual feasibility
+        sample_weight : (n,) array_like, optional, the weights it was trained with
+        loss : Loss, optional, the instance when it is not one of the library's
 
         Returns
         -------
@@ -134,11 +150,11 @@ class Certificate:
         Costs as much as a plain branch and bound: seconds at rank 3 and n = 10^5, and it grows
         exponentially with the rank.
         """
-        data, targets, loss = self._check_data(X, y)
+        data, targets, chosen = self._check_data(X, y, sample_weight, loss)
         coordinates = row_space(data, self.rank)
-        objective = self.network.objective(X, y, self.beta, self.loss)
+        objective = self.network.objective(X, y, self.beta, self.loss if loss is None else loss, sample_weight)
         self._compare("objective", self.objective, objective, rtol * max(abs(objective), 1e-300))
-        factor = truncation_factor(coordinates, loss, targets, self.beta)
+        factor = truncation_factor(coordinates, chosen, targets, self.beta)
         self._compare("truncation_factor", self.truncation_factor, factor, rtol * factor)
         slack = self._slack(coordinates)
         target = self.beta * (1.0 + rtol) + slack
@@ -155,19 +171,24 @@ class Certificate:
             )
         dual_norm = target + slack
         shrink = min(1.0, self.beta / dual_norm)
-        proven = max(dual_value(loss, self.dual * shrink, targets), dual_value(loss, self.dual * 0.0, targets))
-        claim = dual_value(loss, self.dual, targets)
+        proven = max(dual_value(chosen, self.dual * shrink, targets), dual_value(chosen, self.dual * 0.0, targets))
+        claim = dual_value(chosen, self.dual, targets)
         scale = max(abs(objective), 1e-300)
         if not self.lower_bound <= claim + rtol * scale:
             raise CertificateError(f"lower_bound: claimed {self.lower_bound:.17g}, theta gives {claim:.17g}")
         self._compare("gap", self.gap, relative_gap(self.objective, self.lower_bound), rtol)
         return Verification(objective, proven, relative_gap(objective, proven), dual_norm, audit.cones)
 
-    def _check_data(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array, Loss]:
+    def _check_data(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, given: Loss | None
+    ) -> tuple[Array, Array, Loss]:
         data = check_matrix(X)
         targets = check_vector(y, data.shape[0])
-        loss = get_loss(self.loss)
+        if given is not None and given.name != self.loss:
+            raise ValueError(f"the certificate is for the loss {self.loss!r}, got {given.name!r}")
+        loss = get_loss(self.loss) if given is None else given
         loss.check_targets(targets)
+        loss = with_weights(loss, sample_weight, len(targets))
         check_beta(self.beta)
         if (self.layers, self.width) != (2, 1):
             raise CertificateError(f"this version verifies two layers of width 1, got {self.layers} and {self.width}")
@@ -189,5 +210,5 @@ class Certificate:
         return 1.01 * (n + r) * np.finfo(float).eps * size + hidden
 
     def _compare(self, name: str, claimed: float, found: float, allowed: float) -> None:
-        if not abs(claimed - found) <= allowed:
+        if claimed != found and not abs(claimed - found) <= allowed:
             raise CertificateError(f"{name}: claimed {claimed:.17g}, recomputed {found:.17g}")

@@ -7,22 +7,94 @@ from numba import njit
 
 BALANCE = 20.0  # a row may be split at where it crosses an edge between 1/21 and 20/21 of its length
 FEW_ROWS = 4  # rows per ray up to which a cone is split at a row instead of halved
+NARROW = 0.06  # 1 - cosine of the longest edge below which it is, too: many rows may meet in one ray, for ever
 
 
 @njit(cache=True, nogil=True)
-def ball_bound(values, rays, threshold, scratch):
+def solve_passive(gram, values, passive, count, chol, out):
+    """out[:count] = solution of the rows and columns `passive` of ``gram z = values``; False when it is singular."""
+    for i in range(count):
+        for j in range(i + 1):
+            s = gram[passive[i], passive[j]]
+            for k in range(j):
+                s -= chol[i, k] * chol[j, k]
+            if i == j:
+                if s <= 1e-14:
+                    return False
+                chol[i, i] = np.sqrt(s)
+            else:
+                chol[i, j] = s / chol[j, j]
+        s = values[passive[i]]
+        for k in range(i):
+            s -= chol[i, k] * out[k]
+        out[i] = s / chol[i, i]
+    for i in range(count - 1, -1, -1):
+        s = out[i]
+        for k in range(i + 1, count):
+            s -= chol[k, i] * out[k]
+        out[i] = s / chol[i, i]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def project_linear(gram, values, c, passive, chol, z):
+    """Coefficients ``c >= 0`` (out) of the projection of b on the cone of the rays, from the values ``g_l.b``.
+
+    Lawson & Hanson's nonnegative least squares in the Gram matrix of the rays: minimise 1/2 c'Mc - values'c.
+    """
+    r = values.shape[0]
+    count = 0
+    scale = 0.0
+    for k in range(r):
+        c[k] = 0.0
+        scale = max(scale, abs(values[k]))
+    for _ in range(3 * r):
+        enter, most = -1, 1e-13 * scale
+        for k in range(r):
+            slope = values[k]
+            known = False
+            for i in range(count):
+                slope -= gram[k, passive[i]] * c[passive[i]]
+                known |= passive[i] == k
+            if slope > most and not known:
+                enter, most = k, slope
+        if enter < 0:
+            return
+        passive[count] = enter
+        count += 1
+        while count > 0:
+            if not solve_passive(gram, values, passive, count, chol, z):
+                return
+            alpha, leave = 1.0, -1
+            for i in range(count):
+                if z[i] <= 0.0:
+                    ratio = c[passive[i]] / (c[passive[i]] - z[i]) if c[passive[i]] > 0.0 else 0.0
+                    if ratio < alpha or leave < 0:
+                        alpha, leave = ratio, i
+            for i in range(count):
+                c[passive[i]] += alpha * (z[i] - c[passive[i]])
+            if leave < 0:
+                break
+            c[passive[leave]] = 0.0
+            count -= 1
+            for i in range(leave, count):
+                passive[i] = passive[i + 1]
+
+
+@njit(cache=True, nogil=True)
+def ball_bound(values, rays, threshold, scratch, passive):
     """Upper bound of a linear function over (cone of `rays`) ∩ (unit ball), from its values at the rays.
 
     ``u = sum c_l g_l`` with ``c >= 0`` and ``|u| <= 1`` has ``sum c_l <= 1/cos``, ``cos`` the smallest
     cosine between a ray and the normalised mean ray, so the value is at most ``max(U)/cos``.  For any
-    vector b it is also at most ``|b| + max_l (U_l - b.g_l)_+ / cos``: used with the b that solves
-    ``b.g_l = U_l``, which is sharp when b lies in the cone, and valid whatever the rounding in b.
+    vector p it is also at most ``|p| + max_l (U_l - p.g_l)_+ / cos``: used with the projection p of the
+    gradient on the cone, for which it is the exact maximum, and valid whatever the rounding in p.
 
     Parameters
     ----------
     values : (r,) in;  rays : (r, r) in, unit rows;  threshold : float, in
         The second bound is computed only when the first exceeds `threshold`.
-    scratch : (r, r + 1) work
+    scratch : (2 r + 2, r) work;  passive : (r,) int64 work
     """
     r = values.shape[0]
     top = 0.0
@@ -30,19 +102,24 @@ def ball_bound(values, rays, threshold, scratch):
         top = max(top, values[k])
     if top == 0.0:
         return 0.0
+    gram = scratch[:r]
     norm = 0.0
     for j in range(r):
-        mean = 0.0
-        for k in range(r):
-            mean += rays[k, j]
-        scratch[j, r] = mean
-        norm += mean * mean
-    norm = np.sqrt(norm)
+        for k in range(j + 1):
+            dot = 0.0
+            for i in range(r):
+                dot += rays[j, i] * rays[k, i]
+            gram[j, k] = dot
+            gram[k, j] = dot
+            norm += dot if j == k else 2.0 * dot
+    if norm <= 0.0:
+        return np.inf
+    norm = np.sqrt(norm)  # of the sum of the rays
     cos = 1.0
     for k in range(r):
         dot = 0.0
         for j in range(r):
-            dot += rays[k, j] * scratch[j, r]
+            dot += gram[k, j]
         cos = min(cos, dot / norm)
     if cos <= 1e-300:
         return np.inf
@@ -50,40 +127,17 @@ def ball_bound(values, rays, threshold, scratch):
     bound = top / cos
     if bound <= threshold:
         return bound
-    # scratch = [rays | values]; Gaussian elimination with partial pivoting
-    for k in range(r):
-        for j in range(r):
-            scratch[k, j] = rays[k, j]
-        scratch[k, r] = values[k]
-    for col in range(r):
-        piv = col
-        for k in range(col + 1, r):
-            if abs(scratch[k, col]) > abs(scratch[piv, col]):
-                piv = k
-        if scratch[piv, col] == 0.0:
-            return bound
-        if piv != col:
-            for j in range(col, r + 1):
-                scratch[col, j], scratch[piv, j] = scratch[piv, j], scratch[col, j]
-        for k in range(col + 1, r):
-            f = scratch[k, col] / scratch[col, col]
-            for j in range(col, r + 1):
-                scratch[k, j] -= f * scratch[col, j]
+    c, z = scratch[2 * r], scratch[2 * r + 1]
+    project_linear(gram, values, c, passive, scratch[r : 2 * r], z)
     norm = 0.0
-    for k in range(r - 1, -1, -1):
-        x = scratch[k, r]
-        for j in range(k + 1, r):
-            x -= scratch[k, j] * scratch[j, r]
-        x /= scratch[k, k]
-        scratch[k, r] = x
-        norm += x * x
     excess = 0.0
     for k in range(r):
-        dot = values[k]
+        dot = 0.0
         for j in range(r):
-            dot -= rays[k, j] * scratch[j, r]
-        excess = max(excess, dot)
-    return min(bound, np.sqrt(norm) + excess / cos)
+            dot += gram[k, j] * c[j]
+        norm += c[k] * dot
+        excess = max(excess, values[k] - dot)
+    return min(bound, np.sqrt(max(norm, 0.0)) * (1.0 + 1e-14) + excess / cos)
 
 
 @njit(cache=True, nogil=True)
@@ -140,14 +194,15 @@ def balanced_row(dots, size, best, place, edge):
 def choose_split(rays, dots_p, dots_m, sizes, mix):
     """Edge (j, k) to split and the weights `mix` (out) of its ends in the new unit ray.
 
-    The crossing of the most balanced row when at most FEW_ROWS rows per ray cut the cone, otherwise the
+    The crossing of the most balanced row when few rows cut the cone or it is narrow, otherwise the
     middle of the longest edge.  Returns (j, k, family, row) of the row that the new ray lies on, family
     -1 when there is none.
     """
     r = rays.shape[0]
     place = np.zeros(1, np.int64)
     edge = np.zeros(2, np.int64)
-    if 0 < sizes[0] + sizes[1] <= FEW_ROWS * r:
+    far_j, far_k, cosine = longest_edge(rays)
+    if sizes[0] + sizes[1] > 0 and (sizes[0] + sizes[1] <= FEW_ROWS * r or cosine > 1.0 - NARROW):
         first = balanced_row(dots_p, sizes[0], 0.0, place, edge)
         second = balanced_row(dots_m, sizes[1], first, place, edge)
         family = 1 if second > first else 0
@@ -158,8 +213,7 @@ def choose_split(rays, dots_p, dots_m, sizes, mix):
             mix[1] = -dots[j, c]
             unit_mix(rays, j, k, mix)
             return j, k, family, c
-    j, k, _ = longest_edge(rays)
     mix[0] = 1.0
     mix[1] = 1.0
-    unit_mix(rays, j, k, mix)
-    return j, k, -1, 0
+    unit_mix(rays, far_j, far_k, mix)
+    return far_j, far_k, -1, 0

@@ -1,8 +1,6 @@
 """The restricted master problem: the convex program over the active cells only.
 
-Blocks of coordinates are swept in Gram form (`_bcd.pyx`); once support and faces stop changing, a
-Newton step on exactly those coordinates finishes with quadratic convergence.  Losses other than the
-squared one go through a sequence of such quadratic models (proximal Newton, Lee, Sun & Saunders 2014).
+A quadratic loss has one Gram matrix (`_quadratic.py`); other losses go through a sequence of quadratic models.
 """
 
 from __future__ import annotations
@@ -12,14 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, null_space
 
 from ._bcd import sweep
 from ._problem import Problem
+from ._quadratic import Quadratic
 
 Array = NDArray[np.float64]
-
-ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
 
 
 @dataclass
@@ -33,6 +29,7 @@ class Block:
     rows : (k,) rows of the data that bound the cell
     normals : (k, r) their unit normals, inward: the cell is ``{u : normals @ u >= 0}``
     weight : (r,) current weight, in the closure of the cell
+    origin, flipped : key of the block it slid from, and the rows that changed sides; no key when it did not
     """
 
     sign: float
@@ -40,6 +37,8 @@ class Block:
     rows: NDArray[np.int64]
     normals: Array
     weight: Array
+    origin: bytes = b""
+    flipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,137 +50,13 @@ class Block:
         return float(np.linalg.norm(self.weight))
 
 
-@dataclass
-class Quadratic:
-    """``minimise 1/2 w'Hw - c'w + beta sum |w_k|`` over the product of the blocks' cones."""
-
-    gram: Array
-    linear: Array
-    normals: Sequence[Array]
-    beta: float
-
-    def value(self, W: Array) -> float:
-        """Objective at the weights `W` (K, r)."""
-        w = W.ravel()
-        return float(w @ (0.5 * (self.gram @ w) - self.linear) + self.beta * np.linalg.norm(W, axis=1).sum())
-
-    def solve(self, W: Array, tol: float, max_rounds: int = 60) -> float:
-        """Solve in place from the feasible start `W` (K, r); return the largest violation in units of beta.
-
-        Alternates sweeps with Newton steps on the support and faces that the sweeps identified.
-        """
-        starts = np.concatenate([[0], np.cumsum([len(g) for g in self.normals])]).astype(np.intp)
-        facets = np.ascontiguousarray(np.vstack(self.normals))
-        violation = np.inf
-        for attempt in range(max_rounds):
-            _, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 8 + 4 * attempt, tol)
-            if violation <= tol:
-                break
-            self._newton(W, tol)
-        return violation
-
-    def _newton(self, W: Array, tol: float) -> None:
-        """Damped Newton on the nonzero blocks, each on the span of its face; faces only ever shrink."""
-        support = np.flatnonzero(np.linalg.norm(W, axis=1) > 0.0)
-        if support.size == 0:
-            return
-        r = W.shape[1]
-        columns = (support[:, None] * r + np.arange(r)).ravel()
-        gram, linear = self.gram[np.ix_(columns, columns)], self.linear[columns]
-        normals = [self.normals[int(k)] for k in support]
-        tight = [g @ W[k] <= ON_FACET * np.linalg.norm(W[k]) for g, k in zip(normals, support, strict=True)]
-        v = W[support].copy()
-        value = self._reduced_value(gram, linear, v)
-        bases = [_face_span(g, t) for g, t in zip(normals, tight, strict=True)]
-        shortened = 0
-        for _ in range(4 * r * support.size + 20):
-            step, size = self._newton_direction(gram, linear, bases, v)
-            if size <= 0.1 * tol * self.beta:
-                break
-            longest, block, facet = _largest_step(normals, tight, v, step)
-            alpha, trial, new_value = self._backtrack(gram, linear, v, step, longest, value)
-            if trial is None:
-                break
-            v, value = trial, new_value
-            if alpha < longest:  # a block on its way to zero: the sweeps test for that
-                shortened += 1
-                if shortened > 2:
-                    break
-            elif block >= 0:
-                tight[block][facet] = True
-                bases[block] = _face_span(normals[block], tight[block])
-        W[support] = v
-
-    def _reduced_value(self, gram: Array, linear: Array, v: Array) -> float:
-        w = v.ravel()
-        return float(w @ (0.5 * (gram @ w) - linear) + self.beta * np.linalg.norm(v, axis=1).sum())
-
-    def _newton_direction(self, gram: Array, linear: Array, bases: list[Array], v: Array) -> tuple[Array, float]:
-        """Newton direction in the product of the faces' spans, and the largest gradient norm of a block there."""
-        count, r = v.shape
-        norms = np.linalg.norm(v, axis=1)
-        unit = v / norms[:, None]
-        sizes = np.cumsum([0] + [b.shape[1] for b in bases])
-        expand = np.zeros((count * r, sizes[-1]))
-        hessian = gram.copy()
-        for k, basis in enumerate(bases):
-            here = slice(k * r, (k + 1) * r)
-            expand[here, sizes[k] : sizes[k + 1]] = basis
-            hessian[here, here] += self.beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
-        gradient = expand.T @ (gram @ v.ravel() - linear + self.beta * unit.ravel())
-        hessian = expand.T @ hessian @ expand
-        hessian[np.diag_indices_from(hessian)] += 1e-13 * np.trace(hessian) / max(len(hessian), 1)
-        largest = max((np.linalg.norm(gradient[sizes[k] : sizes[k + 1]]) for k in range(count)), default=0.0)
-        try:
-            z = cho_solve(cho_factor(hessian), -gradient)
-        except np.linalg.LinAlgError:
-            z = np.linalg.lstsq(hessian, -gradient, rcond=1e-12)[0]
-        return (expand @ z).reshape(count, r), float(largest)
-
-    def _backtrack(
-        self, gram: Array, linear: Array, v: Array, step: Array, alpha: float, value: float
-    ) -> tuple[float, Array | None, float]:
-        """Halve `alpha` until the objective does not rise and no block reaches or passes zero."""
-        noise = 1e-15 * (abs(value) + 1e-300)
-        for _ in range(30):
-            trial = v + alpha * step
-            if np.all(np.einsum("kr,kr->k", trial, v) > 1e-12 * np.einsum("kr,kr->k", v, v)):
-                new_value = self._reduced_value(gram, linear, trial)
-                if new_value <= value + noise:
-                    return alpha, trial, new_value
-            alpha *= 0.5
-        return 0.0, None, value
-
-
-def _face_span(normals: Array, tight: NDArray[np.bool_]) -> Array:
-    """Orthonormal basis (r, k) of the vectors orthogonal to the tight normals."""
-    return null_space(normals[tight]) if tight.any() else np.eye(normals.shape[1])
-
-
-def _largest_step(
-    normals: list[Array], tight: list[NDArray[np.bool_]], v: Array, step: Array
-) -> tuple[float, int, int]:
-    """Longest step up to 1 that keeps every block in its cone, and the (block, facet) that stops it or -1."""
-    alpha, block, facet = 1.0, -1, -1
-    for k, (g, t) in enumerate(zip(normals, tight, strict=True)):
-        if len(g) == 0:
-            continue
-        at, rate = g @ v[k], g @ step[k]
-        closing = ~t & (rate < 0.0)
-        if closing.any():
-            ratio = np.where(closing, np.maximum(at, 0.0) / np.where(closing, -rate, 1.0), np.inf)
-            j = int(np.argmin(ratio))
-            if ratio[j] < alpha:
-                alpha, block, facet = float(ratio[j]), k, j
-    return alpha, block, facet
-
-
 class Master:
     """Active blocks, their features and Gram matrix.
 
     Parameters
     ----------
     problem : Problem
+        Its loss must have a gradient; `problem` may be replaced by one on the same data with another loss.
     beta : float
     """
 
@@ -191,34 +66,56 @@ class Master:
         self.blocks: list[Block] = []
         self._features = np.zeros((problem.Z.shape[0], 0))
         self._gram = np.zeros((0, 0))
+        self._damping = 0.0
 
     def set_blocks(self, blocks: Sequence[Block]) -> None:
-        """Replace the active set; Gram blocks of cells that stay are kept. O(n r^2 K) per new cell."""
+        """Replace the active set.
+
+        Gram blocks of cells that stay are kept; one that slid across a facet changes by the rows that flipped,
+        O(r K) each; any other new cell costs O(n r^2 K).
+        """
         r = self.problem.coordinates.rank
         place = {block.key: k for k, block in enumerate(self.blocks)}
-        kept = np.array([place.get(block.key, -1) for block in blocks], dtype=int)
+        source = np.array([place.get(b.key, place.get(b.origin, -1)) for b in blocks], dtype=int)
         features = np.empty((self.problem.Z.shape[0], r * len(blocks)), order="F")
         for k, block in enumerate(blocks):
             here = slice(k * r, (k + 1) * r)
-            if kept[k] >= 0:
-                features[:, here] = self._features[:, kept[k] * r : (kept[k] + 1) * r]
-            else:
+            if source[k] < 0:
                 features[:, here] = np.where(block.active, block.sign, 0.0)[:, None] * self.problem.Z
-        if self.problem.loss.name == "squared":
-            self._gram = self._updated_gram(features, kept, r)
+                continue
+            features[:, here] = self._features[:, source[k] * r : (source[k] + 1) * r]
+            if block.key not in place:
+                features[block.flipped, here] = (block.sign * block.active[block.flipped])[:, None] * (
+                    self.problem.Z[block.flipped]
+                )
+        if self.problem.loss.quadratic:
+            slid = [k for k, block in enumerate(blocks) if source[k] >= 0 and block.key not in place]
+            self._gram = self._updated_gram(features, source, {k: blocks[k].flipped for k in slid})
         self._features = features
         self.blocks = list(blocks)
 
-    def _updated_gram(self, features: Array, kept: NDArray[np.int_], r: int) -> Array:
+    def _updated_gram(self, features: Array, source: NDArray[np.int_], flipped: dict[int, NDArray[np.int64]]) -> Array:
+        """Gram matrix of `features`, whose block k was block ``source[k]`` before rows ``flipped[k]`` changed."""
+        r = self.problem.coordinates.rank
         gram = np.empty((features.shape[1], features.shape[1]))
-        old = np.repeat(kept >= 0, r)
-        source = (kept[kept >= 0][:, None] * r + np.arange(r)).ravel()
-        gram[np.ix_(old, old)] = self._gram[np.ix_(source, source)]
+        old = np.repeat(source >= 0, r)
+        columns = (source[source >= 0][:, None] * r + np.arange(r)).ravel()
+        before = self._features[:, columns]
+        weight = self._curvature()
+        gram[np.ix_(old, old)] = self._gram[np.ix_(columns, columns)]
+        rows = np.unique(np.concatenate([np.zeros(0, np.int64), *flipped.values()]))
+        if rows.size:  # A'CA changes only by the rows in which A changed
+            now, then, c = features[np.ix_(rows, np.flatnonzero(old))], before[rows], weight[rows][:, None]
+            gram[np.ix_(old, old)] += (c * now).T @ now - (c * then).T @ then
         if not old.all():
-            fresh = features[:, ~old].T @ features
+            fresh = (weight[:, None] * features[:, ~old]).T @ features
             gram[~old] = fresh
             gram[:, ~old] = fresh.T
         return gram
+
+    def _curvature(self) -> Array:
+        """Curvature of a quadratic loss, which does not depend on the prediction."""
+        return self.problem.loss.curvature(np.zeros(len(self.problem.y)), self.problem.y)
 
     @property
     def weights(self) -> Array:
@@ -241,9 +138,9 @@ class Master:
         if not self.blocks:
             return 0.0
         W = self.weights
-        if self.problem.loss.name == "squared":
-            model = Quadratic(self._gram, self._features.T @ self.problem.y, self._normals(), self.beta)
-            violation = model.solve(W, tol)
+        if self.problem.loss.quadratic:
+            slope = -self.problem.loss.gradient(np.zeros(len(self.problem.y)), self.problem.y)
+            violation = Quadratic(self._gram, self._features.T @ slope, self._normals(), self.beta).solve(W, tol)
         else:
             violation = self._proximal_newton(W, tol)
         for block, weight in zip(self.blocks, W, strict=True):
@@ -254,14 +151,18 @@ class Master:
         return [block.normals for block in self.blocks]
 
     def _proximal_newton(self, W: Array, tol: float, max_steps: int = 60) -> float:
-        """Quadratic models of the loss around the current prediction, each followed by a line search."""
+        """Quadratic models of the loss around the current prediction, each followed by a line search.
+
+        Proximal Newton (Lee, Sun & Saunders 2014).  Where the curvature jumps (Huber, hinges) a step may
+        overshoot: the model is then damped, until full steps succeed again.
+        """
         loss, y, A = self.problem.loss, self.problem.y, self._features
         facets = np.ascontiguousarray(np.vstack(self._normals()))
         starts = np.concatenate([[0], np.cumsum([len(g) for g in self._normals()])]).astype(np.intp)
         violation = np.inf
         for _ in range(max_steps):
             f = A @ W.ravel()
-            weight = loss.curvature(f, y)
+            weight = damped(loss.curvature(f, y), self._damping)
             gram = (A * weight[:, None]).T @ A
             gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / len(gram) + 1e-300
             linear = gram @ W.ravel() - A.T @ loss.gradient(f, y)
@@ -271,12 +172,14 @@ class Master:
                 break
             target = W.copy()
             Quadratic(gram, linear, self._normals(), self.beta).solve(target, max(0.1 * tol, 1e-3 * violation))
-            if not self._line_search(W, target, f):
+            step = self._line_search(W, target, f)
+            if step == 0.0 and self._damping >= 1.0:
                 break
+            self._damping = next_damping(self._damping, step)
         return violation
 
-    def _line_search(self, W: Array, target: Array, f: Array) -> bool:
-        """Move `W` towards `target` until the objective falls (convex along the segment); False when it cannot."""
+    def _line_search(self, W: Array, target: Array, f: Array) -> float:
+        """Move `W` towards `target` until the objective falls (convex along the segment); the step, 0 for none."""
         loss, y = self.problem.loss, self.problem.y
         direction = self._features @ (target - W).ravel()
         norms = np.linalg.norm(W, axis=1).sum()
@@ -289,6 +192,19 @@ class Master:
             if new <= value + 1e-4 * step * min(change, 0.0) + 1e-15 * abs(value):
                 moved = bool(np.any(trial != W))
                 W[:] = trial
-                return moved
+                return step if moved else 0.0
             step *= 0.5
-        return False
+        return 0.0
+
+
+def damped(curvature: Array, damping: float) -> Array:
+    """Curvature with a part `damping` of its largest value (of one, when it is zero everywhere) added."""
+    top = float(curvature.max(initial=0.0))
+    return curvature + (damping if top > 0.0 else max(damping, 1e-3)) * (top or 1.0)
+
+
+def next_damping(damping: float, step: float) -> float:
+    """Less damping after a full step, more after a shortened one (Levenberg & Marquardt)."""
+    if step == 1.0:
+        return 0.1 * damping if damping > 1e-7 else 0.0
+    return min(max(10.0 * damping, 1e-4), 1e3)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-SLICE = 4000  # nodes between two looks at the clock
+SLICE = 4000  # nodes between two looks at the clock; fewer at high rank
 COVERED, ENOUGH, LATE = 0, 1, 2
 MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it the r + 1 simplex cones
 # With many dimensions, prove loose bounds first, so that a time limit finds the best proof so far.
@@ -75,6 +77,23 @@ def ascend(Z: Array, nu: Array, u: Array, max_steps: int = 30) -> tuple[Array, f
     return u, value
 
 
+def climb_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
+    """Climb from many directions (m, r) for both output signs at once; (2 m, r) directions and signed values.
+
+    The steps of `ascend`, O(n r m) each, a fixed number of them: no step can lower a value.
+    """
+    signs = np.repeat([1.0, -1.0], len(starts))
+    U = np.vstack([starts, starts])
+    for _ in range(max_steps):
+        q = ((Z @ U.T > 0.0) * nu[:, None]).T @ Z * signs[:, None]
+        size = np.linalg.norm(q, axis=1)
+        moved = np.where(size[:, None] > 0.0, q / np.where(size > 0.0, size, 1.0)[:, None], U)
+        if np.allclose(moved, U, rtol=0.0, atol=1e-12):
+            break
+        U = moved
+    return U, nu @ np.maximum(Z @ U.T, 0.0)
+
+
 def trivial_bound(Z: Array, nu: Array) -> float:
     """An upper bound of h* that costs O(n r^2).
 
@@ -105,14 +124,18 @@ def root_cones(r: int) -> Iterator[Array]:
 
 
 class BoundAndPrune:
-    """Arrays of one bound-and-prune call (see `_bound.bound_and_prune` for their meaning)."""
+    """Arrays of one thread of bound and prune (see `_bound.bound_and_prune` for their meaning).
 
-    def __init__(self, Z: Array, nu: Array) -> None:
-        keep = nu != 0.0
-        A = Z[keep] * np.abs(nu[keep])[:, None]
-        positive = nu[keep] > 0.0
-        self.families = (np.ascontiguousarray(A[positive]), np.ascontiguousarray(A[~positive]))
-        self.n, self.r = A.shape
+    Parameters
+    ----------
+    families : rows ``|nu_i| z_i`` with nu_i > 0, and those with nu_i < 0
+    shared : (1,), largest value found, common to the threads of one call
+    """
+
+    def __init__(self, families: tuple[Array, Array], shared: Array) -> None:
+        self.families = families
+        self.shared = shared
+        self.n, self.r = sum(len(A) for A in families), families[0].shape[1]
         levels = 64 * self.r + 64
         self.pool = np.empty((self.r, 6 * self.n + 4096))
         self.rays = np.empty((levels, self.r, self.r))
@@ -132,6 +155,7 @@ class BoundAndPrune:
         if abs(value) > abs(self.best[0]):
             self.best[0] = value
             self.best_u[:] = u
+            self.shared[0] = max(self.shared[0], abs(value))
 
     def push_root(self, rays: Array) -> None:
         """Stack one root cone; the only place where data meet rays. O(n r^2)."""
@@ -153,9 +177,10 @@ class BoundAndPrune:
 
     def run(self, target: float, rel: float) -> int:
         """Continue with the stacked cones for one slice of nodes; more room is made when the stack is full."""
+        nodes = max(16, min(SLICE, 40_000 // self.r**2))
         status = _bound.bound_and_prune(
-            self.pool, self.rays, self.sums, self.meta, self.bound, self.best_u, self.best, target, rel, SLICE,
-            self.state, self.cand_u, self.cand_value, self.columns, self.flags,
+            self.pool, self.rays, self.sums, self.meta, self.bound, self.best_u, self.best, target, rel, nodes,
+            self.state, self.cand_u, self.cand_value, self.columns, self.flags, self.shared,
         )  # fmt: skip
         if status == _bound.FULL:
             self.pool = np.concatenate([self.pool, np.empty_like(self.pool)], axis=1)
@@ -175,6 +200,7 @@ def price_by_bound(
     starts: Array | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    n_jobs: int = 1,
 ) -> Pricing:
     """Bound and prune until ``h* <= target``, or else ``h* <= best (1 + rel)``, is proven.
 
@@ -191,6 +217,7 @@ def price_by_bound(
     starts : (k, r), directions to climb from first
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes (see above)
+    n_jobs : int, threads; the root cones are shared out among them
 
     Returns
     -------
@@ -201,12 +228,13 @@ def price_by_bound(
     r = Z.shape[1]
     if r == 0 or not nu.any():
         return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
-    tree = BoundAndPrune(Z, nu)
+    families, shared = split_by_sign(Z, nu), np.zeros(1)
+    trees = [BoundAndPrune(families, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
     climbs = [] if starts is None else [ascend(Z, nu, u) for u in starts]
     if starts is None or len(starts) == 0:
         climbs = [ascend(Z, nu, u) for u in np.vstack([np.eye(r), -np.eye(r)])]
     for u, value in climbs:
-        tree.start(u, value)
+        trees[0].start(u, value)
     upper = trivial_bound(Z, nu)
     outcome = COVERED
     if r == 1:
@@ -214,40 +242,71 @@ def price_by_bound(
     else:
         stages = STAGES if r >= STAGED_RANK else ()
         for factor in (*stages, 1.0):
-            goal = max(target, factor * abs(tree.best[0])) if factor > 1.0 else target
+            goal = max(target, factor * float(shared[0])) if factor > 1.0 else target
             if factor > 1.0 and goal >= upper:
                 continue
-            outcome = _cover_sphere(tree, goal, rel, target, deadline, patience)
+            outcome = _cover_sphere(trees, goal, rel, target, deadline, patience)
             if outcome != COVERED:
                 break
-            level = _bound.prune_level(abs(tree.best[0]), goal, rel)
-            upper = min(upper, max(level, tree.best[1]))
-    directions, values = _collect(tree, climbs)
-    nodes = int(tree.state[_bound.NODES])
-    return Pricing(upper + slack, abs(float(tree.best[0])), directions, values, nodes, outcome == LATE)
+            best = max(abs(float(tree.best[0])) for tree in trees)
+            upper = min(upper, max(_bound.prune_level(best, goal, rel), *(float(tree.best[1]) for tree in trees)))
+    directions, values = _collect(trees, climbs)
+    nodes = sum(int(tree.state[_bound.NODES]) for tree in trees)
+    return Pricing(upper + slack, abs(float(values[0])), directions, values, nodes, outcome == LATE)
+
+
+def split_by_sign(Z: Array, nu: Array) -> tuple[Array, Array]:
+    """The rows ``|nu_i| z_i`` of positive and of negative nu_i."""
+    return tuple(np.ascontiguousarray(Z[side] * np.abs(nu[side])[:, None]) for side in (nu > 0.0, nu < 0.0))
 
 
 def _cover_sphere(
-    tree: BoundAndPrune, goal: float, rel: float, target: float, deadline: float | None, patience: int | None
+    trees: list[BoundAndPrune], goal: float, rel: float, target: float, deadline: float | None, patience: int | None
 ) -> int:
-    """Run every root cone to its end, unless the deadline or a good enough direction comes first."""
-    for rays in root_cones(tree.r):
-        tree.push_root(rays)
-        status = _bound.PAUSED
-        while status != _bound.DONE:
-            status = tree.run(goal, rel)
-            if deadline is not None and time.monotonic() > deadline:
-                return LATE
-            if patience is not None and abs(tree.best[0]) > target and tree.state[_bound.NODES] > patience:
-                return ENOUGH
-    return COVERED
+    """Run every root cone to its end, unless the deadline or a good enough direction comes first.
+
+    Each tree takes the next root when it has finished one, in a thread of its own when there are several.
+    """
+    roots = deque(root_cones(trees[0].r))
+    outcomes = [COVERED]
+
+    def work(tree: BoundAndPrune) -> None:
+        while roots and max(outcomes) == COVERED:
+            try:
+                tree.push_root(roots.popleft())
+            except IndexError:  # another thread took the last one
+                return
+            status = _bound.PAUSED
+            while status != _bound.DONE and max(outcomes) == COVERED:
+                status = tree.run(goal, rel)
+                nodes = sum(int(other.state[_bound.NODES]) for other in trees)
+                if deadline is not None and time.monotonic() > deadline:
+                    outcomes.append(LATE)
+                elif patience is not None and tree.shared[0] > target and nodes > patience:
+                    outcomes.append(ENOUGH)
+
+    if len(trees) == 1:
+        work(trees[0])
+        return max(outcomes)
+    with ThreadPoolExecutor(len(trees)) as pool:
+        try:
+            for done in [pool.submit(work, tree) for tree in trees]:
+                done.result()
+        except BaseException:
+            outcomes.append(LATE)  # an interrupt: the other threads end after their slice
+            raise
+    return max(outcomes)
 
 
-def _collect(tree: BoundAndPrune, climbs: list[tuple[Array, float]]) -> tuple[Array, Array]:
-    """Incumbent, climbed starts and recorded rays, best first."""
-    count = int(tree.state[_bound.N_CAND])
-    directions = np.vstack([tree.best_u[None], *[u[None] for u, _ in climbs], tree.cand_u[:count]])
-    values = np.concatenate([tree.best[:1], [v for _, v in climbs], tree.cand_value[:count]])
+def _collect(trees: list[BoundAndPrune], climbs: list[tuple[Array, float]]) -> tuple[Array, Array]:
+    """Incumbents, climbed starts and recorded rays, best first."""
+    recorded = [(tree, int(tree.state[_bound.N_CAND])) for tree in trees]
+    directions = np.vstack(
+        [*[tree.best_u[None] for tree in trees], *[u[None] for u, _ in climbs], *[t.cand_u[:k] for t, k in recorded]]
+    )
+    values = np.concatenate(
+        [*[tree.best[:1] for tree in trees], [v for _, v in climbs], *[t.cand_value[:k] for t, k in recorded]]
+    )
     order = np.argsort(-np.abs(values), kind="stable")
     return directions[order], values[order]
 

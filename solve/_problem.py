@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from exactrelu.enumerate import merge_parallel
 
 from ._losses import Loss, get_loss
+from ._weighted import with_weights
 
 Array = NDArray[np.float64]
 
@@ -203,10 +204,12 @@ def check_beta(beta: float) -> float:
     return value
 
 
-def make_problem(X: ArrayLike, y: ArrayLike, loss: str, rank: int | None) -> Problem:
-    """Check `X`, `y`, `loss` and `rank` and move to isometric coordinates."""
+def make_problem(
+    X: ArrayLike, y: ArrayLike, loss: str | Loss, rank: int | None, sample_weight: ArrayLike | None = None
+) -> Problem:
+    """Check the arguments of training and move to isometric coordinates."""
     data = check_matrix(X)
     targets = check_vector(y, data.shape[0])
     chosen = get_loss(loss)
     chosen.check_targets(targets)
-    return Problem(data, targets, chosen, row_space(data, rank))
+    return Problem(data, targets, with_weights(chosen, sample_weight, len(targets)), row_space(data, rank))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from ._master import damped, next_damping
 from ._problem import Problem
 
 Array = NDArray[np.float64]
@@ -26,7 +27,7 @@ def first_weights(problem: Problem, beta: float, f: Array, signs: Array, directi
     """Small weights along new unit directions: the minimiser of the model of each alone, shared among them."""
     features = np.maximum(problem.Z @ directions.T, 0.0) * signs
     slope = -(problem.loss.gradient(f, problem.y) @ features) - beta
-    curvature = np.einsum("ik,i,ik->k", features, problem.loss.curvature(f, problem.y), features)
+    curvature = np.einsum("ik,i,ik->k", features, damped(problem.loss.curvature(f, problem.y), 1e-3), features)
     length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(signs), 1)
     return directions * length[:, None]
 
@@ -46,13 +47,18 @@ def slide(
     alive = np.linalg.norm(W, axis=1) > 0.0
     signs, W = signs[alive], W[alive].copy()
     value, f = network_value(problem, beta, signs, W)
+    damping = 0.0
     for _ in range(max_steps):
         if len(W) == 0:
             break
-        step = _gauss_newton_step(problem, beta, signs, W, f)
-        trial, new_value, new_f = _search(problem, beta, signs, W, step, value)
+        step = _gauss_newton_step(problem, beta, signs, W, f, damping)
+        trial, new_value, new_f, length = _search(problem, beta, signs, W, step, value)
+        if not problem.loss.quadratic:
+            damping = next_damping(damping, length)
         if trial is None:
-            break
+            if problem.loss.quadratic or damping > 1.0:
+                break
+            continue
         small = value - new_value <= rel * abs(value)
         alive = np.linalg.norm(trial, axis=1) > 0.0
         signs, W, value, f = signs[alive], trial[alive], new_value, new_f
@@ -61,14 +67,14 @@ def slide(
     return signs, W
 
 
-def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f: Array) -> Array:
+def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f: Array, damping: float) -> Array:
     """Newton step of the piece of the objective that the current activation patterns select."""
     count, r = W.shape
     norms = np.linalg.norm(W, axis=1)
     unit = W / norms[:, None]
     active = (problem.Z @ W.T > 0.0) * signs  # (n, K)
     A = (active[:, :, None] * problem.Z[:, None, :]).reshape(len(f), count * r)
-    curvature = problem.loss.curvature(f, problem.y)
+    curvature = damped(problem.loss.curvature(f, problem.y), damping)
     weighted = A if np.all(curvature == 1.0) else A * curvature[:, None]
     hessian = weighted.T @ A
     for k in range(count):
@@ -85,14 +91,17 @@ def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f:
 
 def _search(
     problem: Problem, beta: float, signs: Array, W: Array, step: Array, value: float
-) -> tuple[Array | None, float, Array]:
-    """Halve the step until the objective falls; a neuron that would turn through zero is set to zero."""
+) -> tuple[Array | None, float, Array, float]:
+    """Halve the step until the objective falls; a neuron that would turn through zero is set to zero.
+
+    Returns the weights, None when there are none, their objective and outputs, and the length of the step.
+    """
     length = 1.0
     for _ in range(12):
         trial = W + length * step
         trial[np.einsum("kr,kr->k", trial, W) <= 0.0] = 0.0
         new_value, f = network_value(problem, beta, signs, trial)
         if new_value < value:
-            return trial, new_value, f
+            return trial, new_value, f, length
         length *= 0.5
-    return None, value, np.empty(0)
+    return None, value, np.empty(0), 0.0

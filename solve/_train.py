@@ -4,84 +4,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._network import ReLUNetwork
 
-from ._cells import CellFinder
+from ._cells import FACET_RANK, CellFinder
 from ._certificate import Certificate, dual_value, relative_gap, truncation_factor
 from ._complete import price_by_enumeration
+from ._losses import PiecewiseLinearLoss
 from ._master import Block, Master
-from ._pricing import Pricing, distinct, price_by_bound
+from ._pricing import Pricing, climb_many, distinct, price_by_bound, trivial_bound
 from ._problem import Problem
 from ._progress import Progress
+from ._reduce import reduce_network
 from ._slide import first_weights, network_value, slide
+from ._smoothing import SmoothedLoss, first_smoothing
+from ._solution import Solution, State
 
 Array = NDArray[np.float64]
 
 PRICERS = {"bound": price_by_bound, "enumerate": price_by_enumeration}
 PATIENCE = 20_000  # cones after which a violating direction is enough while the objective still falls fast
+EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
+MAX_PROXIMAL, SHARPER = 40, 0.2
+SAMPLES, IDLE_SAMPLES = 256, 3
+MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 MAX_MOVES = 200  # master solves with moves across facets, per round
-
-
-@dataclass(frozen=True)
-class State:
-    """What is known after a round of pricing; handed to `callback`, kept in `Solution.history`.
-
-    Attributes
-    ----------
-    round : int;  seconds : float since the start;  neurons : int
-    objective, lower_bound, gap : float, best so far
-    cells : int, cells or cones visited by pricing so far
-    """
-
-    round: int
-    seconds: float
-    neurons: int
-    objective: float
-    lower_bound: float
-    gap: float
-    cells: int
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Result of `train`.
-
-    Attributes
-    ----------
-    objective : float, objective of `network`
-    lower_bound : float, proven: no network of any width is better
-    gap : float, ``(objective - lower_bound) / |objective|``
-    converged : bool, True only when ``gap <= tol``
-    network : ReLUNetwork
-    certificate : Certificate
-    history : list of dict, one `State` per round of pricing
-    status : str, "certified" or what stopped it early
-    """
-
-    objective: float
-    lower_bound: float
-    gap: float
-    converged: bool
-    network: ReLUNetwork
-    certificate: Certificate
-    history: list[dict[str, Any]]
-    status: str
-
-    @property
-    def n_rounds(self) -> int:
-        """Rounds of pricing."""
-        return len(self.history)
 
 
 @dataclass
 class _Trainer:
-    """One run of column generation; holds the best network and the best bound at every moment."""
+    """One run of column generation; holds the best network and the best bound at every moment.
+
+    Work is done on `model`: the problem itself, or for a loss with kinks the problem with a smoothed one.
+    `signs`, `weights` and `value` belong to it; `best` and `objective` to the problem.
+    """
 
     problem: Problem
     beta: float
@@ -91,22 +51,29 @@ class _Trainer:
     deadline: float | None
     callback: Callable[[State], object] | None
     progress: Progress
+    n_jobs: int = 1
     started: float = field(default_factory=time.monotonic)
+    model: Problem = field(init=False)
     signs: Array = field(init=False)
     weights: Array = field(init=False)
-    objective: float = field(init=False)
+    value: float = field(init=False)
+    best: tuple[Array, Array] = field(init=False)
+    objective: float = np.inf
     lower_bound: float = -np.inf
     theta: Array = field(init=False)
     cells: int = 0
     history: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        r = self.problem.coordinates.rank
-        self.signs, self.weights = np.zeros(0), np.zeros((0, r))
-        self.objective = network_value(self.problem, self.beta, self.signs, self.weights)[0]
+        r, loss = self.problem.coordinates.rank, self.problem.loss
+        self.model = self.problem
+        if isinstance(loss, PiecewiseLinearLoss):
+            self.model = replace(self.problem, loss=first_smoothing(loss, self.problem.y))
+        self.value = np.inf
+        self._keep(np.zeros(0), np.zeros((0, r)))
         self.theta = np.zeros(len(self.problem.y))
-        self.lower_bound = dual_value(self.problem.loss, self.theta, self.problem.y)
-        self.master = Master(self.problem, self.beta)
+        self.lower_bound = dual_value(loss, self.theta, self.problem.y)
+        self.master = Master(self.model, self.beta)
         self.finder = CellFinder(self.problem) if r else None
 
     def start_from(self, network: ReLUNetwork) -> None:
@@ -119,7 +86,7 @@ class _Trainer:
         use = (scale > 0.0) & (np.linalg.norm(W, axis=1) > 0.0)
         self._keep(np.sign(network.alpha[use]), W[use])
 
-    def run(self) -> str:
+    def run(self, only_slide: bool = False) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
         violation = np.inf
         for number in range(self.max_iter):
@@ -134,8 +101,41 @@ class _Trainer:
                 return "time limit"
             if self._hopeless():
                 return "no further progress in double precision"
-            self._improve(priced, exact=self._stalled())
+            self._improve(priced, exact=self._stalled() and not only_slide, only_slide=only_slide)
         return f"iteration limit ({self.max_iter} rounds)"
+
+    def run_sampled(self, time_limit: float, rng: np.random.Generator) -> str:
+        """Improve with sampled directions for half of the time, then prove what the other half allows."""
+        end, self.deadline = self.deadline, self.started + 0.5 * time_limit
+        idle = 0
+        while idle < IDLE_SAMPLES and not self._late():
+            self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
+            sampled = self._sample(rng)
+            state = self._take_stock(len(self.history), sampled)
+            if self.callback is not None and self.callback(state):
+                return "stopped by the callback"
+            improving = sampled.best > self.beta * (1.0 + 0.4 * self.tol)
+            before = self.objective
+            if improving:
+                self._improve(sampled, exact=False, only_slide=True)
+            idle = idle + 1 if before - self.objective <= self.tol * abs(self.objective) else 0
+        self.deadline = end
+        status = self.run(only_slide=self.problem.coordinates.rank > FACET_RANK)
+        return status if status == "certified" else f"{status}; patterns were sampled"
+
+    def _sample(self, rng: np.random.Generator) -> Pricing:
+        """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
+        bundle = self.problem.bundle
+        nu = bundle.weights(self.nu)
+        r = bundle.Z.shape[1]
+        if r == 0 or not nu.any():
+            return Pricing(self.problem.slack(self.nu), 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
+        starts = np.vstack([rng.standard_normal((SAMPLES, r)), self.weights])
+        directions, values = climb_many(bundle.Z, nu, starts / np.linalg.norm(starts, axis=1)[:, None])
+        order = np.argsort(-np.abs(values), kind="stable")
+        upper = trivial_bound(bundle.Z, nu) + self.problem.slack(self.nu)
+        self.cells += len(values)
+        return Pricing(upper, float(np.abs(values).max()), directions[order], values[order], len(values), False)
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -157,8 +157,7 @@ class _Trainer:
 
     def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
-        f = network_value(self.problem, self.beta, self.signs, self.weights)[1]
-        self.nu = -self.problem.loss.gradient(f, self.problem.y)
+        self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
         fine = 0.4 * self.tol
         rel = max(fine, min(1e-2, 0.1 * violation))
         norms = np.linalg.norm(self.weights, axis=1)
@@ -166,55 +165,88 @@ class _Trainer:
             self.problem, self.nu, finder=self.finder,
             target=self.beta * (1.0 + fine), rel=rel,
             starts=self.weights / norms[:, None], deadline=self.deadline,
-            patience=PATIENCE if self._falls_fast() else None,
+            patience=PATIENCE if self._falls_fast() else None, n_jobs=self.n_jobs,
         )  # fmt: skip
         self.cells += priced.nodes
         return priced
 
     def _take_stock(self, number: int, priced: Pricing) -> State:
         """Update the bound and the history after pricing."""
-        theta = self.nu * min(1.0, self.beta / priced.upper) if priced.upper > 0.0 else self.nu
+        # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
+        theta = self.nu * (min(1.0, self.beta / max(priced.upper, TINY)) * (1.0 - 4.0 * EPS))
         bound = min(dual_value(self.problem.loss, theta, self.problem.y), self.objective)
         if bound > self.lower_bound:
             self.lower_bound, self.theta = bound, theta
         state = State(
-            number, time.monotonic() - self.started, len(self.signs), self.objective, self.lower_bound,
+            number, time.monotonic() - self.started, len(self.best[0]), self.objective, self.lower_bound,
             relative_gap(self.objective, self.lower_bound), self.cells,
         )  # fmt: skip
         self.history.append(state)
         self.progress.show(state)
         return state
 
-    def _keep(self, signs: Array, weights: Array) -> None:
-        """Make this the current network when it is better."""
-        value = network_value(self.problem, self.beta, signs, weights)[0]
-        if value <= self.objective:
-            self.signs, self.weights, self.objective = signs, weights, value
+    def _outputs(self) -> Array:
+        """Outputs (n,) of the current network."""
+        return network_value(self.model, self.beta, self.signs, self.weights)[1]
 
-    def _improve(self, priced: Pricing, exact: bool) -> None:
+    def _keep(self, signs: Array, weights: Array) -> None:
+        """Make this the current network when it is better, and the best one when it is that."""
+        value, f = network_value(self.model, self.beta, signs, weights)
+        if value <= self.value:
+            self.signs, self.weights, self.value = signs, weights, value
+        if self.model is not self.problem:
+            penalty = self.beta * float(np.linalg.norm(weights, axis=1).sum())
+            value = self.problem.loss.value(f, self.problem.y) + penalty
+        if value <= self.objective:
+            self.best, self.objective = (signs, weights), value
+
+    def _improve(self, priced: Pricing, exact: bool, only_slide: bool = False) -> None:
         """Add violating directions, slide, solve the master over the cells reached, move across facets.
 
         With `exact` the neurons stay in their cells and the new cells join as they are: plain column
-        generation, which ends after finitely many rounds.
+        generation, which ends after finitely many rounds.  With `only_slide` the master is left out: at high
+        rank a cell has as many facets as there are rows.
         """
         assert self.finder is not None
         r = self.problem.coordinates.rank
         violating = np.abs(priced.values) > self.beta
-        chosen = distinct(priced.directions[violating], priced.values[violating], limit=4 * (r + 1))
+        limit = min(4 * (r + 1), max(4, MAX_FRESH // r))
+        chosen = distinct(priced.directions[violating], priced.values[violating], limit=limit)
         directions, signs = priced.directions[violating][chosen], np.sign(priced.values[violating][chosen])
         if exact:
             blocks = list(self.master.blocks)
             blocks += [self.finder.containing(s, u) for s, u in zip(signs, directions, strict=True)]
         else:
-            f = network_value(self.problem, self.beta, self.signs, self.weights)[1]
-            fresh = first_weights(self.problem, self.beta, f, signs, directions)
+            fresh = first_weights(self.model, self.beta, self._outputs(), signs, directions)
             moved_signs, moved = slide(
-                self.problem, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
+                self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
             )
             self._keep(moved_signs, moved)
+            if only_slide:
+                return
             blocks = [self.finder.containing(s, w, w) for s, w in zip(self.signs, self.weights, strict=True)]
             blocks += [self.finder.containing(s, u) for s, u in zip(signs[:1], directions[:1], strict=True)]
         self._solve_master(blocks)
+        if self.model is not self.problem:
+            self._sharpen()
+
+    def _sharpen(self) -> None:
+        """Proximal point steps for a loss with kinks, until they matter less than what pricing left open."""
+        y, loss = self.problem.y, self.problem.loss
+        allowed = 0.1 * max(self.tol, 0.1 * self.history[-1].gap) * abs(self.objective)
+        before = np.inf
+        for _ in range(MAX_PROXIMAL):
+            f, smoothed = self._outputs(), self.model.loss
+            assert isinstance(smoothed, SmoothedLoss)
+            v = smoothed.gradient(f, y)
+            excess = loss.value(f, y) + loss.conjugate(v, y) - float(v @ f)  # 0 when v is a subgradient at f
+            if excess <= allowed or self._late():
+                break
+            mu = smoothed.mu * (SHARPER if excess > 0.2 * before else 1.0)
+            before = excess
+            self.model = self.master.problem = replace(self.model, loss=SmoothedLoss(smoothed.base, mu, v))
+            self.value = network_value(self.model, self.beta, self.signs, self.weights)[0]
+            self._solve_master(self.master.blocks)
 
     def _solve_master(self, blocks: list[Block]) -> None:
         """Solve over the given cells, then let blocks pressed against a facet move across while that helps."""
@@ -233,7 +265,7 @@ class _Trainer:
     def _move(self, blocks: list[Block]) -> tuple[list[Block], bool]:
         """Replace every block that presses against a facet by the one across it."""
         assert self.finder is not None
-        nu = -self.problem.loss.gradient(self.master.prediction(), self.problem.y)
+        nu = -self.model.loss.gradient(self.master.prediction(), self.problem.y)
         # a force g across a facet raises h* from beta to sqrt(beta^2 + g^2) only: of second order
         least = 1e-2 * np.sqrt(self.tol) * self.beta
         result, moved = [], False
@@ -249,12 +281,15 @@ class _Trainer:
     def solution(self, status: str, layers: int, width: int, rank: int | None) -> Solution:
         """The best network so far with its certificate."""
         problem = self.problem
-        norms = np.linalg.norm(self.weights, axis=1)
+        signs, weights = reduce_network(problem.Z, *self.best)
+        if network_value(problem, self.beta, signs, weights)[0] > self.objective * (1.0 + 1e-14):
+            signs, weights = self.best
+        norms = np.linalg.norm(weights, axis=1)
         order = np.argsort(-norms, kind="stable")
         root = np.sqrt(norms[order])
-        W = problem.coordinates.V @ (self.weights[order] / root[:, None]).T
-        network = ReLUNetwork(W, self.signs[order] * root)
-        objective = network.objective(problem.X, problem.y, self.beta, problem.loss.name)
+        W = problem.coordinates.V @ (weights[order] / root[:, None]).T
+        network = ReLUNetwork(W, signs[order] * root)
+        objective = network.objective(problem.X, problem.y, self.beta, problem.loss)
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)
         factor = truncation_factor(problem.coordinates, problem.loss, problem.y, self.beta)

@@ -7,7 +7,7 @@ from scipy.optimize import nnls
 from exactrelu.enumerate import sign_patterns
 
 
-def full_program(X, y, beta, loss="squared"):
+def full_program(X, y, beta, loss="squared", sample_weight=None):
     """Optimal value of the convex program over every activation pattern, by CVXPY and Clarabel."""
     patterns = sign_patterns(X)
     total, penalty, constraints = 0, 0, []
@@ -18,13 +18,33 @@ def full_program(X, y, beta, loss="squared"):
             total = total + sign * ((active[:, None] * X) @ v)
             penalty = penalty + cp.norm(v)
             constraints.append(sides @ v >= 0)
-    if loss == "squared":
-        data = 0.5 * cp.sum_squares(total - y)
-    else:
-        data = cp.sum(cp.logistic(-cp.multiply(y, total)))
+    data = cvxpy_loss(total, y, loss, np.ones(len(y)) if sample_weight is None else sample_weight)
     problem = cp.Problem(cp.Minimize(data + beta * penalty), constraints)
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
     return problem.value
+
+
+def cvxpy_loss(f, y, loss, weight):
+    """The loss of CVXPY's expression `f`."""
+    name, _, parameter = loss.partition(":")
+    if name == "squared":
+        return 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), f - y))
+    if name == "huber":
+        samples = 0.5 * cp.huber(f - y, float(parameter or 1.0))
+    elif name == "absolute":
+        samples = cp.abs(f - y)
+    elif name == "quantile":
+        q = float(parameter or 0.5)
+        samples = q * cp.pos(y - f) + (1.0 - q) * cp.pos(f - y)
+    elif name == "poisson":
+        at_best = np.array([t * np.log(t) - t if t > 0.0 else 0.0 for t in y])
+        samples = cp.exp(f) - cp.multiply(y, f) + at_best
+    elif name == "logistic":
+        samples = cp.logistic(-cp.multiply(y, f))
+    else:
+        samples = cp.pos(1.0 - cp.multiply(y, f))
+        samples = 0.5 * cp.square(samples) if name == "squared_hinge" else samples
+    return cp.sum(cp.multiply(weight, samples))
 
 
 def project_on_cone(normals, q):

@@ -187,8 +187,8 @@ def test_illegal_parameters(parameters, message, regression):
 def test_illegal_labels():
     with pytest.raises(ValueError, match="at least two classes, got one class"):
         ConvexReLUClassifier().fit(IRIS_X[:20], IRIS_Y[:20])
-    with pytest.raises(ValueError, match="unknown loss 'hinge'"):
-        ConvexReLUClassifier(loss="hinge").fit(IRIS_X, IRIS_Y)
+    with pytest.raises(ValueError, match="unknown loss 'cubic'"):
+        ConvexReLUClassifier(loss="cubic").fit(IRIS_X, IRIS_Y)
 
 
 def test_one_sample_and_zero_data():

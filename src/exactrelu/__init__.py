@@ -17,6 +17,8 @@ from ._network import ReLUNetwork
 
 if TYPE_CHECKING:
     from . import enumerate, solve  # noqa: F401  (left out of __all__, see there)
+    from ._curves import plot_history, plot_path
+    from ._cv import ConvexReLUClassifierCV, ConvexReLURegressorCV
     from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
 
 __version__ = _version("exactrelu")
@@ -24,22 +26,35 @@ __version__ = _version("exactrelu")
 # `enumerate` is a submodule but not in this list, so that "import *" leaves the built-in alone.
 __all__ = [
     "ConvexReLUClassifier",
+    "ConvexReLUClassifierCV",
     "ConvexReLURegressor",
+    "ConvexReLURegressorCV",
     "Model",
     "ReLUNetwork",
     "__version__",
     "load_model",
+    "plot_history",
+    "plot_path",
     "save_model",
     "solve",
 ]
 
+_LAZY = {
+    "ConvexReLUClassifier": "_estimators",
+    "ConvexReLUClassifierCV": "_cv",
+    "ConvexReLURegressor": "_estimators",
+    "ConvexReLURegressorCV": "_cv",
+    "plot_history": "_curves",
+    "plot_path": "_curves",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Load the submodules and the scikit-learn estimators when they are first used."""
+    """Load the submodules, estimators and pictures when they are first used."""
     if name in ("bench", "enumerate", "solve"):
         return import_module(f"{__name__}.{name}")
-    if name in ("ConvexReLUClassifier", "ConvexReLURegressor"):
-        return getattr(import_module(f"{__name__}._estimators"), name)
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

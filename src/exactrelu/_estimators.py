@@ -13,10 +13,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._training import train_network
-from .solve import Solution
+from .solve import Loss, Solution, get_loss
 
 Array = NDArray[np.float64]
 
@@ -24,13 +24,14 @@ Array = NDArray[np.float64]
 class _ConvexReLU(BaseEstimator):
     """What the regressor and the classifier share: training, figures, the warning."""
 
-    def _train_one(self, X: Array, y: Array, loss: str) -> Solution:
+    def _train_one(self, X: Array, y: Array, sample_weight: Array | None, n_jobs: int | None) -> Solution:
         return train_network(
             X,
             y,
             self.beta,
             intercept=self.fit_intercept,
-            loss=loss,
+            loss=self.loss,
+            sample_weight=sample_weight,
             rank=self.rank,
             pricing=self.pricing,
             max_iter=self.max_iter,
@@ -38,7 +39,7 @@ class _ConvexReLU(BaseEstimator):
             layers=self.layers,
             width=self.width,
             tol=self.tol,
-            n_jobs=self.n_jobs,
+            n_jobs=n_jobs,
             verbose=int(self.verbose),
         )
 
@@ -67,15 +68,18 @@ class _ConvexReLU(BaseEstimator):
 
 
 class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
-    """Two-layer ReLU network, trained to certified global optimality with the squared loss.
+    """Two-layer ReLU network for regression, trained to certified global optimality.
 
-    Minimises ``1/2 sum_i (f(x_i) - y_i)^2 + beta/2 sum_k (|w_k|^2 + alpha_k^2)`` over networks
+    Minimises ``sum_i l(f(x_i), y_i) + beta/2 sum_k (|w_k|^2 + alpha_k^2)`` over networks
     ``f(x) = sum_k alpha_k (w_k . x)_+`` of *every* width (Pilanci & Ergen 2020).
 
     Parameters
     ----------
     beta : float, default=1.0
         Weight decay, against a sum (not a mean) over the samples.
+    loss : str or exactrelu.solve.Loss, default="squared"
+        "squared" (``1/2 (f - y)^2``), "huber", "absolute", "quantile", "poisson" (log link: predictions are rates);
+        "huber:1.35" and "quantile:0.9" give the parameter.
     fit_intercept : bool, default=True
         Append a column of ones to `X`; its weight is regularised with the neuron.
     rank : int, default=None
@@ -95,7 +99,7 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
     layers, width : int, default=2 and 1
         Depth of the network, and width of a sub-network's first layer.
     n_jobs : int, default=None
-        Passed to training.
+        Threads of pricing; see `exactrelu.solve.train`.
     verbose : int, default=0
         1 prints a line per round on standard error.
 
@@ -135,6 +139,7 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
         self,
         beta: float = 1.0,
         *,
+        loss: str | Loss = "squared",
         fit_intercept: bool = True,
         rank: int | None = None,
         tol: float = 1e-4,
@@ -147,6 +152,7 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
         verbose: int = 0,
     ) -> None:
         self.beta = beta
+        self.loss = loss
         self.fit_intercept = fit_intercept
         self.rank = rank
         self.tol = tol
@@ -158,13 +164,15 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
         X : (n, d) array_like
         y : (n,) array_like
+        sample_weight : (n,) array_like, optional
+            Factors of the samples' losses; they scale the loss against `beta`.
 
         Returns
         -------
@@ -181,12 +189,13 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
             When training stopped with a gap above `tol`.
         """
         data, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        self._record([self._train_one(data, np.asarray(targets, dtype=np.float64), "squared")])
+        weight = _check_weight(sample_weight, data)
+        self._record([self._train_one(data, np.asarray(targets, dtype=np.float64), weight, self.n_jobs)])
         self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
         return self
 
     def predict(self, X: ArrayLike) -> Array:
-        """Outputs of the network.
+        """Predictions: outputs of the network, rates for the Poisson loss.
 
         Parameters
         ----------
@@ -196,7 +205,12 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
         -------
         (n,) array
         """
-        return self._outputs(X)[:, 0]
+        return get_loss(self.loss).predict(self._outputs(X)[:, 0])
+
+
+def _check_weight(sample_weight: ArrayLike | None, X: Array) -> Array | None:
+    """Weights (n,) or None, as scikit-learn checks them."""
+    return None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
 
 
 def _is_logistic(estimator: ConvexReLUClassifier) -> bool:
@@ -214,12 +228,12 @@ class ConvexReLUClassifier(ClassifierMixin, _ConvexReLU):
     ----------
     beta : float, default=1.0
         Weight decay, against a sum (not a mean) over the samples.
-    loss : {"logistic", "squared"}, default="logistic"
+    loss : {"logistic", "hinge", "squared_hinge", "squared"} or exactrelu.solve.Loss, default="logistic"
         Loss on the labels -1 and +1; only "logistic" gives probabilities.
     fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
         As for `ConvexReLURegressor`.
     n_jobs : int, default=None
-        Number of classes trained at the same time (joblib), when there are more than two.
+        Number of classes trained at the same time (joblib) when there are more than two, else threads of pricing.
     verbose : int, default=0
         1 prints a line per round on standard error.
 
@@ -255,7 +269,7 @@ class ConvexReLUClassifier(ClassifierMixin, _ConvexReLU):
         self,
         beta: float = 1.0,
         *,
-        loss: str = "logistic",
+        loss: str | Loss = "logistic",
         fit_intercept: bool = True,
         rank: int | None = None,
         tol: float = 1e-4,
@@ -280,7 +294,7 @@ class ConvexReLUClassifier(ClassifierMixin, _ConvexReLU):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train one network for two classes, one per class for more.
 
         Parameters
@@ -288,6 +302,8 @@ class ConvexReLUClassifier(ClassifierMixin, _ConvexReLU):
         X : (n, d) array_like
         y : (n,) array_like
             Class labels of any type.
+        sample_weight : (n,) array_like, optional
+            Factors of the samples' losses; they scale the loss against `beta`.
 
         Returns
         -------
@@ -308,9 +324,11 @@ class ConvexReLUClassifier(ClassifierMixin, _ConvexReLU):
         self.classes_, index = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y must hold at least two classes, got one class: {self.classes_[0]!r}")
+        weight = _check_weight(sample_weight, data)
         positive = [1] if len(self.classes_) == 2 else range(len(self.classes_))
-        results = Parallel(n_jobs=self.n_jobs if len(positive) > 1 else 1)(
-            delayed(self._train_one)(data, np.where(index == k, 1.0, -1.0), self.loss) for k in positive
+        classes, threads = (self.n_jobs, 1) if len(positive) > 1 else (1, self.n_jobs)
+        results = Parallel(n_jobs=classes)(
+            delayed(self._train_one)(data, np.where(index == k, 1.0, -1.0), weight, threads) for k in positive
         )
         self._record(results)
         self.__dict__.pop("network_", None)

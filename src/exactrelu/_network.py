@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._archive import read_archive, write_archive
+
+if TYPE_CHECKING:
+    from .solve import Loss
 
 Array = NDArray[np.float64]
 
@@ -109,7 +112,14 @@ class ReLUNetwork:
         output: Array = hidden @ self.alpha
         return output
 
-    def objective(self, X: ArrayLike, y: ArrayLike, beta: float, loss: str = "squared") -> float:
+    def objective(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        beta: float,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Training objective ``L(f(X), y) + beta/2 sum_k (|w_k|^2 + alpha_k^2)``.
 
         The loss is a sum over the samples, not a mean; an intercept is regularised with its neuron.
@@ -118,10 +128,12 @@ class ReLUNetwork:
         ----------
         X : (n, d) array_like
         y : (n,) array_like
-            Targets; labels -1 and +1 for ``loss="logistic"``.
+            Targets; labels -1 and +1 for the losses of classification.
         beta : float
             Weight decay.
-        loss : {"squared", "logistic"}
+        loss : str or Loss
+            As for `exactrelu.solve.train`.
+        sample_weight : (n,) array_like, optional
 
         Returns
         -------
@@ -133,6 +145,7 @@ class ReLUNetwork:
             As `predict`, for an unknown loss, or targets that are not legal for it.
         """
         from exactrelu.solve import get_loss  # the solver imports this module
+        from exactrelu.solve._weighted import with_weights
 
         chosen = get_loss(loss)
         output = self.predict(X)
@@ -140,6 +153,7 @@ class ReLUNetwork:
         if targets.shape != output.shape:
             raise ValueError(f"X has {output.shape[0]} rows but y has length {targets.shape[0]}")
         chosen.check_targets(targets)
+        chosen = with_weights(chosen, sample_weight, len(targets))
         decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
         return float(chosen.value(output, targets)) + 0.5 * float(beta) * decay
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from ._network import ReLUNetwork
 from .enumerate import max_patterns
-from .solve import Solution, train
+from .solve import Loss, Solution, train
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def train_network(
     beta: float,
     *,
     intercept: bool,
-    loss: str,
+    loss: str | Loss,
     rank: int | None,
     pricing: str,
     max_iter: int | None,

@@ -1,0 +1,71 @@
+"""What training returns, and what it tells on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from exactrelu._network import ReLUNetwork
+
+from ._certificate import Certificate
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known after a round of pricing; handed to `callback`, kept in `Solution.history`.
+
+    Attributes
+    ----------
+    round : int;  seconds : float since the start;  neurons : int
+    objective, lower_bound, gap : float, best so far
+    cells : int, cells or cones visited by pricing so far
+    """
+
+    round: int
+    seconds: float
+    neurons: int
+    objective: float
+    lower_bound: float
+    gap: float
+    cells: int
+
+
+@dataclass(frozen=True, repr=False)
+class Solution:
+    """Result of `train`.
+
+    Attributes
+    ----------
+    objective : float, objective of `network`
+    lower_bound : float, proven: no network of any width is better
+    gap : float, ``(objective - lower_bound) / |objective|``
+    converged : bool, True only when ``gap <= tol``
+    network : ReLUNetwork
+    certificate : Certificate
+    history : list of dict, one `State` per round of pricing
+    status : str, "certified" or what stopped it early
+    patterns : {"all", "sampled"}, where training looked for neurons; the bound speaks of all in both cases
+    """
+
+    objective: float
+    lower_bound: float
+    gap: float
+    converged: bool
+    network: ReLUNetwork
+    certificate: Certificate
+    history: list[dict[str, Any]] = field(default_factory=list)
+    status: str = ""
+    patterns: str = "all"
+
+    @property
+    def n_rounds(self) -> int:
+        """Rounds of pricing."""
+        return len(self.history)
+
+    def __repr__(self) -> str:
+        """The figures, and whether they are proven to the tolerance."""
+        verdict = "certified" if self.converged else f"not certified: {self.status}"
+        return (
+            f"Solution(objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, "
+            f"neurons={self.network.n_neurons}, {verdict})"
+        )

@@ -1,0 +1,59 @@
+"""Sampled patterns, for data of high rank: proven gaps, and no claim beyond them."""
+
+import numpy as np
+import pytest
+
+from exactrelu.solve import max_beta, train
+from exactrelu.solve._pricing import climb_many, evaluate
+
+
+def instance(n, r):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, r))
+    return X, np.maximum(X @ rng.standard_normal((r, 3)), 0.0) @ np.array([1.0, -1.0, 1.0])
+
+
+def test_high_rank_shows_a_proven_gap_and_says_it_is_not_certified():
+    X, y = instance(80, 12)
+    solution = train(X, y, 2.0, patterns="sampled", time_limit=2.0)
+    assert solution.patterns == "sampled"
+    assert not solution.converged
+    assert "patterns were sampled" in solution.status
+    assert "not certified" in repr(solution)
+    assert 0.0 < solution.lower_bound < solution.objective < 0.5 * y @ y
+    assert solution.gap == pytest.approx(1.0 - solution.lower_bound / solution.objective)
+    assert solution.objective == pytest.approx(solution.network.objective(X, y, 2.0), rel=1e-12)
+
+
+def test_sampled_reaches_the_optimum_where_that_can_be_proven():
+    X, y = instance(60, 3)
+    beta = 0.1 * max_beta(X, y)
+    sampled = train(X, y, beta, patterns="sampled", time_limit=60.0, tol=1e-5)
+    exact = train(X, y, beta, tol=1e-5)
+    assert sampled.objective == pytest.approx(exact.objective, rel=1e-4)
+    assert sampled.lower_bound <= exact.objective
+    assert exact.lower_bound <= sampled.objective
+
+
+def test_the_same_seed_gives_the_same_directions():
+    X, nu = instance(50, 8)
+    starts = np.random.default_rng(1).standard_normal((20, 8))
+    starts /= np.linalg.norm(starts, axis=1)[:, None]
+    directions, values = climb_many(X, nu, starts)
+    assert len(values) == 40
+    for u, value in zip(directions, values, strict=True):
+        assert np.linalg.norm(u) == pytest.approx(1.0)
+        assert value == pytest.approx(evaluate(X, nu, u))
+    for k in range(20):  # a climb never falls
+        assert values[k] >= evaluate(X, nu, starts[k]) - 1e-9
+        assert -values[20 + k] >= -evaluate(X, nu, starts[k]) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"patterns": "some"}, "unknown patterns 'some'; known: all, sampled"),
+     ({"patterns": "sampled"}, "patterns='sampled' needs a time_limit")],
+)  # fmt: skip
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        train(np.eye(3), np.ones(3), 0.1, **options)
