@@ -67,18 +67,22 @@ def lbfgs(X: Array, y: Array, beta: float, width: int, rng: np.random.Generator,
     return float(result.fun)
 
 
-def scnn_objective(X: Array, y: Array, beta: float) -> tuple[float, int] | None:
-    """Objective and neurons of scnn's convex ReLU training; None when it is not installed.
+def scnn_objective(X: Array, y: Array, beta: float, patterns: int) -> tuple[float, int] | None:
+    """Objective and neurons of scnn's convex ReLU training (``pip install pyscnn``); None when it is not installed.
 
-    Its loss is the same sum of squares divided by n, so its penalty is beta / n.
+    Its loss is half the mean of the squares, so its penalty is ``beta / n``.
     """
     try:
         from scnn.optimize import optimize
+        from scnn.regularizers import NeuronGL1
     except ImportError:
         return None
-    model, _ = optimize("gated_relu", 1000, X, y, beta / len(y), seed=0)
-    W = np.asarray(model.parameters[0])
-    return float("nan"), len(W)
+    regularizer = NeuronGL1(beta / len(y))
+    model, _ = optimize("relu", patterns, X, y, regularizer=regularizer, unitize_data=False, seed=0)
+    W, alpha = (np.asarray(part, dtype=np.float64) for part in model.parameters)
+    f = np.maximum(X @ W.T, 0.0) @ alpha.ravel()
+    penalty = float(np.linalg.norm(W, axis=1) @ np.abs(alpha.ravel()))
+    return 0.5 * float(np.sum((f - y) ** 2)) + beta * penalty, len(W)
 
 
 def measure(record: Record, path: str, options: argparse.Namespace) -> None:
@@ -95,6 +99,14 @@ def measure(record: Record, path: str, options: argparse.Namespace) -> None:
         "objective_median": solution.objective, "lower_bound": solution.lower_bound, "gap": solution.gap,
         "neurons": solution.network.n_neurons, "seconds": time.perf_counter() - began,
     })  # fmt: skip
+    began = time.perf_counter()
+    theirs = scnn_objective(X, y, beta, options.scnn_patterns)
+    if theirs is not None:
+        record.row({
+            **common, "method": "scnn", "runs": 1, "objective_best": theirs[0], "objective_median": theirs[0],
+            "lower_bound": solution.lower_bound, "gap": (theirs[0] - solution.lower_bound) / theirs[0],
+            "neurons": theirs[1], "seconds": time.perf_counter() - began,
+        })  # fmt: skip
     for method, steps in ((adam, options.adam_steps), (lbfgs, options.lbfgs_steps)):
         began = time.perf_counter()
         found = [method(X, y, beta, options.width, np.random.default_rng(seed), steps) for seed in range(options.runs)]
@@ -118,6 +130,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=100, help="neurons of Adam and L-BFGS")
     parser.add_argument("--adam-steps", type=int, default=3000)
     parser.add_argument("--lbfgs-steps", type=int, default=3000)
+    parser.add_argument("--scnn-patterns", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     with threadpool_limits(limits=1, user_api="blas"), Record(options.out, COLUMNS) as record:

@@ -29,7 +29,8 @@ Array = NDArray[np.float64]
 
 SIZES = ((200, 2), (60, 3))
 COLUMNS = (
-    "n", "r", "beta_ratio", "objective", "gap", "seconds", "cpu_seconds", "full_objective", "full_cpu_seconds",
+    "n", "r", "beta_ratio", "objective", "gap", "seconds", "cpu_seconds", "full_constraints", "full_objective",
+    "full_cpu_seconds",
     "full_ratio", "working_set_objective", "working_set_gap", "working_set_rounds", "working_set_cpu_seconds",
     "working_set_ratio",
 )  # fmt: skip
@@ -73,7 +74,7 @@ def working_set(X: Array, y: Array, beta: float, tol: float, per_round: int = 10
     return value, gap, rounds
 
 
-def compare(record: Record, n: int, r: int, ratio: float, tol: float, repeat: int) -> None:
+def compare(record: Record, n: int, r: int, ratio: float, tol: float, repeat: int, facets: bool) -> None:
     """All three on one instance; CPU seconds are compared, ours as the median of `repeat` runs."""
     X, y = planted(n, r)
     beta = ratio * max_beta(X, y)
@@ -89,11 +90,12 @@ def compare(record: Record, n: int, r: int, ratio: float, tol: float, repeat: in
     set_value, set_gap, rounds = working_set(X, y, beta, tol)
     set_cpu = time.process_time() - before
     before = time.process_time()
-    full_value = full_program(X, y, beta, "squared", 1e-8, True)[0]
+    full_value = full_program(X, y, beta, "squared", 1e-8, facets)[0]
     full_cpu = time.process_time() - before
     record.row({
         "n": n, "r": r, "beta_ratio": ratio, "objective": solution.objective, "gap": solution.gap,
-        "seconds": float(np.median(seconds)), "cpu_seconds": mine, "full_objective": full_value,
+        "seconds": float(np.median(seconds)), "cpu_seconds": mine,
+        "full_constraints": "facets" if facets else "all rows", "full_objective": full_value,
         "full_cpu_seconds": full_cpu, "full_ratio": full_cpu / mine, "working_set_objective": set_value,
         "working_set_gap": set_gap, "working_set_rounds": rounds, "working_set_cpu_seconds": set_cpu,
         "working_set_ratio": set_cpu / mine,
@@ -108,12 +110,15 @@ def main() -> None:
     parser.add_argument("--beta-ratio", type=float, nargs="+", default=[0.1, 0.01])
     parser.add_argument("--tol", type=float, default=1e-6)
     parser.add_argument("--repeat", type=int, default=9)
+    parser.add_argument(
+        "--facets", action="store_true", help="give the full program irredundant constraints only, not all n per cell"
+    )
     options = parser.parse_args()
     with threadpool_limits(limits=1), Record(options.out, COLUMNS) as record:
         working_set(*planted(20, 3), 1.0, 1e-3)  # compile
         for n, r in options.size or SIZES:
             for ratio in options.beta_ratio:
-                compare(record, n, r, ratio, options.tol, options.repeat)
+                compare(record, n, r, ratio, options.tol, options.repeat, options.facets)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from ._quadratic import Quadratic
 
 Array = NDArray[np.float64]
 
+LEAST_DAMPING = 1e-7  # a cell whose active samples have no curvature would have an unbounded model
+
 
 @dataclass
 class Block:
@@ -162,7 +164,7 @@ class Master:
         violation = np.inf
         for _ in range(max_steps):
             f = A @ W.ravel()
-            weight = damped(loss.curvature(f, y), self._damping)
+            weight = damped(loss.curvature(f, y), max(self._damping, LEAST_DAMPING))
             gram = (A * weight[:, None]).T @ A
             gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / len(gram) + 1e-300
             linear = gram @ W.ravel() - A.T @ loss.gradient(f, y)

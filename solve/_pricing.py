@@ -257,7 +257,8 @@ def price_by_bound(
 
 def split_by_sign(Z: Array, nu: Array) -> tuple[Array, Array]:
     """The rows ``|nu_i| z_i`` of positive and of negative nu_i."""
-    return tuple(np.ascontiguousarray(Z[side] * np.abs(nu[side])[:, None]) for side in (nu > 0.0, nu < 0.0))
+    up, down = (np.ascontiguousarray(Z[side] * np.abs(nu[side])[:, None]) for side in (nu > 0.0, nu < 0.0))
+    return up, down
 
 
 def _cover_sphere(

@@ -92,8 +92,7 @@ def with_weights(loss: Loss, sample_weight: ArrayLike | None, n: int) -> Loss:
         raise ValueError(f"sample_weight must be finite and at least 0, got values down to {weight.min()}")
     if not weight.any():
         raise ValueError("sample_weight must not be zero everywhere")
-    kind = WeightedPiecewiseLinearLoss if isinstance(loss, PiecewiseLinearLoss) else WeightedLoss
-    return kind(loss, weight)  # type: ignore[arg-type]
+    return (WeightedPiecewiseLinearLoss if isinstance(loss, PiecewiseLinearLoss) else WeightedLoss)(loss, weight)
 
 
 def check_loss(loss: Loss, f: ArrayLike, y: ArrayLike, *, rtol: float = 1e-5) -> None:

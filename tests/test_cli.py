@@ -120,7 +120,7 @@ BAD = [
     (
         "x,y\n1,1\n2,2\n3,3\n",
         ["--loss", "logistic"],
-        "two distinct labels for the logistic loss, got 3: 1.0, 2.0, 3.0",
+        "two distinct labels for this loss, got 3: 1.0, 2.0, 3.0",
     ),
     ("x,y\n1,1\n2,2\n", ["--loss", "cubed"], "unknown loss 'cubed'"),
     ("x,y\n1,1\n2,2\n", ["--beta", "-1"], "beta must be positive and finite, got -1"),

@@ -97,6 +97,25 @@ def test_a_whole_weight_is_a_repeated_sample(name):
     assert a.objective == pytest.approx(b.objective, rel=2e-7)
 
 
+@pytest.mark.parametrize("name", ["hinge", "absolute", "huber", "logistic", "squared_hinge"])
+def test_truncation_factor_counts_the_samples(name):
+    """One direction is cut off in which every sample differs alike: the loss moves by up to sqrt(n) sigma."""
+    rng = np.random.default_rng(2)
+    n = 60
+    X = np.column_stack([10.0 * rng.standard_normal(n), 0.2 * rng.choice([-1.0, 1.0], n)])
+    y = np.sign(X[:, 1])
+    weight = rng.integers(1, 3, n)
+    beta = 0.3 * max_beta(X, y, loss=name, sample_weight=weight)
+    full, cut = (train(X, y, beta, loss=name, rank=rank, sample_weight=weight) for rank in (None, 1))
+    factor = cut.certificate.truncation_factor
+    assert full.lower_bound <= cut.objective
+    assert cut.lower_bound <= factor * full.objective
+    cut.certificate.verify(X, y, sample_weight=weight)
+    poisson = train(X, np.abs(y), beta, loss="poisson", rank=1)
+    assert poisson.certificate.truncation_factor == np.inf
+    poisson.certificate.verify(X, np.abs(y))
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), name=st.sampled_from(KINKED))
 def test_certificates_of_losses_with_kinks_on_integer_data(seed, name):

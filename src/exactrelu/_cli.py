@@ -73,8 +73,15 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         help="append a column of ones (default)",
     )
     parser.add_argument(
-        "--loss", default="squared", help="squared (default), or logistic for a target of two distinct values"
-    )
+        "--loss", default="squared",
+        help="squared (default), huber, absolute, quantile, poisson; huber:1.35 and quantile:0.9 give the parameter; "
+        "logistic, hinge, squared_hinge for a target of two distinct values",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patterns", choices=("all", "sampled"), default="all",
+        help="sampled: for high rank, improve for half of --time-limit, then prove what the rest allows",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, help="threads of pricing, -1 for all (default 1)")
     parser.add_argument("--tol", type=float, default=1e-6, help="relative gap at which to stop (default 1e-6)")
     parser.add_argument(
         "--pricing", choices=("auto", "bound", "enumerate"), default="auto", help="how the bound is proven"

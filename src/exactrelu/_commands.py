@@ -51,7 +51,8 @@ def fit(args: argparse.Namespace) -> int:
     started = time.monotonic()
     solution = train_network(
         task.X, task.y, beta, intercept=task.intercept, loss=task.loss, rank=args.rank, tol=args.tol,
-        pricing=args.pricing, max_iter=args.max_iter, time_limit=args.time_limit, verbose=0 if args.quiet else 1,
+        pricing=args.pricing, max_iter=args.max_iter, time_limit=args.time_limit, patterns=args.patterns,
+        n_jobs=args.jobs, verbose=0 if args.quiet else 1,
     )  # fmt: skip
     seconds = time.monotonic() - started
     _summary(task, solution, args.tol, seconds)

@@ -110,11 +110,11 @@ def plot_path(
     return panels
 
 
-def _axes(count: int, given: Any) -> Sequence[Axes]:
+def _axes(count: int, given: Any) -> list[Axes]:
     """`given` as a sequence of axes, or new ones side by side."""
     require_matplotlib()
     if given is not None:
-        return given if isinstance(given, Sequence | np.ndarray) else [given]
+        return list(given) if isinstance(given, Sequence | np.ndarray) else [given]
     from matplotlib import pyplot
 
     _, axes = pyplot.subplots(1, count, figsize=(1.5 + 4.2 * count, 4.2), layout="constrained", squeeze=False)

@@ -89,7 +89,7 @@ class Table:
         if len(distinct) != 2:
             shown = ", ".join(str(v) for v in distinct[:5]) + (", ..." if len(distinct) > 5 else "")
             raise ValueError(
-                f"{self.path}: column {name!r} must hold two distinct labels for the logistic loss, "
+                f"{self.path}: column {name!r} must hold two distinct labels for this loss, "
                 f"got {len(distinct)}: {shown}"
             )
         signs = np.array([1.0 if value == distinct[1] else -1.0 for value in values])

@@ -14,6 +14,7 @@ from ._data import Table
 Array = NDArray[np.float64]
 
 DEMO = "built-in demo"
+LABEL_LOSSES = ("hinge", "logistic", "squared_hinge")  # their targets are two labels
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Task:
     ----------
     source : str, file name, or `DEMO`
     X : (n, d) features;  features : list of their names
-    y : (n,) targets, -1 and +1 for the logistic loss;  target : name
+    y : (n,) targets, -1 and +1 for the losses of classification;  target : name
     loss : str
-    labels : the two values that stand for -1 and +1, None unless the loss is logistic
+    labels : the two values that stand for -1 and +1, None for losses on numbers
     intercept : bool
     """
 
@@ -84,7 +85,7 @@ def task_from_table(table: Table, target: str | None, loss: str, intercept: bool
     """
     name = choose_target(table, target)
     X, features = table.matrix(without=name)
-    if loss == "logistic":
+    if loss in LABEL_LOSSES:
         y, labels = table.labels(name)
         return Task(table.path, X, features, y, name, loss, labels, intercept)
     return Task(table.path, X, features, table.numbers(name), name, loss, None, intercept)
