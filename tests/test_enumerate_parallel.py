@@ -143,6 +143,16 @@ def test_the_number_of_workers_changes_nothing(always_shared, n, r, n_jobs):
     assert not a.slim().spare_work
 
 
+@quick
+@given(arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.integers(-2, 2)))
+def test_neither_workers_nor_division_change_anything(X):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subtrees_module, "WORTH_SHARING", 0)
+        many = sign_patterns(X, n_jobs=3)
+        assert count_patterns(X, n_jobs=4) == len(many)
+    np.testing.assert_array_equal(many, sign_patterns(X, n_jobs=1))
+
+
 def test_processes(always_shared):
     X = np.hstack([gaussian(40, 3), np.zeros((40, 1))]) @ gaussian(4, 4, 1)
     with joblib.parallel_config(backend="loky", n_jobs=2):
