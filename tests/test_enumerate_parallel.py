@@ -169,7 +169,9 @@ def test_an_arrangement_travels_light():
     assert b.fingerprint == a.fingerprint
     assert pickle.loads(sent) is b  # prepared once per process
     np.testing.assert_array_equal(sign_patterns(b), sign_patterns(a))
-    assert Arrangement(a.X[::-1]).fingerprint != a.fingerprint
+    for other in (a.X[::-1], a.X[:-1], np.hstack([a.X, a.X[:, :1]])):
+        assert Arrangement(other).fingerprint != a.fingerprint
+        assert pickle.loads(pickle.dumps(Arrangement(other))).X.shape == other.shape
     wide = Arrangement(gaussian(50, 3) @ gaussian(3, 20, 1))
     assert wide.slim().X.shape == (50, 3)
     np.testing.assert_array_equal(sign_patterns(wide.slim()), sign_patterns(wide))
