@@ -159,10 +159,10 @@ class Arrangement:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the numbered hyperplanes and of the rows on them: equal ones have equal trees."""
+        """Digest of the data, the columns chosen and the numbers of the hyperplanes."""
         digest = sha256(repr((self.X.shape, self.columns.tolist())).encode())
-        for part in (self._chosen(), self.row_plane):
-            digest.update(np.ascontiguousarray(part).tobytes())
+        for part in (self.X, self.row_plane):
+            digest.update(part.tobytes())
         return digest.hexdigest()
 
     def slim(self) -> Arrangement:

@@ -27,7 +27,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 PART_CELLS = 1 << 17  # the most cells in a subtree of a part
 PART_BYTES = 1 << 26  # nor shall their patterns need more than this
-LEAST_PARTS = 64  # of a run that is worth dividing
+LEAST_PARTS = 64  # of a run that is worth dividing,
+LEAST_CELLS = 256  # unless that makes them tiny
 
 
 class PatternFolder:
@@ -162,8 +163,9 @@ def _parts(region: Region) -> list[Subtree]:
         return []
     if a.rank == 0:
         return [Subtree(0, NO_PREFIX)]
-    cells = min(PART_CELLS, PART_BYTES // (8 * n_words(a.n)))
-    return divide(region, LEAST_PARTS, cells)
+    most = Subtree(a.n_planes - 1, NO_PREFIX).most_cells(a.rank)
+    least = max(1, min(LEAST_PARTS, most // LEAST_CELLS))
+    return divide(region, least, min(PART_CELLS, PART_BYTES // (8 * n_words(a.n))))
 
 
 def _octets(region: Region, part: Subtree) -> Octets:

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 CHUNK = 1 << 15
 NO_PREFIX = np.zeros(0, dtype=np.int64)
-TASKS_PER_WORKER = 4  # a lower bound: there are 8 to 25 times as many
+SHARES = 8  # subtrees per worker, divided by r - 1: in fact there are some ten times as many
 LEAST_SHOWN = 16  # divide as for so many workers where progress is shown
 WORTH_SHARING = 1 << 19  # cells times 2**rank, a measure of the work, from which several threads pay
 
@@ -61,7 +61,7 @@ def shares(region: Region, workers: int) -> list[Subtree]:
     whole = Subtree(a.n_planes - 1, prefix, region.fixed)
     if workers == 1 or r == 1 or whole.most_cells(r) << r < WORTH_SHARING:
         return [whole]
-    return divide(region, TASKS_PER_WORKER * workers)
+    return divide(region, max(2, SHARES * workers // (r - 1)))
 
 
 def divide(region: Region, parts: int, cells: int | None = None) -> list[Subtree]:

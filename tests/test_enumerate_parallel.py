@@ -143,6 +143,16 @@ def test_the_number_of_workers_changes_nothing(always_shared, n, r, n_jobs):
     assert not a.slim().spare_work
 
 
+@quick
+@given(arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.integers(-2, 2)))
+def test_neither_workers_nor_division_change_anything(X):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subtrees_module, "WORTH_SHARING", 0)
+        many = sign_patterns(X, n_jobs=3)
+        assert count_patterns(X, n_jobs=4) == len(many)
+    np.testing.assert_array_equal(many, sign_patterns(X, n_jobs=1))
+
+
 def test_processes(always_shared):
     X = np.hstack([gaussian(40, 3), np.zeros((40, 1))]) @ gaussian(4, 4, 1)
     with joblib.parallel_config(backend="loky", n_jobs=2):
@@ -159,7 +169,9 @@ def test_an_arrangement_travels_light():
     assert b.fingerprint == a.fingerprint
     assert pickle.loads(sent) is b  # prepared once per process
     np.testing.assert_array_equal(sign_patterns(b), sign_patterns(a))
-    assert Arrangement(a.X[::-1]).fingerprint != a.fingerprint
+    for other in (a.X[::-1], a.X[:-1], np.hstack([a.X, a.X[:, :1]])):
+        assert Arrangement(other).fingerprint != a.fingerprint
+        assert pickle.loads(pickle.dumps(Arrangement(other))).X.shape == other.shape
     wide = Arrangement(gaussian(50, 3) @ gaussian(3, 20, 1))
     assert wide.slim().X.shape == (50, 3)
     np.testing.assert_array_equal(sign_patterns(wide.slim()), sign_patterns(wide))
