@@ -235,15 +235,16 @@ def longest_edge(rays, m):
 
 
 @njit(cache=True, nogil=True)
-def kink_split(rows, size, n_plus, place, mix):
+def kink_split(rows, size, n_plus, least, place, mix):
     """The most balanced crossing of a kink with an edge: `place` (2,) out rays, `mix` (2,) out weights.
 
     Kinks of the first layer are ``x.a_j = 0``; those of the second, ``p = q``, count for rows all of whose
-    neurons have decided sides: there p - q is linear.  Returns False when no kink is balanced.
+    neurons have decided sides: there p - q is linear.  Depths up to `least` are rounding.  Returns False when no
+    kink is balanced.
     """
     D, m = rows.shape[1], rows.shape[2]
     value = np.empty(D)
-    best = 0.0
+    best = least
     for c in range(size):
         decided = True
         for q in range(m + 1):
@@ -262,13 +263,13 @@ def kink_split(rows, size, n_plus, place, mix):
                 if value[k] > value[high]:
                     high = k
             depth = min(-value[low], value[high])
-            if depth > 0.0:
+            if depth > least:
                 decided = False
             if depth > best and max(-value[low], value[high]) <= BALANCE * depth:
                 best = depth
                 place[0], place[1] = low, high
                 mix[0], mix[1] = value[high], -value[low]
-    return best > 0.0
+    return best > least
 
 
 @njit(cache=True, nogil=True)
@@ -332,7 +333,7 @@ def push(rows, sizes, fresh, drop, status, rays, fixed, bound, pool, n_rays, n_f
 
 
 @njit(cache=True, nogil=True)
-def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target, rel, n_plus, max_nodes, state,
+def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target, rel, n_plus, least, max_nodes, state,
                     cand_a, cand_value, buf, fresh, status):  # fmt: skip
     """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
 
@@ -345,6 +346,7 @@ def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target
     n_rays : (levels, D, D), n_fixed : (levels, D), n_meta : (levels, 3) start and family sizes,
     n_bound : (levels,) in/out, the stack
     best_a : (D,) in/out, incumbent;  best : (2,) in/out, its value, and the largest bound of an unsplittable cone
+    least : float, depths of a cut up to this are rounding
     state : (4,) in/out;  cand_a, cand_value : in/out, best rays seen
     buf : (n, D, m), fresh : (n, m), status : (2, n) work
     """
@@ -381,7 +383,7 @@ def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target
         parent_bound = n_bound[level]
         state[DEPTH], state[TOP] = level, start
         mix[0], mix[1] = 1.0, 1.0
-        if 0 < total <= FEW_ROWS * D and kink_split(buf, total, n_plus, place, mix):
+        if 0 < total <= FEW_ROWS * D and kink_split(buf, total, n_plus, least, place, mix):
             j, k = place[0], place[1]
         new_ray = mix[0] * rays[j] + mix[1] * rays[k]
         norm = mixed_norm(new_ray, m)
