@@ -9,17 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrelu._network import ReLUNetwork
+from exactrelu._parallel import ParallelReLUNetwork
+
 
 from ._cells import CellFinder
 from ._pricing import Pricing
 from ._problem import Problem, check_beta, make_problem
 from ._progress import Progress
+from ._three import JointTrainer, price_joint_at_zero
 from ._train import PRICERS, Solution, State, _Trainer
 
 
 def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:
-    if layers != 2:
-        raise ValueError(f"layers must be 2, got {layers!r}")
+    if layers not in (2, 3):
+        raise ValueError(f"layers must be 2 or 3, got {layers!r}")
     if not (isinstance(width, (int, np.integer)) and width >= 1):
         raise ValueError(f"width must be a positive integer, got {width!r}")
     if pricing not in PRICERS:
@@ -46,7 +49,7 @@ def train(
     max_iter: int = 1000,
     time_limit: float | None = None,
     n_jobs: int | None = None,
-    warm_start: Solution | ReLUNetwork | None = None,
+    warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | None = None,
     callback: Callable[[State], object] | None = None,
     verbose: int = 0,
 ) -> Solution:
@@ -109,15 +112,18 @@ def train(
     problem = make_problem(X, y, loss, rank)
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    trainer = _Trainer(problem, beta, tol, pricing, int(max_iter), deadline, callback, progress)
+    common = (beta, tol, pricing, int(max_iter), deadline, callback, progress)
+    trainer = JointTrainer(problem, int(width), *common) if layers == 3 else _Trainer(problem, *common)
     if warm_start is not None:
-        trainer.start_from(warm_start if isinstance(warm_start, ReLUNetwork) else warm_start.network)
+        trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
     try:
         status = trainer.run()
     except KeyboardInterrupt:
         status = "interrupted"
     finally:
         progress.close()
+    if isinstance(trainer, JointTrainer):
+        return trainer.solution(status, rank)
     return trainer.solution(status, layers, int(width), rank)
 
 
@@ -153,6 +159,8 @@ def max_beta(
     """
     _check_options(layers, width, pricing, tol, 1, None)
     problem = make_problem(X, y, loss, rank)
+    if layers == 3:
+        return price_joint_at_zero(problem, int(width), tol, pricing).best
     return price_at_zero(problem, tol, pricing).best
 
 

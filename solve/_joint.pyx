@@ -279,30 +279,37 @@ def sweep_joint(const double[:, ::1] gram, const double[::1] linear, const doubl
     return done
 
 
-def price_block(const double[::1] b, const double[:, ::1] facets, int group, double[::1] a, double rel):
-    """max b'v over {facets @ v >= 0, sum_g |v_g| <= 1}, from a strictly feasible `a`: unit v (out, in `a`) and value.
+def price_block(const double[::1] b, const double[:, ::1] facets, int group, a, double least, double rel):
+    """max b'v over {facets @ v >= 0, sum_g |v_g| <= 1}, from a strictly feasible `a` (D,).
 
-    The minimiser of ``1/2 (b'v - 2)^2 + beta sum |v_g|`` points in the direction of the maximiser, whatever the
-    size of beta below its value: along a ray of unit value v the minimum falls with v.  O(F D^2) a Newton step.
+    With ``beta = least`` the minimum of ``1/2 (b'v - 2)^2 + beta sum |v_g|`` along a ray of unit value v is
+    ``2 - (2 - beta/v)^2 / 2``, which falls with v, and 2 for ``v <= beta/2``: so the minimiser points where the
+    maximum is attained.  b is scaled to norm 1 on the way.  O(F D^2) a Newton step.
+
+    Returns
+    -------
+    (best unit v found (D,), its value, upper bound of the maximum): the bound is at least ``least``, and follows
+    from the distance of a centre to the optimum, at most ``mu`` per barrier term.
     """
-    cdef Py_ssize_t D = a.shape[0]
+    cdef Py_ssize_t D = b.shape[0]
     scale = float(np.linalg.norm(b))
-    if scale == 0.0:
-        return 0.0
-    unit = np.asarray(b) / scale
-    target, start = np.asarray(a), np.asarray(a) / np.linalg.norm(a)
-    weights = np.ascontiguousarray(start[None])
-    starts = np.array([0, facets.shape[0]], dtype=np.intp)
-    value = _value_of(unit, weights[0], group)
-    # beta must lie below the value; without a positive value at hand, guess and lower it
-    beta = 0.5 * value if value > 0.0 else 0.01
+    start = np.asarray(a) / _group_norm(a, group)
+    if scale == 0.0 or least >= scale:
+        return start, scale and float(start @ np.asarray(b)), least
+    unit, beta = np.asarray(b) / scale, least / scale
     terms = facets.shape[0] + 2 * (D // group) + 1
-    solve_together(np.outer(unit, unit), 2.0 * unit, facets, starts, group, beta, weights, 1.0 / terms,
-                   rel * beta / terms)
-    target[:] = weights[0] / np.linalg.norm(weights[0].reshape(-1, group), axis=1).sum()
-    return scale * _value_of(unit, target, group)
+    mu_end = rel * beta / terms
+    weights = np.ascontiguousarray(start[None])
+    solve_together(np.outer(unit, unit), 2.0 * unit, facets, np.array([0, facets.shape[0]], dtype=np.intp), group,
+                   beta, weights, 1.0 / terms, mu_end)
+    v = weights[0]
+    size = _group_norm(v, group)
+    lowest = 0.5 * float(unit @ v - 2.0) ** 2 + beta * size - 1.1 * mu_end * terms
+    root = 2.0 - np.sqrt(2.0 * max(2.0 - lowest, 0.0))
+    upper = max(least, scale * beta / root) if root > 0.0 else scale
+    return v / size, scale * float(unit @ v) / size, upper
 
 
-def _value_of(unit, a, group):
-    """``unit . a`` per unit of ``sum_g |a_g|``."""
-    return float(unit @ a) / float(np.linalg.norm(np.asarray(a).reshape(-1, group), axis=1).sum())
+def _group_norm(a, group):
+    """``sum_g |a_g|``."""
+    return float(np.linalg.norm(np.asarray(a).reshape(-1, group), axis=1).sum())

@@ -105,9 +105,7 @@ def price_cell(X, nu, cell):
     a = cp.Variable((len(cell[0]), X.shape[1]))
     flat = cp.reshape(a, (a.size,), order="C")
     b = features(X, cell).T @ nu
-    problem = cp.Problem(
-        cp.Maximize(b @ flat), [cone_rows(X, cell) @ flat >= 0, cp.sum(cp.norm(a, axis=1)) <= 1]
-    )
+    problem = cp.Problem(cp.Maximize(b @ flat), [cone_rows(X, cell) @ flat >= 0, cp.sum(cp.norm(a, axis=1)) <= 1])
     problem.solve(solver=cp.CLARABEL)
     return problem.value
 
