@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from exactrelu._network import ReLUNetwork
 from exactrelu._parallel import ParallelReLUNetwork
 
-
 from ._cells import CellFinder
 from ._pricing import Pricing
 from ._problem import Problem, check_beta, make_problem

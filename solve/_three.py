@@ -239,9 +239,10 @@ def reduce_ensemble(Z: Array, ensemble: Ensemble) -> Ensemble:
 
 
 def network_of(ensemble: Ensemble, V: Array) -> ParallelReLUNetwork:
-    """Weights in closed form: with ``A = sum_j |a_j|``, ``w1_j = a_j/sqrt(|a_j| A)``, ``w2_j = t_j sqrt|a_j|``, ``w3 = s sqrt A``.
+    """Weights in closed form (Ergen & Pilanci 2021, Theorem 3.1).
 
-    Then ``|W1|_F = 1`` and ``beta/2 (|w2|^2 + w3^2) = beta A``.
+    With ``A = sum_j |a_j|``: ``w1_j = a_j/sqrt(|a_j| A)``, ``w2_j = t_j sqrt|a_j|``, ``w3 = s sqrt A``.  Then
+    ``|W1|_F = 1`` and ``beta/2 (|w2|^2 + w3^2) = beta A``.
 
     Parameters
     ----------

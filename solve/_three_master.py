@@ -157,11 +157,12 @@ class JointMaster:
         found = []
         for block, force in zip(self.blocks, self.multipliers, strict=True):
             pressed = np.flatnonzero(force > 1e-2 * np.sqrt(tol) * self.beta)
-            for cell in self.cells.across(block, pressed[np.argsort(-force[pressed])].tolist()):
+            hardest = pressed[np.argsort(-force[pressed])][: 2 * len(block.a)]
+            for cell in self.cells.across(block, hardest.tolist()):
                 if cell.key in have:
                     continue
                 have.add(cell.key)
-                if self.cells.price(cell, nu, self.beta, 1e-3 * tol) > self.beta * (1.0 + 0.1 * tol):
+                if self.cells.price(cell, nu, self.beta, 0.01 * tol) > self.beta * (1.0 + 0.1 * tol):
                     cell.a = 1e-4 * total * cell.a
                     found.append(cell)
         return found

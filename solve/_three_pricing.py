@@ -1,4 +1,4 @@
-"""The three-layer pricing problem by bound and prune: maximise ``s nu'(sum_j t_j (Z a_j)_+)_+`` over ``sum |a_j| <= 1``."""
+"""Three-layer pricing: maximise ``s nu'(sum_j t_j (Z a_j)_+)_+`` over ``sum_j |a_j| <= 1``, by bound and prune."""
 
 from __future__ import annotations
 
@@ -275,8 +275,8 @@ class JointSearch:
         """Every direction met that was worth keeping, best first."""
         found = list(self.columns)
         for sign, tree in self.trees:
-            for k in range(int(tree.state[kernel.N_CAND])):
-                found.append(self._column(sign, tree, tree.cand_a[k], tree.cand_value[k]))
+            count = int(tree.state[kernel.N_CAND])
+            found += [self._column(sign, tree, tree.cand_a[k], tree.cand_value[k]) for k in range(count)]
         return sorted(found, key=lambda column: -column.value)
 
 

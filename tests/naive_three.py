@@ -9,6 +9,7 @@ from itertools import combinations, product
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+
 from naive import has_interior, lp_patterns
 
 
@@ -81,7 +82,7 @@ def features(X, cell):
 def full_three_layer_program(X, y, beta, m, loss="squared", cells=None):
     """Optimal value of the convex program over every composite cell and every two-layer cell (CVXPY, Clarabel)."""
     X = np.asarray(X, dtype=float)
-    n, r = X.shape
+    r = X.shape[1]
     blocks, cones = [], []
     for pattern in lp_patterns(X):
         blocks.append(pattern[:, None] * X)
