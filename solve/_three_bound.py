@@ -30,6 +30,10 @@ TINY_EDGE = 1e-14  # rays closer than this are one direction in double precision
 FEW_ROWS = 6  # rows per ray up to which a cone is split at a kink instead of halved
 BALANCE = 20.0  # a kink may be split at where it crosses an edge between 1/21 and 20/21 of its length
 MIX_STEPS = 14
+UPDATES = 40
+BENT_ROWS = 6  # rows per ray and further neuron up to which an edge is chosen by its error, not by its length
+SAMPLE = 48  # rows that stand for all when an edge is chosen
+STRAIGHT = 0.01  # part of the excess of a bound that an edge must explain to be chosen
 
 
 @njit(cache=True, nogil=True)
@@ -89,69 +93,108 @@ def solve_rays(rays, values, scratch, out):
 
 
 @njit(cache=True, nogil=True)
-def mixed_ball_bound(values, rays, m, threshold, scratch, centre, b):
-    """Upper bound of a linear function over (cone of `rays`) ∩ {sum_j |a_j| <= 1}, from its values at the rays.
-
-    Two vectors with ``b.g_l >= values_l``: a multiple of the centre with unit blocks, and the solution of
-    ``b.g_l = values_l`` (whatever it misses through rounding is added as a multiple of the centre).  Any
-    mixture of the two serves as well; the best one is looked for.
-
-    values : (D,);  rays : (D, D) unit in the mixed norm;  scratch : (D, D + 1), centre, b : (D,) work
-    """
-    size = values.shape[0]
-    r = size // m
-    top = 0.0
-    for k in range(size):
-        top = max(top, values[k])
-    if top == 0.0:
-        return 0.0
+def block_units(rays, shares, m, out):
+    """`out` = ``sum_l shares_l g_l`` with every block scaled to norm 1 (zero blocks stay); its former mixed norm."""
+    D = rays.shape[0]
+    r = D // m
+    total = 0.0
     for j in range(m):
         square = 0.0
         for i in range(j * r, (j + 1) * r):
-            centre[i] = 0.0
-            for k in range(size):
-                centre[i] += rays[k, i]
-            square += centre[i] * centre[i]
+            out[i] = 0.0
+            for k in range(D):
+                out[i] += shares[k] * rays[k, i]
+            square += out[i] * out[i]
         if square > 0.0:
+            norm = np.sqrt(square)
+            total += norm
             for i in range(j * r, (j + 1) * r):
-                centre[i] /= np.sqrt(square)
-    multiple, cosine = 0.0, 1.0
-    for k in range(size):
+                out[i] /= norm
+    return total
+
+
+@njit(cache=True, nogil=True)
+def multiple_of(values, rays, unit, ratio):
+    """Least v with ``v unit.g_l >= values_l`` for all l, infinite when there is none; `ratio` (D,) out."""
+    multiple, most = 0.0, np.inf
+    for k in range(values.shape[0]):
         dot = 0.0
-        for i in range(size):
-            dot += rays[k, i] * centre[i]
-        if dot <= 1e-3:
+        for i in range(values.shape[0]):
+            dot += rays[k, i] * unit[i]
+        dot -= 1e-15
+        if dot > 1e-6:
+            ratio[k] = max(values[k], 0.0) / dot
+            multiple = max(multiple, ratio[k])
+        elif values[k] >= 0.0:
             return np.inf
-        cosine = min(cosine, dot)
-        multiple = max(multiple, values[k] / dot)
-    multiple *= 1.0 + 1e-14
-    if multiple <= threshold or not solve_rays(rays, values, scratch, b):
-        return multiple
+        else:
+            ratio[k] = 0.0
+            if dot < 0.0:
+                most = min(most, values[k] / dot)
+    return multiple if multiple <= most else np.inf
+
+
+@njit(cache=True, nogil=True)
+def mixed_ball_bound(values, rays, m, threshold, scratch, work):
+    """Upper bound of a linear function over (cone of `rays`) ∩ {sum_j |a_j| <= 1}, from its values at the rays.
+
+    It is ``max sum_l c_l values_l`` over ``c >= 0, |sum_l c_l g_l| <= 1``.  With u the sum, every block scaled to
+    norm 1, ``v u`` is dual feasible for ``v = max_l values_l / (u.g_l)``, and v a bound; at the optimum all l with
+    c_l > 0 attain it, which the multiplicative update ``c_l *= values_l / (u.g_l)`` strives for.  It stops when
+    the bound falls to the threshold, or the primal value shows that it cannot.  If neither, mixtures with the
+    solution of ``b.g_l = values_l`` are tried, which is optimal when all c_l > 0.
+
+    values : (D,);  rays : (D, D) unit in the mixed norm;  scratch : (D, D + 1), work : (5, D) work
+    """
+    D = values.shape[0]
+    shares, unit, ratio, b, centre = work[0], work[1], work[2], work[3], work[4]
+    top = 0.0
+    for k in range(D):
+        top = max(top, values[k])
+    if top == 0.0:
+        return 0.0
+    for k in range(D):
+        shares[k] = 1.0
+    bound = np.inf
+    for _ in range(UPDATES):
+        norm = block_units(rays, shares, m, unit)
+        v = multiple_of(values, rays, unit, ratio) * (1.0 + 1e-14)
+        if v < bound:
+            bound = v
+            centre[:] = unit
+            centre *= v
+        if bound <= threshold:
+            return bound
+        primal = 0.0
+        for k in range(D):
+            primal += shares[k] * values[k]
+        if primal > threshold * norm or not v < np.inf:
+            break
+        for k in range(D):
+            shares[k] *= (ratio[k] / v) ** 2 / norm
+    if not bound < np.inf or not solve_rays(rays, values, scratch, b):
+        return bound
     missed = 0.0
-    for k in range(size):
+    for k in range(D):
         dot = values[k]
-        for i in range(size):
+        for i in range(D):
             dot -= rays[k, i] * b[i]
         missed = max(missed, dot)
-    missed /= cosine
-    if not missed < np.inf:
-        return multiple
-    for i in range(size):
-        centre[i] *= multiple
-    # the largest block norm of the mixture is convex in the share: trisection
+    # a multiple of the centre, as of now worth `bound` at least top per ray, makes up for what rounding missed
+    missed *= bound / top
     low, high = 0.0, 1.0
-    best = min(multiple, largest_block(b, centre, 0.0, m))
-    for _ in range(MIX_STEPS):
-        if best + missed <= threshold:
+    best = min(bound, largest_block(b, centre, 0.0, m) * (1.0 + 1e-14) + missed)
+    for _ in range(MIX_STEPS):  # the largest block norm of the mixture is convex in the share
+        if best <= threshold:
             break
         left, right = low + (high - low) * 0.382, low + (high - low) * 0.618
         at_left, at_right = largest_block(b, centre, left, m), largest_block(b, centre, right, m)
-        best = min(best, at_left, at_right)
+        best = min(best, min(at_left, at_right) * (1.0 + 1e-14) + missed)
         if at_left <= at_right:
             high = right
         else:
             low = left
-    return min(multiple, best * (1.0 + 1e-14) + missed)
+    return best
 
 
 @njit(cache=True, nogil=True)
@@ -235,11 +278,52 @@ def longest_edge(rays, m):
 
 
 @njit(cache=True, nogil=True)
+def second_layer(dots, n_plus):
+    """``(sum_j t_j (d_j)_+)_+`` from the products (m,) of a row with the blocks."""
+    v = 0.0
+    for q in range(dots.shape[0]):
+        v += max(dots[q], 0.0) * (1.0 if q < n_plus else -1.0)
+    return max(v, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def bent_edge(rows, size, rays, n_plus, level, phi, edge):
+    """The edge at whose middle the bound is worst, and by how much: `edge` (2,) out.
+
+    Two errors count there: of rows interpolated along the edge (SAMPLE of them stand for all), and of the norm,
+    which makes a linear function of value `level` at both ends larger by that factor in the middle.  Both vanish on
+    an edge that only shifts weight between neurons of fixed directions, however long it is.
+    phi : (SAMPLE, D) work.  Returns (error of the chosen edge, largest error of the norm).
+    """
+    D, m = rows.shape[1], rows.shape[2]
+    stride = max(1, -(-size // SAMPLE))
+    middle = np.empty(m)
+    for s, c in enumerate(range(0, size, stride)):
+        for k in range(D):
+            phi[s, k] = second_layer(rows[c, k], n_plus)
+    worst, worst_norm = -1.0, 0.0
+    for j in range(D):
+        for k in range(j + 1, D):
+            defect = level * (1.0 - 0.5 * mixed_norm(rays[j] + rays[k], m))
+            error = 0.0
+            for s, c in enumerate(range(0, size, stride)):
+                for q in range(m):
+                    middle[q] = 0.5 * (rows[c, j, q] + rows[c, k, q])
+                error += abs(0.5 * (phi[s, j] + phi[s, k]) - second_layer(middle, n_plus))
+            error = error * stride + defect
+            worst_norm = max(worst_norm, defect)
+            if error > worst:
+                worst = error
+                edge[0], edge[1] = j, k
+    return worst, worst_norm
+
+
+@njit(cache=True, nogil=True)
 def kink_split(rows, size, n_plus, least, place, mix):
     """The most balanced crossing of a kink with an edge: `place` (2,) out rays, `mix` (2,) out weights.
 
     Kinks of the first layer are ``x.a_j = 0``; those of the second, ``p = q``, count for rows all of whose
-    neurons have decided sides: there p - q is linear.  Depths up to `least` are rounding.  Returns False when no
+    neurons have decided sides: there p - q is linear.  Depths up to `least` do not count.  Returns False when no
     kink is balanced.
     """
     D, m = rows.shape[1], rows.shape[2]
@@ -353,10 +437,10 @@ def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target
     levels, D = n_rays.shape[0], n_rays.shape[1]
     m = pool.shape[2]
     scratch = np.empty((D, D + 1))
-    centre, b = np.empty(D), np.empty(D)
+    work = np.empty((5, D))
     rays, child_rays = np.empty((D, D)), np.empty((2, D, D))
     fixed, child_fixed = np.empty(D), np.empty((2, D))
-    values, bounds = np.empty(D), np.empty(2)
+    values, bounds, phi = np.empty(D), np.empty(2), np.empty((SAMPLE, D))
     place, mix, sizes = np.zeros(2, np.int64), np.ones(2), np.zeros(2, np.int64)
     visited = 0
     while state[DEPTH] > 0:
@@ -367,8 +451,7 @@ def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target
         sizes[0], sizes[1] = n_meta[level, 1], n_meta[level, 2]
         total = sizes[0] + sizes[1]
         threshold = prune_level(best[0], target, rel)
-        j, k, edge = longest_edge(n_rays[level], m)
-        if n_bound[level] <= threshold or edge < TINY_EDGE:
+        if n_bound[level] <= threshold or longest_edge(n_rays[level], m)[2] < TINY_EDGE:
             if n_bound[level] > threshold:
                 best[1] = max(best[1], n_bound[level])
             state[DEPTH], state[TOP] = level, start
@@ -382,9 +465,15 @@ def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target
         fixed[:] = n_fixed[level]
         parent_bound = n_bound[level]
         state[DEPTH], state[TOP] = level, start
+        error, norm_error = 0.0, 0.0
+        if total <= BENT_ROWS * D * (m - 1):
+            error, norm_error = bent_edge(buf, total, rays, n_plus, max(parent_bound, 0.0), phi, place)
+        if error < STRAIGHT * (parent_bound - threshold):  # edges do not show where the bound is loose
+            place[0], place[1], _ = longest_edge(rays, m)
         mix[0], mix[1] = 1.0, 1.0
-        if 0 < total <= FEW_ROWS * D and kink_split(buf, total, n_plus, least, place, mix):
-            j, k = place[0], place[1]
+        if 0 < total <= FEW_ROWS * D:
+            kink_split(buf, total, n_plus, max(least, norm_error), place, mix)
+        j, k = place[0], place[1]
         new_ray = mix[0] * rays[j] + mix[1] * rays[k]
         norm = mixed_norm(new_ray, m)
         if norm == 0.0:  # opposite rays: only rounding can get here
@@ -409,8 +498,8 @@ def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target
             child_fixed[child] = fixed
             child_fixed[child, drop] = new_fixed
             child_bound_values(buf, total, sizes[0], fresh, drop, n_plus, child_fixed[child], values, status[child])
-            bounds[child] = min(parent_bound, mixed_ball_bound(values, child_rays[child], m, threshold, scratch,
-                                                               centre, b))  # fmt: skip
+            bound = mixed_ball_bound(values, child_rays[child], m, threshold, scratch, work)
+            bounds[child] = min(parent_bound, bound)  # fmt: skip
         first = 0 if bounds[0] <= bounds[1] else 1  # the better one on top: visited first
         for turn in range(2):
             child = first if turn == 0 else 1 - first

@@ -117,7 +117,7 @@ class JointTree:
             products, self.n, self.n_upper, self.fresh, -1, self.n_plus, fixed, values, self.status[0]
         )
         bound = kernel.mixed_ball_bound(
-            values, rays, self.m, 0.0, np.empty((self.D, self.D + 1)), np.empty(self.D), np.empty(self.D)
+            values, rays, self.m, 0.0, np.empty((self.D, self.D + 1)), np.empty((5, self.D))
         )
         sizes = np.array([self.n_upper, self.n - self.n_upper])
         kernel.push(
