@@ -25,13 +25,14 @@ Array = NDArray[np.float64]
 PRICERS: dict[str, Callable[..., JointPricing]] = {"bound": price_joint_by_bound}
 PATIENCE = 100_000  # cones after which a violating direction is enough while the objective still falls fast
 MAX_MOVES = 40  # master solves with moves across facets, per round
+FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow
 FRESH = 1e-3  # first weight of a new direction, as a part of the total
 
 
 def price_joint_at_zero(problem: Problem, width: int, tol: float, pricing: str) -> JointPricing:
-    """Pricing at the dual point of the zero network."""
+    """Pricing at the dual point of the zero network, to relative accuracy `tol`, at best FINEST."""
     nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
-    return PRICERS[pricing](problem, nu, width, rel=tol)
+    return PRICERS[pricing](problem, nu, width, rel=max(tol, FINEST))
 
 
 @dataclass

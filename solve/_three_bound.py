@@ -125,11 +125,11 @@ def multiple_of(values, rays, unit, ratio):
         if dot > 1e-6:
             ratio[k] = max(values[k], 0.0) / dot
             multiple = max(multiple, ratio[k])
-        elif values[k] >= 0.0:
+        elif values[k] > 0.0 or (values[k] == 0.0 and dot < -1e-14):
             return np.inf
         else:
             ratio[k] = 0.0
-            if dot < 0.0:
+            if dot < -1e-14:
                 most = min(most, values[k] / dot)
     return multiple if multiple <= most else np.inf
 
@@ -140,7 +140,7 @@ def mixed_ball_bound(values, rays, m, threshold, scratch, work):
 
     It is ``max sum_l c_l values_l`` over ``c >= 0, |sum_l c_l g_l| <= 1``.  With u the sum, every block scaled to
     norm 1, ``v u`` is dual feasible for ``v = max_l values_l / (u.g_l)``, and v a bound; at the optimum all l with
-    c_l > 0 attain it, which the multiplicative update ``c_l *= values_l / (u.g_l)`` strives for.  It stops when
+    c_l > 0 attain it, which the multiplicative update ``c_l *= (values_l / (u.g_l))^power`` strives for.  It stops when
     the bound falls to the threshold, or the primal value shows that it cannot.  If neither, mixtures with the
     solution of ``b.g_l = values_l`` are tried, which is optimal when all c_l > 0.
 
@@ -156,7 +156,7 @@ def mixed_ball_bound(values, rays, m, threshold, scratch, work):
     for k in range(D):
         shares[k] = 1.0
     bound = np.inf
-    for _ in range(UPDATES):
+    for turn in range(UPDATES):
         norm = block_units(rays, shares, m, unit)
         v = multiple_of(values, rays, unit, ratio) * (1.0 + 1e-14)
         if v < bound:
@@ -171,7 +171,7 @@ def mixed_ball_bound(values, rays, m, threshold, scratch, work):
         if primal > threshold * norm or not v < np.inf:
             break
         for k in range(D):
-            shares[k] *= (ratio[k] / v) ** 2 / norm
+            shares[k] *= (ratio[k] / v) ** (2 + turn) / norm
     if not bound < np.inf or not solve_rays(rays, values, scratch, b):
         return bound
     missed = 0.0
