@@ -67,7 +67,9 @@ def train(
     beta : float
         Weight decay, positive, against a loss that is a sum (not a mean) over the samples.
     layers, width : int
-        Two layers; the width of a sub-network's first layer changes nothing there.
+        2, or 3 for parallel sub-networks ``f(X) = sum_k ((X W1_k)_+ w2_k)_+ w3_k`` of `width` neurons in their first
+        layers, ``|W1_k|_F <= 1``, with the penalty ``beta/2 sum_k (|w2_k|^2 + w3_k^2)`` (Ergen & Pilanci 2021).
+        The width changes nothing for two layers.
     loss : {"squared", "logistic"}
         ``1/2 |f - y|^2`` or ``sum log(1 + exp(-y f))``.
     rank : int, optional

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._network import ReLUNetwork
+from exactrelu._parallel import ParallelReLUNetwork
 
 from ._cells import CellFinder
 from ._certificate import Certificate, dual_value, relative_gap, truncation_factor
@@ -58,7 +59,7 @@ class Solution:
     lower_bound : float, proven: no network of any width is better
     gap : float, ``(objective - lower_bound) / |objective|``
     converged : bool, True only when ``gap <= tol``
-    network : ReLUNetwork
+    network : ReLUNetwork, or ParallelReLUNetwork for three layers
     certificate : Certificate
     history : list of dict, one `State` per round of pricing
     status : str, "certified" or what stopped it early
@@ -68,7 +69,7 @@ class Solution:
     lower_bound: float
     gap: float
     converged: bool
-    network: ReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork
     certificate: Certificate
     history: list[dict[str, Any]]
     status: str

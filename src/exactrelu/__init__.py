@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ._certificate_io import Model, load_model, save_model
 from ._network import ReLUNetwork
+from ._parallel import ParallelReLUNetwork
 
 if TYPE_CHECKING:
     from . import enumerate, solve  # noqa: F401  (left out of __all__, see there)
@@ -26,6 +27,7 @@ __all__ = [
     "ConvexReLUClassifier",
     "ConvexReLURegressor",
     "Model",
+    "ParallelReLUNetwork",
     "ReLUNetwork",
     "__version__",
     "load_model",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._archive import read_archive, write_archive
+from ._parallel import ParallelReLUNetwork
 
 Array = NDArray[np.float64]
 
@@ -177,11 +178,20 @@ class ReLUNetwork:
         ValueError
             When the file is not a model of this library.
         """
-        return network_from(read_archive(path), os.fspath(path))
+        network = network_from(read_archive(path), os.fspath(path))
+        if not isinstance(network, ReLUNetwork):
+            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not of 2")
+        return network
+
+    def with_intercept(self, intercept: bool) -> ReLUNetwork:
+        """The same weights, the last row of `W` read as an intercept or not."""
+        return ReLUNetwork(self.W, self.alpha, intercept)
 
 
-def network_arrays(network: ReLUNetwork) -> dict[str, Any]:
+def network_arrays(network: ReLUNetwork | ParallelReLUNetwork) -> dict[str, Any]:
     """What describes a network in a model file."""
+    if isinstance(network, ParallelReLUNetwork):
+        return network.arrays()
     return {
         "network.layers": network.layers,
         "network.W": network.W,
@@ -190,14 +200,19 @@ def network_arrays(network: ReLUNetwork) -> dict[str, Any]:
     }
 
 
-def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork:
+def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:
     """The network held by the arrays of the model file `name`, or ValueError."""
-    missing = [key for key in ("layers", "W", "alpha", "intercept") if f"network.{key}" not in arrays]
+    deep = "network.layers" in arrays and int(arrays["network.layers"]) == ParallelReLUNetwork.layers
+    weights = ("W1", "w2", "w3") if deep else ("W", "alpha")
+    missing = [key for key in ("layers", *weights, "intercept") if f"network.{key}" not in arrays]
     if missing:
         raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
+    if deep:
+        parts = (arrays[f"network.{key}"] for key in weights)
+        return ParallelReLUNetwork(*parts, bool(arrays["network.intercept"]))
     layers = int(arrays["network.layers"])
     if layers != ReLUNetwork.layers:
-        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2")
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
     return ReLUNetwork(arrays["network.W"], arrays["network.alpha"], bool(arrays["network.intercept"]))
 
 
