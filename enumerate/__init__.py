@@ -5,16 +5,20 @@ if __name__ != "exactrelu.enumerate":  # compiled kernels would be cached under 
 
 from ._arrangement import Arrangement, merge_parallel
 from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells
+from ._composite import CompositeChunk, count_composite_cells, iter_composite_cells
 from ._patterns import count_patterns, max_patterns, sample_patterns, sign_patterns
 
 __all__ = [
     "Arrangement",
     "Cell",
     "CellChunk",
+    "CompositeChunk",
     "cell_across",
     "cell_containing",
+    "count_composite_cells",
     "count_patterns",
     "iter_cells",
+    "iter_composite_cells",
     "max_patterns",
     "merge_parallel",
     "sample_patterns",
