@@ -15,6 +15,7 @@ from ._certificate import Certificate, dual_value, relative_gap, truncation_fact
 from ._problem import Problem
 from ._progress import Progress
 from ._three_cells import JointBlock, JointCells
+from ._three_complete import price_joint_by_enumeration
 from ._three_master import JointMaster
 from ._three_pricing import Column, JointPricing, distinct_columns, price_joint_by_bound
 from ._three_slide import Ensemble, ensemble_value, first_ensemble, slide_ensemble
@@ -22,7 +23,10 @@ from ._train import Solution, State
 
 Array = NDArray[np.float64]
 
-PRICERS: dict[str, Callable[..., JointPricing]] = {"bound": price_joint_by_bound}
+PRICERS: dict[str, Callable[..., JointPricing]] = {
+    "bound": price_joint_by_bound,
+    "enumerate": price_joint_by_enumeration,
+}
 PATIENCE = 100_000  # cones after which a violating direction is enough while the objective still falls fast
 MAX_MOVES = 40  # master solves with moves across facets, per round
 FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow

@@ -99,17 +99,20 @@ class JointCells:
         keys = [np.packbits(hidden[:, j] > 0.0).tobytes() for j in range(self.width)]
         order = sorted(range(self.width), key=lambda j: (-t[j], keys[j]))
         a, hidden = a[order], hidden[:, order]
-        active = hidden > 0.0
-        second = np.maximum(hidden, 0.0) @ t > 0.0
-        mixed = active[:, :n_plus].any(axis=1) & active[:, n_plus:].any(axis=1)
+        return self.of_patterns(sign, n_plus, (hidden > 0.0).T.copy(), np.maximum(hidden, 0.0) @ t > 0.0, a)
+
+    def of_patterns(self, sign: float, n_plus: int, first: Bools, second: Bools, a: Array) -> JointBlock:
+        """The block of given patterns (m, k), (k,) of the distinct rows, with weight `a` (m, r). O(k m^2 r)."""
         k, m, r = len(self.rows), self.width, self.r
+        t, active = signs_of(n_plus, m), first.T
+        mixed = active[:, :n_plus].any(axis=1) & active[:, n_plus:].any(axis=1)
         layer = np.zeros((m, k, m, r))
         for j in range(m):
             layer[j, :, j] = np.where(active[:, j], 1.0, -1.0)[:, None] * self.rows
         signed = (active[mixed] * t * np.where(second[mixed], 1.0, -1.0)[:, None])[:, :, None]
         facets = np.vstack([layer.reshape(m * k, m * r), (signed * self.rows[mixed, None]).reshape(-1, m * r)])
         facets /= np.linalg.norm(facets, axis=1)[:, None]
-        return JointBlock(sign, n_plus, active.T.copy(), second, np.ascontiguousarray(facets), a.ravel().copy())
+        return JointBlock(sign, n_plus, first, second, np.ascontiguousarray(facets), a.ravel().copy())
 
     def features(self, block: JointBlock) -> Array:
         """``s D_2 t_j D_1j Z`` side by side, (n, m r): the output of the block is ``features @ a``."""
