@@ -29,3 +29,18 @@ def real(n: int, r: int, loss: str = "squared") -> tuple[Array, Array]:
     X = 20.0 * data.data[rows, 2 : 2 + r]
     y = (data.target[rows] - data.target.mean()) / data.target.std()
     return X, (np.where(y > np.median(y), 1.0, -1.0) if loss == "logistic" else y)
+
+
+def planted_three(n: int, r: int, width: int, seed: int = 0, subnetworks: int = 3) -> tuple[Array, Array]:
+    """Gaussian inputs (n, r), outputs of a planted three-layer teacher plus noise of deviation 0.1.
+
+    The first neuron of every sub-network counts +1, the others have negative weights in the second layer.
+    """
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, r))
+    y = 0.1 * rng.standard_normal(n)
+    for k in range(subnetworks):
+        W1 = rng.standard_normal((r, width))
+        w2 = np.append(1.0, -np.abs(rng.standard_normal(width - 1)))
+        y += (-1) ** k * 2.0 * np.maximum(np.maximum(X @ W1 / np.linalg.norm(W1), 0.0) @ w2, 0.0)
+    return X, y

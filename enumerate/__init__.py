@@ -5,6 +5,7 @@ if __name__ != "exactrelu.enumerate":  # compiled kernels would be cached under 
 
 from ._arrangement import Arrangement
 from ._cells import Cell, CellChunk, cell_across, cell_containing, iter_cells, neighbours
+from ._composite import CompositeChunk, count_composite_cells, iter_composite_cells
 from ._deletion import characteristic_polynomial
 from ._matrix import merge_parallel
 from ._patterns import count_patterns, max_patterns, sample_patterns, sign_patterns
@@ -14,13 +15,16 @@ __all__ = [
     "Arrangement",
     "Cell",
     "CellChunk",
+    "CompositeChunk",
     "PatternFolder",
     "cell_across",
     "cell_containing",
     "characteristic_polynomial",
+    "count_composite_cells",
     "count_patterns",
     "enumerate_to",
     "iter_cells",
+    "iter_composite_cells",
     "max_patterns",
     "merge_parallel",
     "neighbours",

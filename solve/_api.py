@@ -11,19 +11,21 @@ from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
 from exactrelu._network import ReLUNetwork
+from exactrelu._parallel import ParallelReLUNetwork
 
 from ._cells import CellFinder
-from ._losses import Loss
+from ._losses import Loss, PiecewiseLinearLoss, get_loss
 from ._pricing import Pricing
 from ._problem import Problem, check_beta, make_problem
 from ._progress import Progress
 from ._solution import Solution, State
+from ._three import JointTrainer, price_joint_at_zero
 from ._train import PRICERS, _Trainer
 
 
 def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:
-    if layers != 2:
-        raise ValueError(f"layers must be 2, got {layers!r}")
+    if layers not in (2, 3):
+        raise ValueError(f"layers must be 2 or 3, got {layers!r}")
     if not (isinstance(width, (int, np.integer)) and width >= 1):
         raise ValueError(f"width must be a positive integer, got {width!r}")
     if pricing not in PRICERS:
@@ -34,6 +36,18 @@ def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: 
         raise ValueError(f"max_iter must be a positive integer, got {max_iter!r}")
     if time_limit is not None and not time_limit > 0.0:
         raise ValueError(f"time_limit must be positive seconds or None, got {time_limit!r}")
+
+
+def _check_scope(patterns: str, time_limit: float | None, layers: int, loss: str | Loss) -> None:
+    """Raise ValueError for patterns or a loss that do not go with the other options."""
+    if patterns not in ("all", "sampled"):
+        raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
+    if patterns == "sampled" and time_limit is None:
+        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
+    if layers == 3 and patterns == "sampled":
+        raise ValueError("patterns='sampled' is for two layers, got layers=3")
+    if layers == 3 and isinstance(get_loss(loss), PiecewiseLinearLoss):
+        raise ValueError(f"three layers take smooth losses, got {get_loss(loss).name!r}")
 
 
 def train(
@@ -52,7 +66,7 @@ def train(
     max_iter: int = 1000,
     time_limit: float | None = None,
     n_jobs: int | None = None,
-    warm_start: Solution | ReLUNetwork | None = None,
+    warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | None = None,
     callback: Callable[[State], object] | None = None,
     random_state: int | np.random.Generator | None = 0,
     verbose: int = 0,
@@ -72,7 +86,9 @@ def train(
     beta : float
         Weight decay, positive, against a loss that is a sum (not a mean) over the samples.
     layers, width : int
-        Two layers; the width of a sub-network's first layer changes nothing there.
+        2, or 3 for parallel sub-networks ``f(X) = sum_k ((X W1_k)_+ w2_k)_+ w3_k`` of `width` neurons in their first
+        layers, ``|W1_k|_F <= 1``, with the penalty ``beta/2 sum_k (|w2_k|^2 + w3_k^2)`` (Ergen & Pilanci 2021).
+        The width changes nothing for two layers.
     loss : str or Loss
         "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
         "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own
@@ -97,7 +113,7 @@ def train(
     n_jobs : int, optional
         Threads of branch-and-bound pricing, -1 for one per processor.  Default: one.  With several the path to
         the optimum may differ from run to run; the claims are proven all the same.
-    warm_start : Solution or ReLUNetwork, optional
+    warm_start : Solution, ReLUNetwork or ParallelReLUNetwork, optional
         A network to start from.
     callback : callable, optional
         Called with a `State` after every round of pricing; a true return value stops training.
@@ -124,21 +140,19 @@ def train(
     """
     beta = check_beta(beta)
     _check_options(layers, width, pricing, tol, max_iter, time_limit)
-    if patterns not in ("all", "sampled"):
-        raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
-    if patterns == "sampled" and time_limit is None:
-        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
+    _check_scope(patterns, time_limit, layers, loss)
     problem = make_problem(X, y, loss, rank, sample_weight)
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    trainer = _Trainer(
-        problem, beta, tol, pricing, int(max_iter), deadline, callback, progress, effective_n_jobs(n_jobs)
-    )
+    common = (beta, tol, pricing, int(max_iter), deadline, callback, progress)
+    if layers == 3:
+        trainer: _Trainer | JointTrainer = JointTrainer(problem, int(width), *common)
+    else:
+        trainer = _Trainer(problem, *common, effective_n_jobs(n_jobs))
     if warm_start is not None:
-        trainer.start_from(warm_start if isinstance(warm_start, ReLUNetwork) else warm_start.network)
+        trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
     try:
-        if patterns == "sampled":
-            assert time_limit is not None
+        if patterns == "sampled" and isinstance(trainer, _Trainer) and time_limit is not None:
             status = trainer.run_sampled(time_limit, np.random.default_rng(random_state))
         else:
             status = trainer.run()
@@ -146,6 +160,8 @@ def train(
         status = "interrupted"
     finally:
         progress.close()
+    if isinstance(trainer, JointTrainer):
+        return trainer.solution(status, rank)
     return replace(trainer.solution(status, layers, int(width), rank), patterns=patterns)
 
 
@@ -185,6 +201,8 @@ def max_beta(
     """
     _check_options(layers, width, pricing, tol, 1, None)
     problem = make_problem(X, y, loss, rank, sample_weight)
+    if layers == 3:
+        return price_joint_at_zero(problem, int(width), tol, pricing).best
     return price_at_zero(problem, tol, pricing, effective_n_jobs(n_jobs)).best
 
 

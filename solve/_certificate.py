@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu._network import ReLUNetwork
+from exactrelu._parallel import ParallelReLUNetwork
 
 from ._audit import audit_dual
 from ._losses import Loss, get_loss
 from ._problem import Coordinates, check_beta, check_matrix, check_vector, row_space
+from ._three_audit import audit_joint
 from ._weighted import WeightedLoss, with_weights
 
 Array = NDArray[np.float64]
@@ -85,11 +87,13 @@ class Certificate:
     beta : float, weight decay
     loss : str
     layers, width : int
-    dual : (n,) array, theta: every direction u satisfies ``|theta'(X u)_+| <= beta |u|``
+    dual : (n,) array, theta: every direction u satisfies ``|theta'(X u)_+| <= beta |u|``; with three layers,
+        ``|theta'(sum_j t_j (X a_j)_+)_+| <= beta sum_j |a_j|`` for all signs t and neurons a_j
     objective : float, objective of `network` on the data
-    lower_bound : float, dual value ``-L*(-theta)``: no network of any width is better
+    lower_bound : float, dual value ``-L*(-theta)``: no network of any width is better (with three layers: no number
+        of sub-networks of this width)
     gap : float, ``(objective - lower_bound) / |objective|``
-    network : ReLUNetwork
+    network : ReLUNetwork, or ParallelReLUNetwork for three layers
     rank : int or None
         Truncation rank.  With truncation the bound speaks of the rank-k data; the optimum on the data as
         given is at least ``lower_bound / truncation_factor``.
@@ -105,7 +109,7 @@ class Certificate:
     objective: float
     lower_bound: float
     gap: float
-    network: ReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork
     rank: int | None = None
     truncation_factor: float = 1.0
     pricing: str = "bound"
@@ -158,7 +162,10 @@ class Certificate:
         self._compare("truncation_factor", self.truncation_factor, factor, rtol * factor)
         slack = self._slack(coordinates)
         target = self.beta * (1.0 + rtol) + slack
-        audit = audit_dual(coordinates.Z, self.dual, target, time_limit=time_limit)
+        if self.layers == 3:
+            audit = audit_joint(coordinates.Z, self.dual, self.width, target, time_limit=time_limit)
+        else:
+            audit = audit_dual(coordinates.Z, self.dual, target, time_limit=time_limit)
         if not audit.proven:
             if audit.worst_value > target:
                 raise CertificateError(
@@ -190,21 +197,26 @@ class Certificate:
         loss.check_targets(targets)
         loss = with_weights(loss, sample_weight, len(targets))
         check_beta(self.beta)
-        if (self.layers, self.width) != (2, 1):
-            raise CertificateError(f"this version verifies two layers of width 1, got {self.layers} and {self.width}")
+        network = self.network
+        if self.layers not in (2, 3) or self.width < 1 or network.layers != self.layers:
+            claimed = f"{self.layers} layers of width {self.width}, the network has {network.layers}"
+            raise CertificateError(f"the certificate claims {claimed}")
+        if isinstance(network, ParallelReLUNetwork) and network.width > self.width:
+            raise CertificateError(f"width: claimed {self.width}, the network has {network.width}")
         if self.dual.shape != targets.shape:
             raise ValueError(f"the certificate is for {self.dual.shape[0]} samples, the data have {len(targets)}")
         if not np.isfinite(self.dual).all():
             raise CertificateError("theta holds values that are not finite")
         if self.network.intercept:
             data = np.column_stack([data, np.ones(len(data))])
-        if self.network.W.shape[0] != data.shape[1]:
-            raise ValueError(f"the network has {self.network.W.shape[0]} inputs, the data {data.shape[1]}")
+        inputs = network.n_features + network.intercept
+        if inputs != data.shape[1]:
+            raise ValueError(f"the network has {inputs} inputs, the data {data.shape[1]}")
         return data, targets, loss
 
     def _slack(self, coordinates: Coordinates) -> float:
         """What rounding in the audit, and the change of coordinates, may hide from h*(theta)."""
-        n, r = coordinates.Z.shape
+        n, r = coordinates.Z.shape[0], self.width * coordinates.rank if self.layers == 3 else coordinates.rank
         size = float(np.abs(self.dual) @ np.linalg.norm(coordinates.Z, axis=1))
         hidden = 0.0 if coordinates.truncated else float(np.abs(self.dual) @ coordinates.error)
         return 1.01 * (n + r) * np.finfo(float).eps * size + hidden

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exactrelu._network import ReLUNetwork
+from exactrelu._parallel import ParallelReLUNetwork
 
 from ._certificate import Certificate
 
@@ -37,10 +38,10 @@ class Solution:
     Attributes
     ----------
     objective : float, objective of `network`
-    lower_bound : float, proven: no network of any width is better
+    lower_bound : float, proven: no network of any width (any number of sub-networks) is better
     gap : float, ``(objective - lower_bound) / |objective|``
     converged : bool, True only when ``gap <= tol``
-    network : ReLUNetwork
+    network : ReLUNetwork, or ParallelReLUNetwork for three layers
     certificate : Certificate
     history : list of dict, one `State` per round of pricing
     status : str, "certified" or what stopped it early
@@ -51,7 +52,7 @@ class Solution:
     lower_bound: float
     gap: float
     converged: bool
-    network: ReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork
     certificate: Certificate
     history: list[dict[str, Any]] = field(default_factory=list)
     status: str = ""

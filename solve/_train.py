@@ -76,8 +76,10 @@ class _Trainer:
         self.master = Master(self.model, self.beta)
         self.finder = CellFinder(self.problem) if r else None
 
-    def start_from(self, network: ReLUNetwork) -> None:
+    def start_from(self, network: object) -> None:
         """Start from the neurons of `network`, projected on the row space of the data."""
+        if not isinstance(network, ReLUNetwork):
+            raise ValueError(f"warm_start must be a two-layer network, got {type(network).__name__}")
         d = self.problem.X.shape[1]
         if network.W.shape[0] != d:
             raise ValueError(f"warm_start has {network.W.shape[0]} inputs, X has {d} columns")

@@ -173,7 +173,7 @@ def test_squared_loss_on_labels_has_no_probabilities():
         ({"beta": -1.0}, "beta must be positive and finite, got -1"),
         ({"tol": 0.0}, "tol must be positive, got 0"),
         ({"rank": 9}, "rank must be between 1 and"),
-        ({"layers": 3}, "layers must be 2, got 3"),
+        ({"layers": 4}, "layers must be 2 or 3, got 4"),
         ({"pricing": "guess"}, "unknown pricing 'guess'; known: "),
         ({"max_iter": 0}, "max_iter must be a positive integer, got 0"),
         ({"time_limit": -1.0}, "time_limit must be positive"),

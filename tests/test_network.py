@@ -169,9 +169,9 @@ def write_without_network(path):
     np.savez(path.open("wb"), format="exactrelu-model", version=1)
 
 
-def write_three_layers(path):
+def write_four_layers(path):
     parts = {
-        "network.layers": 3,
+        "network.layers": 4,
         "network.W": np.ones((1, 1)),
         "network.alpha": [1.0],
         "network.intercept": False,
@@ -190,7 +190,7 @@ def write_three_layers(path):
         (write_pickle, "allow_pickle=False"),
         (write_newer, "format version 99, this library reads version 1"),
         (write_without_network, "holds no network: layers, W, alpha, intercept missing"),
-        (write_three_layers, "a network of 3 layers"),
+        (write_four_layers, "a network of 4 layers"),
     ],
 )
 @pytest.mark.parametrize("load", [ReLUNetwork.load, load_model])

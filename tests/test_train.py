@@ -260,7 +260,7 @@ X4, Y4 = np.eye(4, 2) + 1.0, np.arange(4.0)
         (lambda: train(X4, Y4, 1.0, rank=3), r"rank must be between 1 and min\(n, d\) = 2, got 3"),
         (lambda: train(X4, Y4, 1.0, rank=0), "rank must be between 1"),
         (lambda: train(X4, Y4, 1.0, tol=0.0), "tol must be positive, got 0"),
-        (lambda: train(X4, Y4, 1.0, layers=4), "layers must be 2, got 4"),
+        (lambda: train(X4, Y4, 1.0, layers=4), "layers must be 2 or 3, got 4"),
         (lambda: train(X4, Y4, 1.0, width=0), "width must be a positive integer, got 0"),
         (lambda: train(X4, Y4, 1.0, max_iter=0), "max_iter must be a positive integer, got 0"),
         (lambda: train(X4, Y4, 1.0, time_limit=-1), "time_limit must be positive seconds or None, got -1"),

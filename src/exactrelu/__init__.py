@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ._certificate_io import Model, load_model, save_model
 from ._network import ReLUNetwork
+from ._parallel import ParallelReLUNetwork
 
 if TYPE_CHECKING:
     from . import enumerate, solve  # noqa: F401  (left out of __all__, see there)
@@ -30,6 +31,7 @@ __all__ = [
     "ConvexReLURegressor",
     "ConvexReLURegressorCV",
     "Model",
+    "ParallelReLUNetwork",
     "ReLUNetwork",
     "__version__",
     "load_model",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._archive import read_archive, write_archive
 from ._network import ReLUNetwork, network_arrays, network_from
+from ._parallel import ParallelReLUNetwork
 
 if TYPE_CHECKING:
     from .solve import Certificate
@@ -23,21 +24,21 @@ class Model:
 
     Attributes
     ----------
-    network : ReLUNetwork
+    network : ReLUNetwork or ParallelReLUNetwork
     certificate : Certificate or None
         None for a file written by `ReLUNetwork.save`.
     metadata : dict
         Text and numbers the writer added, such as the name of the target column.
     """
 
-    network: ReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork
     certificate: Certificate | None
     metadata: dict[str, str | float]
 
 
 def save_model(
     path: str | os.PathLike[str],
-    network: ReLUNetwork,
+    network: ReLUNetwork | ParallelReLUNetwork,
     certificate: Certificate | None = None,
     metadata: Mapping[str, str | float] | None = None,
 ) -> None:
@@ -47,7 +48,7 @@ def save_model(
     ----------
     path : str or path
         Taken as it is: no ending is added.
-    network : ReLUNetwork
+    network : ReLUNetwork or ParallelReLUNetwork
     certificate : Certificate, optional
         It must speak of the same network.
     metadata : mapping of str to str or float, optional
@@ -61,8 +62,8 @@ def save_model(
     """
     arrays = network_arrays(network)
     if certificate is not None:
-        claimed = certificate.network
-        if not (np.array_equal(claimed.W, network.W) and np.array_equal(claimed.alpha, network.alpha)):
+        claimed = network_arrays(certificate.network)
+        if not all(key in claimed and np.array_equal(claimed[key], value) for key, value in arrays.items()):
             raise ValueError("the certificate speaks of another network")
         for field in fields(certificate):
             value = getattr(certificate, field.name)

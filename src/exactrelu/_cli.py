@@ -66,6 +66,10 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         help="weight decay as a part of the smallest one for which the zero network is optimal (default 0.1)",
     )  # fmt: skip
     parser.add_argument("--rank", type=int, help="train on the best approximation of this rank")
+    parser.add_argument("--layers", type=int, default=2, help="2 (default), or 3 for parallel three-layer networks")
+    parser.add_argument(
+        "--width", type=int, default=1, help="neurons in the first layer of a three-layer sub-network (default 1)"
+    )
     parser.add_argument(
         "--intercept",
         action=argparse.BooleanOptionalAction,

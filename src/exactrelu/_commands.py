@@ -52,7 +52,7 @@ def fit(args: argparse.Namespace) -> int:
     solution = train_network(
         task.X, task.y, beta, intercept=task.intercept, loss=task.loss, rank=args.rank, tol=args.tol,
         pricing=args.pricing, max_iter=args.max_iter, time_limit=args.time_limit, patterns=args.patterns,
-        n_jobs=args.jobs, verbose=0 if args.quiet else 1,
+        layers=args.layers, width=args.width, n_jobs=args.jobs, verbose=0 if args.quiet else 1,
     )  # fmt: skip
     seconds = time.monotonic() - started
     _summary(task, solution, args.tol, seconds)
@@ -127,7 +127,8 @@ def _beta(task: Task, args: argparse.Namespace) -> float:
             "note",
             f"max_beta may take very long at rank {rank}: --beta gives a number instead, --rank truncates",
         )
-    largest = max_beta(task.data, task.y, loss=task.loss, rank=args.rank)
+    tol = 1e-9 if args.layers == 2 else 1e-4
+    largest = max_beta(task.data, task.y, loss=task.loss, rank=args.rank, layers=args.layers, width=args.width, tol=tol)
     if largest == 0.0:
         raise ValueError("the zero network is optimal for every weight decay: choose one with --beta")
     beta = args.beta_ratio * largest
@@ -137,7 +138,7 @@ def _beta(task: Task, args: argparse.Namespace) -> float:
 
 def _summary(task: Task, solution: Solution, tol: float, seconds: float) -> None:
     _say("objective", f"{solution.objective:.10g}  ({task.loss} loss)")
-    _say("lower bound", f"{solution.lower_bound:.10g}  (no network of any width is better)")
+    _say("lower bound", f"{solution.lower_bound:.10g}  ({_scope(solution)})")
     verdict = f"certified to {tol:g}"
     if not solution.converged:
         verdict = f"NOT {verdict}: {solution.status}"
@@ -145,11 +146,19 @@ def _summary(task: Task, solution: Solution, tol: float, seconds: float) -> None
     factor = solution.certificate.truncation_factor
     if factor > 1.0:
         _say("truncation", f"on the full data the optimum is at least lower bound / {factor:.6g}")
-    _say("neurons", str(solution.network.n_neurons))
+    parts = getattr(solution.network, "n_subnetworks", None)
+    _say("neurons", str(solution.network.n_neurons) + (f" in {parts} sub-networks" if parts is not None else ""))
     if task.labels is not None:
         hits = float(np.mean(np.where(solution.network.predict(task.X) > 0.0, 1.0, -1.0) == task.y))
         _say("training accuracy", f"{100 * hits:.1f} %")
     _say("time", f"{seconds:.2f} s, {len(solution.history)} rounds of pricing")
+
+
+def _scope(solution: Solution) -> str:
+    claim = solution.certificate
+    if claim.layers == 2:
+        return "no network of any width is better"
+    return f"no number of sub-networks of width {claim.width} is better"
 
 
 def enumerate_patterns(args: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._archive import read_archive, write_archive
+from ._parallel import ParallelReLUNetwork
+from ._weights import data_loss, finite, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -52,8 +54,8 @@ class ReLUNetwork:
     layers = 2
 
     def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False) -> None:
-        self.W = _frozen(W, "W", 2)
-        self.alpha = _frozen(alpha, "alpha", 1)
+        self.W = frozen(W, "W", 2)
+        self.alpha = frozen(alpha, "alpha", 1)
         self.intercept = bool(intercept)
         if self.W.shape[1] != self.alpha.shape[0]:
             raise ValueError(f"W has {self.W.shape[1]} columns but alpha has length {self.alpha.shape[0]}")
@@ -101,7 +103,7 @@ class ReLUNetwork:
         ValueError
             When `X` is not a finite matrix with `n_features` columns.
         """
-        data = _finite(X, "X", 2)
+        data = finite(X, "X", 2)
         if data.shape[1] != self.n_features:
             raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
         if not self.intercept:
@@ -144,18 +146,8 @@ class ReLUNetwork:
         ValueError
             As `predict`, for an unknown loss, or targets that are not legal for it.
         """
-        from exactrelu.solve import get_loss  # the solver imports this module
-        from exactrelu.solve._weighted import with_weights
-
-        chosen = get_loss(loss)
-        output = self.predict(X)
-        targets = _finite(y, "y", 1)
-        if targets.shape != output.shape:
-            raise ValueError(f"X has {output.shape[0]} rows but y has length {targets.shape[0]}")
-        chosen.check_targets(targets)
-        chosen = with_weights(chosen, sample_weight, len(targets))
         decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
-        return float(chosen.value(output, targets)) + 0.5 * float(beta) * decay
+        return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a .npz file of plain arrays; nothing is pickled.
@@ -191,11 +183,20 @@ class ReLUNetwork:
         ValueError
             When the file is not a model of this library.
         """
-        return network_from(read_archive(path), os.fspath(path))
+        network = network_from(read_archive(path), os.fspath(path))
+        if not isinstance(network, ReLUNetwork):
+            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not of 2")
+        return network
+
+    def with_intercept(self, intercept: bool) -> ReLUNetwork:
+        """The same weights, the last row of `W` read as an intercept or not."""
+        return ReLUNetwork(self.W, self.alpha, intercept)
 
 
-def network_arrays(network: ReLUNetwork) -> dict[str, Any]:
+def network_arrays(network: ReLUNetwork | ParallelReLUNetwork) -> dict[str, Any]:
     """What describes a network in a model file."""
+    if isinstance(network, ParallelReLUNetwork):
+        return network.arrays()
     return {
         "network.layers": network.layers,
         "network.W": network.W,
@@ -204,32 +205,17 @@ def network_arrays(network: ReLUNetwork) -> dict[str, Any]:
     }
 
 
-def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork:
+def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:
     """The network held by the arrays of the model file `name`, or ValueError."""
-    missing = [key for key in ("layers", "W", "alpha", "intercept") if f"network.{key}" not in arrays]
+    deep = "network.layers" in arrays and int(arrays["network.layers"]) == ParallelReLUNetwork.layers
+    weights = ("W1", "w2", "w3") if deep else ("W", "alpha")
+    missing = [key for key in ("layers", *weights, "intercept") if f"network.{key}" not in arrays]
     if missing:
         raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
+    if deep:
+        parts = (arrays[f"network.{key}"] for key in weights)
+        return ParallelReLUNetwork(*parts, bool(arrays["network.intercept"]))
     layers = int(arrays["network.layers"])
     if layers != ReLUNetwork.layers:
-        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2")
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
     return ReLUNetwork(arrays["network.W"], arrays["network.alpha"], bool(arrays["network.intercept"]))
-
-
-def _frozen(values: ArrayLike, name: str, ndim: int) -> Array:
-    array = _finite(values, name, ndim).copy()
-    array.flags.writeable = False
-    return array
-
-
-def _finite(values: ArrayLike, name: str, ndim: int) -> Array:
-    """`values` as a finite float64 array of `ndim` dimensions, or ValueError saying what arrived."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numeric: {error}") from None
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must be {ndim}-D, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
-        raise ValueError(f"{name} must be finite, got {bad} entries that are not")
-    return array

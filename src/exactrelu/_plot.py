@@ -6,8 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._network import ReLUNetwork
+from ._parallel import ParallelReLUNetwork
 from ._task import Task
 
 if TYPE_CHECKING:
@@ -74,9 +76,17 @@ def plot_fit(path: str | os.PathLike[str], task: Task, solution: Solution, tol: 
         figure.savefig(path, dpi=150)
 
 
-def _title(task: Task, network: ReLUNetwork) -> str:
+def _title(task: Task, network: ReLUNetwork | ParallelReLUNetwork) -> str:
     neurons = f"{network.n_neurons} neuron{'' if network.n_neurons == 1 else 's'}"
     return f"Fitted network, {neurons}, {len(task.y)} samples"
+
+
+def _first_layer(network: ReLUNetwork | ParallelReLUNetwork) -> NDArray[np.float64]:
+    """Weights of the first layer, one column per neuron; those of all sub-networks side by side."""
+    if isinstance(network, ReLUNetwork):
+        return network.W
+    columns = network.W1.transpose(1, 0, 2).reshape(network.W1.shape[1], -1)
+    return columns[:, columns.any(axis=0)]
 
 
 def _span(values: Any) -> tuple[float, float]:
@@ -85,11 +95,12 @@ def _span(values: Any) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_curve(axes: Axes, task: Task, network: ReLUNetwork) -> None:
+def _draw_curve(axes: Axes, task: Task, network: ReLUNetwork | ParallelReLUNetwork) -> None:
     """One feature: the data and the piecewise linear function, its kinks marked."""
     x = np.linspace(*_span(task.X), GRID)
-    slopes = network.W[0]
-    offsets = network.W[1] if network.intercept else np.zeros_like(slopes)
+    first = _first_layer(network)
+    slopes = first[0]
+    offsets = first[1] if network.intercept else np.zeros_like(slopes)
     kinks = -offsets[slopes != 0.0] / slopes[slopes != 0.0]
     kinks = kinks[(kinks > x[0]) & (kinks < x[-1])]
     x = np.sort(np.concatenate([x, kinks]))
@@ -107,7 +118,7 @@ def _target_label(task: Task) -> str:
     return f"{task.target} (−1: {task.labels[0]}, +1: {task.labels[1]})"
 
 
-def _draw_map(axes: Axes, task: Task, network: ReLUNetwork) -> None:
+def _draw_map(axes: Axes, task: Task, network: ReLUNetwork | ParallelReLUNetwork) -> None:
     """Two features: a map of the function, the lines on which neurons switch, and the data."""
     from matplotlib.ticker import MaxNLocator
 
@@ -122,7 +133,7 @@ def _draw_map(axes: Axes, task: Task, network: ReLUNetwork) -> None:
     surface = axes.contourf(across, up, heights, levels=ticks, cmap="RdYlBu_r", alpha=0.85)
     label = task.target if task.labels is None else f"output of the network (positive: {task.labels[1]})"
     axes.figure.colorbar(surface, ax=axes, label=label, pad=0.02, ticks=MaxNLocator(7))
-    for a, b, *rest in network.W.T:
+    for a, b, *rest in _first_layer(network).T:
         plane = a * across + b * up + (rest[0] if rest else 0.0)
         if plane.min() < 0.0 < plane.max():
             axes.contour(across, up, plane, levels=[0.0], colors=INK, linewidths=1.1, linestyles="dashed")
@@ -140,7 +151,7 @@ def _draw_map(axes: Axes, task: Task, network: ReLUNetwork) -> None:
     axes.legend(loc="upper left", fontsize=9, frameon=True, framealpha=0.85, edgecolor="none")
 
 
-def _draw_predictions(axes: Axes, task: Task, network: ReLUNetwork) -> None:
+def _draw_predictions(axes: Axes, task: Task, network: ReLUNetwork | ParallelReLUNetwork) -> None:
     """More features, numeric target: prediction against target."""
     output = network.predict(task.X)
     span = _span(np.concatenate([output, task.y]))
@@ -150,7 +161,7 @@ def _draw_predictions(axes: Axes, task: Task, network: ReLUNetwork) -> None:
     axes.legend()
 
 
-def _draw_margins(axes: Axes, task: Task, network: ReLUNetwork) -> None:
+def _draw_margins(axes: Axes, task: Task, network: ReLUNetwork | ParallelReLUNetwork) -> None:
     """More features, labels: how the outputs of the two classes are distributed."""
     assert task.labels is not None
     output = network.predict(task.X)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from ._network import ReLUNetwork
 from .enumerate import max_patterns
 from .solve import Loss, Solution, train
 
@@ -92,7 +91,9 @@ def train_network(
         As `exactrelu.solve.train`.
     """
     data = add_intercept(X, intercept)
-    chosen = choose_pricing(data, rank) if pricing == "auto" else pricing
+    chosen = pricing
+    if pricing == "auto":  # composite cells are too many for a visit to be the default
+        chosen = "bound" if options.get("layers") == 3 else choose_pricing(data, rank)
     rounds = choose_rounds(data, rank, chosen) if max_iter is None else max_iter
     if time_limit is not None:
         _compile()
@@ -102,7 +103,7 @@ def train_network(
         solution = train(
             data, y, beta, loss=loss, rank=rank, pricing=chosen, max_iter=rounds, time_limit=time_limit, **options
         )
-    network = ReLUNetwork(solution.network.W, solution.network.alpha, intercept)
+    network = solution.network.with_intercept(intercept)
     return replace(solution, network=network, certificate=replace(solution.certificate, network=network))
 
 

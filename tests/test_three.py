@@ -1,0 +1,219 @@
+"""Three-layer training: reference values, CVXPY over all composite cells, laws, certificates, weights."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from naive_three import full_three_layer_program
+
+from exactrelu import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    ParallelReLUNetwork,
+    ReLUNetwork,
+    load_model,
+    save_model,
+)
+from exactrelu.solve import CertificateError, max_beta, train
+from exactrelu.solve._three import network_of, reduce_ensemble
+from exactrelu.solve._three_slide import Ensemble, ensemble_value
+
+FIVE = np.array([[1.0, -2.0], [1.0, -1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+ZIGZAG = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
+
+
+def instance(n, seed, integer=False):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-2, 3, (n, 2)).astype(float) if integer else rng.standard_normal((n, 2))
+    return X, rng.standard_normal(n)
+
+
+def solve(X, y, beta, width=2, **options):
+    return train(X, y, beta, layers=3, width=width, **options)
+
+
+@pytest.mark.parametrize("pricing", ["bound", "enumerate"])
+@pytest.mark.parametrize(("beta", "value"), [(0.1, 1.1280866), (0.01, 0.1311042)])
+def test_reference_values(beta, value, pricing):
+    solution = solve(FIVE, ZIGZAG, beta, pricing=pricing, tol=1e-6)
+    assert solution.converged
+    assert solution.objective == pytest.approx(value, abs=1e-6)
+    assert full_three_layer_program(FIVE, ZIGZAG, beta, 2) == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize(("width", "n", "seed"), [(2, 4 + k % 3, k) for k in range(16)] + [(3, 4, k) for k in range(4)])
+def test_agrees_with_cvxpy_over_all_cells(width, n, seed):
+    X, y = instance(n, seed)
+    beta = (0.5, 0.1, 0.02)[seed % 3] * max_beta(X, y, layers=3, width=width, tol=1e-6)
+    solution = solve(X, y, beta, width, tol=1e-6)
+    expected = full_three_layer_program(X, y, beta, width)
+    assert solution.converged
+    assert solution.objective == pytest.approx(expected, rel=2e-6)
+    assert solution.lower_bound <= expected * (1.0 + 1e-7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_cvxpy_on_degenerate_data(seed):
+    X, y = instance(5, seed, integer=True)
+    X[0], X[1] = -X[2], X[2]
+    beta = 0.1 * max_beta(X, y, layers=3, width=2, tol=1e-6)
+    solution = solve(X, y, beta)
+    assert solution.objective == pytest.approx(full_three_layer_program(X, y, beta, 2), rel=2e-6)
+
+
+def test_logistic_loss_agrees_with_cvxpy():
+    X, y = instance(5, 7)
+    y = np.where(y > 0.0, 1.0, -1.0)
+    solution = solve(X, y, 0.05, loss="logistic")
+    assert solution.converged
+    assert solution.objective == pytest.approx(full_three_layer_program(X, y, 0.05, 2, "logistic"), rel=1e-5)
+
+
+def test_width_one_is_two_layers():
+    X, y = instance(15, 0)
+    for beta in (1.0, 0.1):
+        deep, flat = solve(X, y, beta, 1, tol=1e-7), train(X, y, beta, tol=1e-7)
+        assert deep.objective == pytest.approx(flat.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_width_and_depth_never_raise_the_optimum(seed):
+    X, y = instance(10, seed)
+    beta = 0.05 * max_beta(X, y)
+    values = [train(X, y, beta).objective] + [solve(X, y, beta, m, tol=1e-4).objective for m in (1, 2, 3)]
+    for before, after in pairwise(values):
+        assert after <= before * (1.0 + 2e-4)
+
+
+def test_rotation_and_permutation_change_nothing():
+    X, y = instance(12, 3)
+    turn = np.array([[np.cos(1.0), -np.sin(1.0)], [np.sin(1.0), np.cos(1.0)]])
+    order = np.random.default_rng(0).permutation(12)
+    base = solve(X, y, 0.2).objective
+    assert solve(X @ turn, y, 0.2).objective == pytest.approx(base, rel=2e-6)
+    assert solve(X[order], y[order], 0.2).objective == pytest.approx(base, rel=2e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_zero_is_optimal_exactly_from_max_beta_on(loss):
+    X, y = instance(10, 5)
+    y = np.where(y > 0.0, 1.0, -1.0) if loss == "logistic" else y
+    top = max_beta(X, y, layers=3, width=2, loss=loss, tol=1e-8)
+    at = solve(X, y, top * (1.0 + 1e-6), loss=loss)
+    assert at.network.n_subnetworks == 0
+    assert at.converged
+    below = solve(X, y, 0.99 * top, loss=loss)
+    assert below.network.n_subnetworks > 0
+    assert below.objective < at.objective
+
+
+def test_weights_follow_the_theorem():
+    X, y = instance(20, 1)
+    network = solve(X, y, 0.2, 3, tol=1e-3).network
+    assert isinstance(network, ParallelReLUNetwork)
+    assert network.n_subnetworks <= len(y)
+    norms = np.linalg.norm(network.W1, axis=(1, 2))
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(network.w2, axis=1), np.abs(network.w3), rtol=1e-9)
+
+
+def test_convex_and_nonconvex_objectives_are_equal():
+    rng = np.random.default_rng(2)
+    ensemble = Ensemble(np.array([1.0, -1.0, 1.0]), np.array([1, 2, 1]), rng.standard_normal((3, 3, 2)))
+    X, y = instance(9, 2)
+
+    class Plain:
+        Z = X
+
+    Plain.y = y
+    from exactrelu.solve import get_loss
+
+    Plain.loss = get_loss("squared")
+    value, f = ensemble_value(Plain, 0.3, ensemble)
+    network = network_of(ensemble, np.eye(2))
+    np.testing.assert_allclose(network.predict(X), f[...], rtol=1e-12, atol=1e-12)
+    assert network.objective(X, y, 0.3) == pytest.approx(value, rel=1e-12)
+
+
+def test_reduction_keeps_outputs_and_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4, 2))
+    ensemble = Ensemble(rng.choice([-1.0, 1.0], 12), rng.integers(1, 2, 12), rng.standard_normal((12, 2, 2)))
+    reduced = reduce_ensemble(X, ensemble)
+    assert len(reduced.signs) <= 4
+    np.testing.assert_allclose(reduced.outputs(X) @ reduced.signs, ensemble.outputs(X) @ ensemble.signs, atol=1e-9)
+    assert reduced.norms.sum() <= ensemble.norms.sum() * (1.0 + 1e-12)
+
+
+def test_certificate_verifies_and_refuses_changes():
+    X, y = instance(12, 4)
+    certificate = solve(X, y, 0.2, tol=1e-5).certificate
+    found = certificate.verify(X, y)
+    assert found.gap <= 2e-5
+    for changed in (
+        replace(certificate, dual=1.2 * certificate.dual),
+        replace(certificate, objective=0.9 * certificate.objective),
+        replace(certificate, lower_bound=certificate.objective),
+        replace(certificate, width=1),
+        replace(certificate, layers=2),
+    ):
+        with pytest.raises(CertificateError):
+            changed.verify(X, y)
+
+
+def test_save_and_load(tmp_path):
+    X, y = instance(8, 4)
+    solution = solve(X, y, 0.2, tol=1e-4)
+    save_model(tmp_path / "m.npz", solution.network, solution.certificate)
+    model = load_model(tmp_path / "m.npz")
+    assert model.certificate.verify(X, y).gap <= 2e-4
+    np.testing.assert_array_equal(model.network.predict(X), solution.network.predict(X))
+    np.testing.assert_array_equal(ParallelReLUNetwork.load(tmp_path / "m.npz").W1, solution.network.W1)
+    with pytest.raises(ValueError, match="holds a network of 3 layers"):
+        ReLUNetwork.load(tmp_path / "m.npz")
+
+
+def test_limits_callback_and_warm_start():
+    X, y = instance(30, 6)
+    short = solve(X, y, 0.1, time_limit=1e-9)
+    assert short.status == "time limit"
+    assert short.lower_bound <= short.objective
+    stopped = solve(X, y, 0.1, callback=lambda state: True)
+    assert stopped.status == "stopped by the callback"
+    full = solve(X, y, 0.1, tol=1e-4)
+    again = solve(X, y, 0.1, tol=1e-4, warm_start=full)
+    assert again.n_rounds == 1
+    assert again.objective <= full.objective * (1.0 + 1e-9)
+
+
+def test_rank_zero_and_truncation():
+    zero = solve(np.zeros((3, 2)), np.ones(3), 1.0)
+    assert zero.objective == pytest.approx(1.5)
+    X = np.random.default_rng(0).standard_normal((12, 3))
+    solution = solve(X, X[:, 0], 1.0, rank=2, tol=1e-4)
+    assert solution.certificate.truncation_factor > 1.0
+    solution.certificate.verify(X, X[:, 0])
+
+
+def test_estimators():
+    X = np.linspace(-1.0, 1.0, 15)[:, None]
+    model = ConvexReLURegressor(beta=0.01, layers=3, width=2).fit(X, np.abs(X[:, 0]))
+    assert model.gap_ <= 1e-4
+    assert model.network_.layers == 3
+    model.certificate_.verify(X, np.abs(X[:, 0]))
+    labels = ConvexReLUClassifier(beta=0.05, layers=3, width=2).fit(X, X[:, 0] > 0.2)
+    assert labels.score(X, X[:, 0] > 0.2) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"W1": np.ones((1, 2, 2)), "w2": [[1.0, 1.0]], "w3": [1.0]}, "Frobenius norm at most 1, got 2.0"),
+        ({"W1": np.zeros((1, 2, 2)), "w2": [[1.0]], "w3": [1.0]}, r"needs w2 of shape \(1, 2\)"),
+        ({"W1": np.zeros((2, 2)), "w2": [[1.0]], "w3": [1.0]}, r"W1 must be 3-D, got shape \(2, 2\)"),
+    ],
+)
+def test_illegal_networks(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ParallelReLUNetwork(**arguments)
