@@ -195,7 +195,8 @@ def check_memory(region: Region, packed: bool, max_memory: float | None) -> None
     if cells * per_pattern > free:
         raise MemoryError(
             f"the patterns need about {cells * per_pattern:.2e} bytes ({known} {cells} patterns of {n} rows, "
-            f"with room to sort them), but {free:.2e} are available; use iter_cells, enumerate_to or count_patterns to stream them"
+            f"with room to sort them), but {free:.2e} are available; "
+            "use iter_cells, enumerate_to or count_patterns to stream them"
         )
 
 
