@@ -59,7 +59,7 @@ def study(record: Record, options: argparse.Namespace) -> None:
 
 
 def load(options: argparse.Namespace) -> tuple[Array, Array]:
-    """Features with a column of ones, and targets: of a CSV file, or of iris (virginica against the rest)."""
+    """Features with a column of ones, and targets: of a CSV file, or iris: virginica against the rest."""
     if options.data == "iris":
         from sklearn.datasets import load_iris
 

@@ -19,7 +19,7 @@ from ._three_cells import JointBlock, JointCells
 from ._three_complete import price_joint_by_enumeration
 from ._three_master import JointMaster
 from ._three_pricing import Column, JointPricing, distinct_columns, price_joint_by_bound
-from ._three_slide import Ensemble, ensemble_value, first_ensemble, slide_ensemble
+from ._three_slide import Ensemble, ensemble_value, first_ensemble, simplified, slide_ensemble
 
 Array = NDArray[np.float64]
 
@@ -207,7 +207,14 @@ class JointTrainer:
     def solution(self, status: str, rank: int | None) -> Solution:
         """The best network so far with its certificate."""
         problem = self.problem
-        network = network_of(reduce_ensemble(problem.Z, self.ensemble), problem.coordinates.V)
+        # a tenth of the tolerance may go into a network of fewer neurons, if the certificate allows
+        allowed = self.objective + 0.1 * self.tol * abs(self.objective)
+        if relative_gap(self.objective, self.lower_bound) <= self.tol:
+            allowed = min(
+                allowed, self.objective + 0.5 * (self.tol * self.objective - self.objective + self.lower_bound)
+            )
+        ensemble = simplified(problem, self.beta, self.ensemble, allowed)
+        network = network_of(reduce_ensemble(problem.Z, ensemble), problem.coordinates.V)
         objective = network.objective(problem.X, problem.y, self.beta, problem.loss)
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)

@@ -16,6 +16,8 @@ from ._three_pricing import Column, signs_of
 
 Array = NDArray[np.float64]
 
+SIMPLIFY = (1e-1, 3e-2, 1e-2, 1e-3, 1e-4)  # parts of the total norm, and angles, that may be neglected
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -151,3 +153,50 @@ def _moved(ensemble: Ensemble, A: Array, step: Array, alive: NDArray[np.bool_]) 
     blocks = ensemble.A.copy()
     blocks[alive] = moved
     return Ensemble(ensemble.signs, ensemble.n_plus, blocks)
+
+
+def simplified(problem: Problem, beta: float, ensemble: Ensemble, allowed: float) -> Ensemble:
+    """A network of fewer neurons with an objective of at most `allowed`, or `ensemble` itself.
+
+    Interior-point solutions spread weight over neighbouring cells.  Small neurons are dropped, sub-networks without
+    negative neurons become two-layer neurons, nearly parallel ones are merged, and the rest slides to a minimum
+    again; coarse simplifications are tried first.
+    """
+    for part in SIMPLIFY:
+        trial = slide_ensemble(problem, beta, _merged(_pruned(ensemble, part), part))
+        if len(trial.signs) <= len(ensemble.signs) and ensemble_value(problem, beta, trial)[0] <= allowed:
+            return trial
+    return ensemble
+
+
+def _pruned(ensemble: Ensemble, part: float) -> Ensemble:
+    """Without neurons below `part` of the total norm; sums of positive neurons split into sub-networks of one each."""
+    total = float(ensemble.norms.sum())
+    found = []
+    for s, n_plus, blocks in zip(ensemble.signs, ensemble.n_plus, ensemble.A, strict=True):
+        A = np.where(np.linalg.norm(blocks, axis=1)[:, None] >= part * total, blocks, 0.0)
+        if A[n_plus:].any() and A[:n_plus].any():
+            found.append((s, n_plus, A))
+            continue
+        rest = np.zeros((len(A) - 1, A.shape[1]))
+        found += [(s, 1, np.vstack([a, rest])) for a in A[:n_plus][A[:n_plus].any(axis=1)]]
+    if not found:
+        return ensemble.take(np.zeros(0, dtype=np.int64))
+    signs, counts, stacks = zip(*found, strict=True)
+    return Ensemble(np.array(signs), np.array(counts, dtype=np.int64), np.array(stacks))
+
+
+def _merged(ensemble: Ensemble, part: float) -> Ensemble:
+    """Sub-networks of equal signs whose directions differ by an angle of less than sqrt(2 part), added up."""
+    kept: list[int] = []
+    A = ensemble.A.copy()
+    for k in np.argsort(-ensemble.norms, kind="stable").tolist():
+        for j in kept:
+            alike = ensemble.signs[j] == ensemble.signs[k] and ensemble.n_plus[j] == ensemble.n_plus[k]
+            size = np.linalg.norm(A[j]) * np.linalg.norm(A[k])
+            if alike and float(np.sum(A[j] * A[k])) >= (1.0 - part) * size:
+                A[j] += A[k]
+                break
+        else:
+            kept.append(k)
+    return Ensemble(ensemble.signs, ensemble.n_plus, A).take(np.array(kept, dtype=np.int64))
