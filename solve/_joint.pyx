@@ -98,8 +98,12 @@ cdef double barrier_value(Model* p, const double* w, double mu) noexcept nogil:
     return value
 
 
-cdef int newton_step(Model* p, const double* w, double mu, double* hessian, double* grad, double* step) noexcept nogil:
-    """Gradient and Newton step at w, whose `slack` and `image` are current. -1 when the Hessian is not definite."""
+cdef int newton_step(Model* p, const double* w, double mu, double ridge, double* hessian, double* grad,
+                     double* step) noexcept nogil:
+    """Gradient and Newton step at w, whose `slack` and `image` are current. -1 when the Hessian is not definite.
+
+    `ridge` times its mean diagonal entry is added to the Hessian.
+    """
     cdef Py_ssize_t N = p.n_blocks * p.D, D = p.D, r = p.r, k, f, g, i, j, base = p.starts[0]
     cdef double root, tau, square, factor, value
     cdef const double* normal
@@ -130,7 +134,7 @@ cdef int newton_step(Model* p, const double* w, double mu, double* hessian, doub
     for i in range(N):
         value += hessian[i * N + i]
         step[i] = -grad[i]
-    value *= 1e-15 / N
+    value *= ridge / N
     for i in range(N):
         hessian[i * N + i] += value
     return cholesky_solve(hessian, step, N)
@@ -160,15 +164,18 @@ cdef void central_path(Model* p, double* w, double mu, double mu_end, double* wo
     cdef double* grad = work + N * N
     cdef double* step = grad + N
     cdef double* trial = step + N
-    cdef double value, new, decrement, length
+    cdef double value, new, decrement, length, ridge
     cdef int turn, halving
     cdef bint last = False
     while not last:
         last = mu <= mu_end
         value = barrier_value(p, w, mu)
         for turn in range(MAX_NEWTON):
-            if newton_step(p, w, mu, hessian, grad, step) < 0:
-                return
+            ridge = 1e-15
+            while newton_step(p, w, mu, ridge, hessian, grad, step) < 0:  # rounding, close to facets
+                ridge *= 100.0
+                if ridge > 1.0:
+                    return
             decrement = -dot(grad, step, N)
             if not decrement > (1e-6 if last else 0.05) * mu:
                 break

@@ -185,7 +185,7 @@ class JointTrainer:
     def _solve_master(self, blocks: list[JointBlock]) -> None:
         """Solve over the given cells, then let sub-networks move or spread across facets while that helps."""
         before = np.inf
-        for _ in range(MAX_MOVES):
+        for _ in range(MAX_MOVES if blocks else 0):
             self.master.set_blocks(blocks)
             value = self.master.solve(1e-2 * self.tol)
             kept = self.master.blocks
