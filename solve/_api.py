@@ -116,7 +116,11 @@ def train(
     common = (beta, tol, pricing, int(max_iter), deadline, callback, progress)
     trainer = JointTrainer(problem, int(width), *common) if layers == 3 else _Trainer(problem, *common)
     if warm_start is not None:
-        trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
+        network = warm_start.network if isinstance(warm_start, Solution) else warm_start
+        if isinstance(trainer, JointTrainer) or isinstance(network, ReLUNetwork):
+            trainer.start_from(network)
+        else:
+            raise ValueError(f"warm_start must be a two-layer network, got {type(network).__name__}")
     try:
         status = trainer.run()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrelu._network import ReLUNetwork
 from exactrelu._parallel import ParallelReLUNetwork
 
 from ._certificate import Certificate, dual_value, relative_gap, truncation_factor
@@ -68,11 +69,16 @@ class JointTrainer:
         self.cells = JointCells(self.problem, self.width)
         self.master = JointMaster(self.cells, self.beta)
 
-    def start_from(self, network: object) -> None:
-        """Start from the sub-networks of `network`, projected on the row space of the data."""
+    def start_from(self, network: ParallelReLUNetwork | ReLUNetwork) -> None:
+        """Start from a network, projected on the row space of the data; two-layer neurons become sub-networks."""
         d = self.problem.X.shape[1]
-        if not isinstance(network, ParallelReLUNetwork):
-            raise ValueError(f"warm_start must be a three-layer network, got {type(network).__name__}")
+        if isinstance(network, ReLUNetwork):
+            W1 = np.zeros((network.n_neurons, network.W.shape[0], self.width))
+            w2 = np.zeros((network.n_neurons, self.width))
+            length = np.linalg.norm(network.W, axis=0)
+            W1[:, :, 0] = (network.W / np.where(length > 0.0, length, 1.0)).T
+            w2[:, 0] = length
+            network = ParallelReLUNetwork(W1, w2, network.alpha)
         if network.W1.shape[1] != d or network.width != self.width:
             given = f"{network.W1.shape[1]} inputs and width {network.width}"
             raise ValueError(f"warm_start has {given}, training asks for {d} and {self.width}")
@@ -210,9 +216,8 @@ class JointTrainer:
         # a tenth of the tolerance may go into a network of fewer neurons, if the certificate allows
         allowed = self.objective + 0.1 * self.tol * abs(self.objective)
         if relative_gap(self.objective, self.lower_bound) <= self.tol:
-            allowed = min(
-                allowed, self.objective + 0.5 * (self.tol * self.objective - self.objective + self.lower_bound)
-            )
+            spare = self.tol * self.objective - (self.objective - self.lower_bound)
+            allowed = min(allowed, self.objective + 0.5 * spare)
         ensemble = simplified(problem, self.beta, self.ensemble, allowed)
         network = network_of(reduce_ensemble(problem.Z, ensemble), problem.coordinates.V)
         objective = network.objective(problem.X, problem.y, self.beta, problem.loss.name)

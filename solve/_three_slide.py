@@ -116,7 +116,9 @@ def slide_ensemble(
     return ensemble
 
 
-def _model(problem: Problem, beta: float, ensemble: Ensemble, f: Array) -> tuple[Array, Array, Array, Array]:
+def _model(
+    problem: Problem, beta: float, ensemble: Ensemble, f: Array
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """Nonzero neurons (P, r), gradient and Gauss-Newton matrix of the piece that the patterns select, and where."""
     alive = np.linalg.norm(ensemble.A, axis=2) > 0.0  # (K, m)
     A, r = ensemble.A[alive], ensemble.A.shape[2]
@@ -178,8 +180,8 @@ def _pruned(ensemble: Ensemble, part: float) -> Ensemble:
         if A[n_plus:].any() and A[:n_plus].any():
             found.append((s, n_plus, A))
             continue
-        for a in A[:n_plus][A[:n_plus].any(axis=1)]:
-            found.append((s, 1, np.vstack([a, np.zeros((len(A) - 1, len(a)))])))
+        rest = np.zeros((len(A) - 1, A.shape[1]))
+        found += [(s, 1, np.vstack([a, rest])) for a in A[:n_plus][A[:n_plus].any(axis=1)]]
     if not found:
         return ensemble.take(np.zeros(0, dtype=np.int64))
     signs, counts, stacks = zip(*found, strict=True)
