@@ -191,6 +191,8 @@ class JointTrainer:
     def _solve_master(self, blocks: list[JointBlock]) -> None:
         """Solve over the given cells, then let sub-networks move or spread across facets while that helps."""
         before = np.inf
+        # while the gap is wide, a new round of pricing gains more than small moves
+        least = 1e-2 * max(self.tol, min(relative_gap(self.objective, self.lower_bound), 1.0))
         for _ in range(MAX_MOVES):
             self.master.set_blocks(blocks)
             value = self.master.solve(1e-2 * self.tol)
@@ -202,7 +204,7 @@ class JointTrainer:
                     np.array([block.a for block in kept]).reshape(len(kept), self.width, -1),
                 )
             )
-            if not kept or self._late() or not value < before - 1e-2 * self.tol * abs(value):
+            if not kept or self._late() or not value < before - least * abs(value):
                 return
             before = value
             found = self.master.neighbours(self.tol)
