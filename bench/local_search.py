@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from exactrelu.solve import max_beta, train
@@ -32,7 +33,7 @@ class Objective:
         """Gaussian weights at the scale of He et al. 2015 for the upper layers."""
         return rng.standard_normal(self.K * (self.m * self.d + self.m + 1)) * np.sqrt(2.0 / self.m)
 
-    def __call__(self, weights: Array, rows: Array | slice = slice(None)) -> tuple[float, Array]:
+    def __call__(self, weights: Array, rows: NDArray[np.int64] | slice = slice(None)) -> tuple[float, Array]:
         """Value and gradient on some of the rows, the loss scaled to all of them."""
         K, m, d = self.K, self.m, self.d
         raw, w2, w3 = np.split(weights, self.sizes)
@@ -60,7 +61,7 @@ def sgd(objective: Objective, w: Array, rng: np.random.Generator, steps: int) ->
     for step in range(steps):
         rows = rng.integers(0, len(objective.y), 10)
         gradient = objective(w, rows)[1]
-        gradient *= min(1.0, 10.0 / (np.linalg.norm(gradient) + 1e-300))
+        gradient *= min(1.0, 10.0 / (float(np.linalg.norm(gradient)) + 1e-300))
         velocity = 0.9 * velocity - 1e-3 * 0.5 ** (5 * step // steps) * gradient
         w = w + velocity
     return w

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrelu._network import ReLUNetwork
 from exactrelu._parallel import ParallelReLUNetwork
 
 from ._certificate import Certificate, dual_value, relative_gap, truncation_factor
@@ -68,11 +69,16 @@ class JointTrainer:
         self.cells = JointCells(self.problem, self.width)
         self.master = JointMaster(self.cells, self.beta)
 
-    def start_from(self, network: object) -> None:
-        """Start from the sub-networks of `network`, projected on the row space of the data."""
+    def start_from(self, network: ParallelReLUNetwork | ReLUNetwork) -> None:
+        """Start from a network, projected on the row space of the data; two-layer neurons become sub-networks."""
         d = self.problem.X.shape[1]
-        if not isinstance(network, ParallelReLUNetwork):
-            raise ValueError(f"warm_start must be a three-layer network, got {type(network).__name__}")
+        if isinstance(network, ReLUNetwork):
+            W1 = np.zeros((network.n_neurons, network.W.shape[0], self.width))
+            w2 = np.zeros((network.n_neurons, self.width))
+            length = np.linalg.norm(network.W, axis=0)
+            W1[:, :, 0] = (network.W / np.where(length > 0.0, length, 1.0)).T
+            w2[:, 0] = length
+            network = ParallelReLUNetwork(W1, w2, network.alpha)
         if network.W1.shape[1] != d or network.width != self.width:
             given = f"{network.W1.shape[1]} inputs and width {network.width}"
             raise ValueError(f"warm_start has {given}, training asks for {d} and {self.width}")
@@ -185,6 +191,8 @@ class JointTrainer:
     def _solve_master(self, blocks: list[JointBlock]) -> None:
         """Solve over the given cells, then let sub-networks move or spread across facets while that helps."""
         before = np.inf
+        # while the gap is wide, a new round of pricing gains more than small moves
+        least = 1e-2 * max(self.tol, min(relative_gap(self.objective, self.lower_bound), 1.0))
         for _ in range(MAX_MOVES if blocks else 0):
             self.master.set_blocks(blocks)
             value = self.master.solve(1e-2 * self.tol)
@@ -196,7 +204,7 @@ class JointTrainer:
                     np.array([block.a for block in kept]).reshape(len(kept), self.width, -1),
                 )
             )
-            if not kept or self._late() or not value < before - 1e-2 * self.tol * abs(value):
+            if not kept or self._late() or not value < before - least * abs(value):
                 return
             before = value
             found = self.master.neighbours(self.tol)
@@ -210,9 +218,8 @@ class JointTrainer:
         # a tenth of the tolerance may go into a network of fewer neurons, if the certificate allows
         allowed = self.objective + 0.1 * self.tol * abs(self.objective)
         if relative_gap(self.objective, self.lower_bound) <= self.tol:
-            allowed = min(
-                allowed, self.objective + 0.5 * (self.tol * self.objective - self.objective + self.lower_bound)
-            )
+            spare = self.tol * self.objective - (self.objective - self.lower_bound)
+            allowed = min(allowed, self.objective + 0.5 * spare)
         ensemble = simplified(problem, self.beta, self.ensemble, allowed)
         network = network_of(reduce_ensemble(problem.Z, ensemble), problem.coordinates.V)
         objective = network.objective(problem.X, problem.y, self.beta, problem.loss)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ BATCH_BYTES = 32 * 2**20
 ROUNDS = 12  # of the search for the vector that proves a linear bound
 
 
-def block_norms(a: Array, width: int) -> Array:
+def block_norms(a: NDArray[Any], width: int) -> Array:
     """Norms of the blocks of vectors (..., m r): (..., m)."""
     return np.linalg.norm(a.reshape(*a.shape[:-1], width, -1), axis=-1)
 

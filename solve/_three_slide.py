@@ -116,7 +116,9 @@ def slide_ensemble(
     return ensemble
 
 
-def _model(problem: Problem, beta: float, ensemble: Ensemble, f: Array) -> tuple[Array, Array, Array, Array]:
+def _model(
+    problem: Problem, beta: float, ensemble: Ensemble, f: Array
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """Nonzero neurons (P, r), gradient and Gauss-Newton matrix of the piece that the patterns select, and where."""
     alive = np.linalg.norm(ensemble.A, axis=2) > 0.0  # (K, m)
     A, r = ensemble.A[alive], ensemble.A.shape[2]

@@ -189,8 +189,13 @@ def test_limits_callback_and_warm_start():
     assert stopped.status == "stopped by the callback"
     full = solve(X, y, 0.1, tol=1e-4)
     again = solve(X, y, 0.1, tol=1e-4, warm_start=full)
-    assert again.n_rounds == 1
-    assert again.objective <= full.objective * (1.0 + 1e-9)
+    assert again.converged
+    assert again.history[0]["objective"] == pytest.approx(full.objective, rel=1e-9)
+    flat = train(X, y, 0.1, tol=1e-4)
+    first = solve(X, y, 0.1, max_iter=1, warm_start=flat)
+    assert first.objective <= flat.objective * (1.0 + 1e-9)
+    with pytest.raises(ValueError, match="warm_start must be a two-layer network, got ParallelReLUNetwork"):
+        train(X, y, 0.1, warm_start=full)
 
 
 def test_rank_zero_and_truncation():

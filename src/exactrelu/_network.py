@@ -213,8 +213,8 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork |
     if missing:
         raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
     if deep:
-        parts = (arrays[f"network.{key}"] for key in weights)
-        return ParallelReLUNetwork(*parts, bool(arrays["network.intercept"]))
+        W1, w2, w3 = (arrays[f"network.{key}"] for key in weights)
+        return ParallelReLUNetwork(W1, w2, w3, bool(arrays["network.intercept"]))
     layers = int(arrays["network.layers"])
     if layers != ReLUNetwork.layers:
         raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
