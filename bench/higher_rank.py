@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=100, help="neurons of Adam and L-BFGS")
     parser.add_argument("--adam-steps", type=int, default=3000)
     parser.add_argument("--lbfgs-steps", type=int, default=3000)
-    parser.add_argument("--scnn-patterns", type=int, default=2000)
+    parser.add_argument("--scnn-patterns", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     with threadpool_limits(limits=1, user_api="blas"), Record(options.out, COLUMNS) as record:

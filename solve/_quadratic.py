@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, null_space
+from scipy.linalg.lapack import dposv
 
 from ._bcd import sweep
 
 Array = NDArray[np.float64]
 
+DEPENDENT = 1e-13  # singular values of unit normals below this part of the largest are rounding
 ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
 
 
@@ -95,6 +96,8 @@ class Quadratic:
         norms = np.linalg.norm(v, axis=1)
         unit = v / norms[:, None]
         sizes = np.cumsum([0] + [b.shape[1] for b in bases])
+        if sizes[-1] == 0:  # every block sits on a ray that rounding made a point
+            return np.zeros_like(v), 0.0
         expand = np.zeros((count * r, sizes[-1]))
         hessian = gram.copy()
         for k, basis in enumerate(bases):
@@ -105,9 +108,8 @@ class Quadratic:
         hessian = expand.T @ hessian @ expand
         hessian[np.diag_indices_from(hessian)] += 1e-13 * np.trace(hessian) / max(len(hessian), 1)
         largest = max((np.linalg.norm(gradient[sizes[k] : sizes[k + 1]]) for k in range(count)), default=0.0)
-        try:
-            z = cho_solve(cho_factor(hessian), -gradient)
-        except np.linalg.LinAlgError:
+        _, z, info = dposv(hessian, -gradient)
+        if info != 0:
             z = np.linalg.lstsq(hessian, -gradient, rcond=1e-12)[0]
         return (expand @ z).reshape(count, r), float(largest)
 
@@ -132,7 +134,10 @@ class Quadratic:
 
 def _face_span(normals: Array, tight: NDArray[np.bool_]) -> Array:
     """Orthonormal basis (r, k) of the vectors orthogonal to the tight normals."""
-    return null_space(normals[tight]) if tight.any() else np.eye(normals.shape[1])
+    if not tight.any():
+        return np.eye(normals.shape[1])
+    _, values, vt = np.linalg.svd(normals[tight])
+    return vt[int(np.sum(values > DEPENDENT * values[0])) :].T
 
 
 def _longest_steps(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 
 from ._master import damped, next_damping
 from ._problem import Problem
@@ -82,9 +82,8 @@ def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f:
         hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
     hessian[np.diag_indices_from(hessian)] += 1e-9 * np.trace(hessian) / len(hessian)
     gradient = A.T @ problem.loss.gradient(f, problem.y) + beta * unit.ravel()
-    try:
-        step = cho_solve(cho_factor(hessian), -gradient)
-    except np.linalg.LinAlgError:
+    _, step, info = dposv(hessian, -gradient)
+    if info != 0:
         step = -gradient / np.abs(hessian).sum(axis=1)
     return step.reshape(count, r)
 

@@ -32,7 +32,7 @@ EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 MAX_PROXIMAL, SHARPER = 40, 0.2
 SAMPLES, IDLE_SAMPLES = 256, 3
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
-MAX_MOVES = 200  # master solves with moves across facets, per round
+MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
 @dataclass

@@ -212,6 +212,28 @@ def test_fit_without_header(folder, capsys):
     assert "features            1 (1) and an intercept" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_losses_of_labels(iris, folder, loss):
+    assert main(["fit", iris, "--loss", loss, "--tol", "1e-4", "--jobs", "2", "--quiet", "--out", "model.npz"]) == 0
+    assert load_model("model.npz").metadata["negative_label"] == "versicolor"
+    assert main(["verify", "model.npz", iris]) == 0
+
+
+def test_parameter_of_a_loss(widths, folder):
+    assert main(["fit", widths, "--target", "width", "--loss", "quantile:0.8", "--tol", "1e-4", "--out", "m.npz"]) == 0
+    assert load_model("m.npz").certificate.loss == "quantile:0.8"
+    assert main(["verify", "m.npz", widths]) == 0
+
+
+def test_sampled_patterns_say_so(folder, capsys):
+    rng = np.random.default_rng(0)
+    table = write_csv(folder / "wide.csv", [f"x{k}" for k in range(12)] + ["y"], rng.standard_normal((60, 13)))
+    options = ["--target", "y", "--beta", "1", "--patterns", "sampled", "--time-limit", "1", "--quiet"]
+    assert main(["fit", table, *options]) == 3
+    assert "NOT certified to 1e-06: time limit; patterns were sampled" in capsys.readouterr().out
+    assert main(["fit", table, *options[:-3], "--quiet"]) == 2
+
+
 def test_stopped_early_is_exit_code_3(iris, capsys):
     assert main(["fit", iris, "--loss", "logistic", "--tol", "1e-10", "--max-iter", "1", "--quiet"]) == 3
     out = capsys.readouterr().out
