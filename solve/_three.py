@@ -155,10 +155,10 @@ class JointTrainer:
         self.progress.show(state)
         return state
 
-    def _keep(self, ensemble: Ensemble) -> bool:
-        """Make this the current network when it is better; returns whether it is."""
+    def _keep(self, ensemble: Ensemble, allowed: float = 0.0) -> bool:
+        """Make this the current network when it is better, or worse by a part `allowed`; returns whether it is."""
         value = ensemble_value(self.problem, self.beta, ensemble)[0]
-        better = value <= self.objective
+        better = value <= self.objective + allowed * abs(self.objective)
         if better:
             self.ensemble, self.objective = ensemble, value
         return better
@@ -182,14 +182,18 @@ class JointTrainer:
         total = max(float(self.ensemble.norms.sum()), 1e-6)
         for column in chosen if exact else chosen[:3]:
             blocks += self._block(column, FRESH * total)
-        self._solve_master(blocks)
+        self._solve_master(blocks, exact)
 
     def _block(self, column: Column, size: float) -> list[JointBlock]:
         cell = self.cells.at(column.sign, column.n_plus, size * column.a)
         return [] if cell is None else [cell]
 
-    def _solve_master(self, blocks: list[JointBlock]) -> None:
-        """Solve over the given cells, then let sub-networks move or spread across facets while that helps."""
+    def _solve_master(self, blocks: list[JointBlock], exact: bool) -> None:
+        """Solve over the given cells, then let sub-networks move or spread across facets while that helps.
+
+        With `exact` the result is taken even where sliding had found a minutely better network: the dual point of a
+        centre is feasible in all of its cells, that of the other network only as far as its slopes vanish.
+        """
         before = np.inf
         # while the gap is wide, a new round of pricing gains more than small moves
         least = 1e-2 * max(self.tol, min(relative_gap(self.objective, self.lower_bound), 1.0))
@@ -202,7 +206,8 @@ class JointTrainer:
                     np.array([block.sign for block in kept]),
                     np.array([block.n_plus for block in kept], dtype=np.int64),
                     np.array([block.a for block in kept]).reshape(len(kept), self.width, -1),
-                )
+                ),
+                1e-2 * self.tol if exact else 0.0,
             )
             if not kept or self._late() or not value < before - least * abs(value):
                 return
