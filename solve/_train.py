@@ -33,6 +33,7 @@ MAX_PROXIMAL, SHARPER = 40, 0.2
 SAMPLES, IDLE_SAMPLES = 256, 3
 MAX_RESTARTS, RESTART_NEURONS = 30, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
+FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
 MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
@@ -90,6 +91,7 @@ class _Trainer:
     def run(self, only_slide: bool = False) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
         violation = np.inf
+        only_slide |= self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK
         for number in range(self.max_iter):
             priced = self._price(violation)
             violation = priced.best / self.beta - 1.0
@@ -180,7 +182,7 @@ class _Trainer:
             self.problem, self.nu, finder=self.finder,
             target=self.beta * (1.0 + fine), rel=rel,
             starts=self.weights / norms[:, None], deadline=self.deadline,
-            patience=PATIENCE if self._falls_fast() else None, n_jobs=self.n_jobs,
+            patience=PATIENCE if self._falls_fast() or self.max_iter < FEW_ROUNDS else None, n_jobs=self.n_jobs,
         )  # fmt: skip
         self.cells += priced.nodes
         return priced
