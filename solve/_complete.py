@@ -50,7 +50,8 @@ def price_by_enumeration(
     found = [ascend(Z, nu, u) for u in first]
     best = max(abs(value) for _, value in found)
     upper, cells = 0.0, 0
-    for chunk in iter_cells(finder.arrangement, chunk_size=CHUNK, rays=True, facets=True, row_sums=nu[:, None] * Z):
+    size = max(64, CHUNK >> (2 * max(0, r - 6)))  # cells of high rank are slow: the clock is looked at per chunk
+    for chunk in iter_cells(finder.arrangement, chunk_size=size, rays=True, facets=True, row_sums=nu[:, None] * Z):
         if deadline is not None and time.monotonic() > deadline:
             upper = trivial_bound(Z, nu) + slack
             return Pricing(upper, best, *_ranked(found), cells, True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
+from scipy.optimize import minimize
 
 from ._master import damped, next_damping
 from ._problem import Problem
@@ -30,6 +31,38 @@ def first_weights(problem: Problem, beta: float, f: Array, signs: Array, directi
     curvature = np.einsum("ik,i,ik->k", features, damped(problem.loss.curvature(f, problem.y), 1e-3), features)
     length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(signs), 1)
     return directions * length[:, None]
+
+
+def descend(problem: Problem, beta: float, signs: Array, W: Array, *, max_steps: int = 500) -> Array:
+    """L-BFGS on the non-convex problem, signs fixed: neurons ``w = v |v|`` in the variable v, O(n r K) a step.
+
+    In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
+
+    Returns
+    -------
+    (K, r) weights, with no larger an objective
+    """
+    Z, y = problem.Z, problem.y
+
+    def objective(flat: Array) -> tuple[float, Array]:
+        V = flat.reshape(W.shape)
+        norms = np.linalg.norm(V, axis=1)
+        inner = Z @ V.T
+        hidden = np.maximum(inner, 0.0)
+        f = hidden @ (signs * norms)
+        slope = problem.loss.gradient(f, y)
+        back = (slope[:, None] * (inner > 0.0)) * (signs * norms)
+        along = signs * (hidden.T @ slope)
+        unit = V / np.maximum(norms, 1e-300)[:, None]
+        gradient = back.T @ Z + along[:, None] * unit + 2.0 * beta * V
+        return problem.loss.value(f, y) + beta * float(flat @ flat), gradient.ravel()
+
+    start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
+    result = minimize(objective, start.ravel(), method="L-BFGS-B", jac=True, options={"maxiter": max_steps})
+    V = result.x.reshape(W.shape)
+    trial = V * np.linalg.norm(V, axis=1)[:, None]
+    better = network_value(problem, beta, signs, trial)[0] <= network_value(problem, beta, signs, W)[0]
+    return trial if better else W
 
 
 def slide(

@@ -20,7 +20,7 @@ from ._pricing import Pricing, climb_many, distinct, price_by_bound, trivial_bou
 from ._problem import Problem
 from ._progress import Progress
 from ._reduce import reduce_network
-from ._slide import first_weights, network_value, slide
+from ._slide import descend, first_weights, network_value, slide
 from ._smoothing import SmoothedLoss, first_smoothing
 from ._solution import Solution, State
 
@@ -31,7 +31,9 @@ PATIENCE = 20_000  # cones after which a violating direction is enough while the
 EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 MAX_PROXIMAL, SHARPER = 40, 0.2
 SAMPLES, IDLE_SAMPLES = 256, 3
+MAX_RESTARTS, RESTART_NEURONS = 30, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
+FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
 MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
@@ -91,6 +93,7 @@ class _Trainer:
     def run(self, only_slide: bool = False) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
         violation = np.inf
+        only_slide |= self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK
         for number in range(self.max_iter):
             priced = self._price(violation)
             violation = priced.best / self.beta - 1.0
@@ -109,6 +112,7 @@ class _Trainer:
     def run_sampled(self, time_limit: float, rng: np.random.Generator) -> str:
         """Improve with sampled directions for half of the time, then prove what the other half allows."""
         end, self.deadline = self.deadline, self.started + 0.5 * time_limit
+        self._restarts(rng, self.started + 0.25 * time_limit)
         idle = 0
         while idle < IDLE_SAMPLES and not self._late():
             self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
@@ -124,6 +128,19 @@ class _Trainer:
         self.deadline = end
         status = self.run(only_slide=self.problem.coordinates.rank > FACET_RANK)
         return status if status == "certified" else f"{status}; patterns were sampled"
+
+    def _restarts(self, rng: np.random.Generator, until: float) -> None:
+        """Descents from random networks, at most `MAX_RESTARTS`; the best one is kept."""
+        r = self.problem.coordinates.rank
+        scale = float(np.linalg.norm(self.problem.Z) or 1.0)
+        for _ in range(MAX_RESTARTS if r else 0):
+            if time.monotonic() > until:
+                break
+            signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
+            W = rng.standard_normal((RESTART_NEURONS, r)) / scale
+            W = descend(self.model, self.beta, signs, W)
+            large = np.linalg.norm(W, axis=1) > 1e-6 * np.linalg.norm(W)
+            self._keep(signs[large], W[large])
 
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
@@ -167,7 +184,7 @@ class _Trainer:
             self.problem, self.nu, finder=self.finder,
             target=self.beta * (1.0 + fine), rel=rel,
             starts=self.weights / norms[:, None], deadline=self.deadline,
-            patience=PATIENCE if self._falls_fast() else None, n_jobs=self.n_jobs,
+            patience=PATIENCE if self._falls_fast() or self.max_iter < FEW_ROUNDS else None, n_jobs=self.n_jobs,
         )  # fmt: skip
         self.cells += priced.nodes
         return priced
@@ -225,6 +242,7 @@ class _Trainer:
             )
             self._keep(moved_signs, moved)
             if only_slide:
+                self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
                 return
             blocks = [self.finder.containing(s, w, w) for s, w in zip(self.signs, self.weights, strict=True)]
             blocks += [self.finder.containing(s, u) for s, u in zip(signs[:1], directions[:1], strict=True)]

@@ -5,6 +5,8 @@ import pytest
 
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._pricing import climb_many, evaluate
+from exactrelu.solve._problem import make_problem
+from exactrelu.solve._slide import descend, network_value
 
 
 def instance(n, r):
@@ -57,3 +59,17 @@ def test_the_same_seed_gives_the_same_directions():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         train(np.eye(3), np.ones(3), 0.1, **options)
+
+
+def test_descend_never_rises_and_finds_a_stationary_network():
+    X, y = instance(60, 5)
+    problem = make_problem(X, y, "squared", None)
+    rng = np.random.default_rng(2)
+    signs, W = rng.choice([-1.0, 1.0], 6), 0.1 * rng.standard_normal((6, 5))
+    left = descend(problem, 0.5, signs, W)
+    value, f = network_value(problem, 0.5, signs, left)
+    assert value <= network_value(problem, 0.5, signs, W)[0]
+    for s, w in zip(signs, left, strict=True):  # along its own ray, a neuron is at its optimum
+        size = np.linalg.norm(w)
+        if size > 1e-3:
+            assert s * (y - f) @ np.maximum(X @ w, 0.0) == pytest.approx(0.5 * size, rel=1e-2)
