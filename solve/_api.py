@@ -114,6 +114,7 @@ def train(
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     common = (beta, tol, pricing, int(max_iter), deadline, callback, progress)
+    trainer: JointTrainer | _Trainer
     trainer = JointTrainer(problem, int(width), *common) if layers == 3 else _Trainer(problem, *common)
     if warm_start is not None:
         network = warm_start.network if isinstance(warm_start, Solution) else warm_start
