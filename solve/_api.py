@@ -118,10 +118,12 @@ def train(
     trainer = JointTrainer(problem, int(width), *common) if layers == 3 else _Trainer(problem, *common)
     if warm_start is not None:
         network = warm_start.network if isinstance(warm_start, Solution) else warm_start
-        if isinstance(trainer, JointTrainer) or isinstance(network, ReLUNetwork):
+        if isinstance(trainer, _Trainer):
+            if not isinstance(network, ReLUNetwork):
+                raise ValueError(f"warm_start must be a two-layer network, got {type(network).__name__}")
             trainer.start_from(network)
         else:
-            raise ValueError(f"warm_start must be a two-layer network, got {type(network).__name__}")
+            trainer.start_from(network)
     try:
         status = trainer.run()
     except KeyboardInterrupt:
