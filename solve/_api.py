@@ -150,11 +150,7 @@ def train(
     else:
         trainer = _Trainer(problem, *common, effective_n_jobs(n_jobs))
     if warm_start is not None:
-        network = warm_start.network if isinstance(warm_start, Solution) else warm_start
-        if isinstance(trainer, JointTrainer) or isinstance(network, ReLUNetwork):
-            trainer.start_from(network)
-        else:
-            raise ValueError(f"warm_start must be a two-layer network, got {type(network).__name__}")
+        trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
     try:
         if patterns == "sampled" and isinstance(trainer, _Trainer) and time_limit is not None:
             status = trainer.run_sampled(time_limit, np.random.default_rng(random_state))

@@ -19,8 +19,7 @@ inside its cone, so the network that it stands for has exactly the objective of 
 import numpy as np
 
 from libc.math cimport fabs, log, sqrt
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 cdef int MAX_NEWTON = 60
 cdef double SHRINK = 0.15   # factor of mu from one centre to the next
@@ -44,7 +43,7 @@ cdef double dot(const double* a, const double* b, Py_ssize_t n) noexcept nogil:
 
 
 cdef int cholesky_solve(double* A, double* x, Py_ssize_t n) noexcept nogil:
-    """Solve A x = b in place for a symmetric positive definite A (lower triangle read, overwritten); -1 if it is not."""
+    """Solve A x = b in place for a positive definite A (lower triangle read, overwritten); -1 if it is not."""
     cdef Py_ssize_t i, j
     cdef double s
     for i in range(n):
@@ -165,12 +164,12 @@ cdef void central_path(Model* p, double* w, double mu, double mu_end, double* wo
     cdef double* step = grad + N
     cdef double* trial = step + N
     cdef double value, new, decrement, length, ridge
-    cdef int turn, halving
+    cdef int _turn, _halving
     cdef bint last = False
     while not last:
         last = mu <= mu_end
         value = barrier_value(p, w, mu)
-        for turn in range(MAX_NEWTON):
+        for _turn in range(MAX_NEWTON):
             ridge = 1e-15
             while newton_step(p, w, mu, ridge, hessian, grad, step) < 0:  # rounding, close to facets
                 ridge *= 100.0
@@ -181,7 +180,7 @@ cdef void central_path(Model* p, double* w, double mu, double mu_end, double* wo
                 break
             length = longest_step(p, step)
             new = value
-            for halving in range(30):
+            for _halving in range(30):
                 for i in range(N):
                     trial[i] = w[i] + length * step[i]
                 new = barrier_value(p, trial, mu)
