@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -110,8 +111,8 @@ def speed(record: Record, threads: int, repeat: int) -> None:
     for n, r in SIZES:
         X = np.random.default_rng(0).standard_normal((n, r))
         count_patterns(X, n_jobs=threads)  # compile
-        seconds = seconds_of(lambda X=X: count_patterns(X, n_jobs=threads), repeat)
-        other = float(np.median(seconds_of(lambda X=X: vertex_method(X), 3)))
+        seconds = seconds_of(partial(count_patterns, X, n_jobs=threads), repeat)
+        other = float(np.median(seconds_of(partial(vertex_method, X), 3)))
         row(record, "count, NumPy vertex method", "gaussian", X, threads, count_patterns(X), seconds, other)
 
 
@@ -120,7 +121,7 @@ def degenerate(record: Record, threads: int, repeat: int) -> None:
     for name, make in DEGENERATE.items():
         X = make()
         cells = count_patterns(X, n_jobs=threads)
-        seconds = seconds_of(lambda X=X: count_patterns(X, n_jobs=threads), repeat)
+        seconds = seconds_of(partial(count_patterns, X, n_jobs=threads), repeat)
         row(record, "count", name, X, threads, cells, seconds, np.nan)
 
 
@@ -131,7 +132,7 @@ def patterns(record: Record, threads: int, repeat: int) -> None:
     copies, seconds = [], []
     for _ in range(repeat):  # in turn, so that both see the same machine
         copies += seconds_of(out.copy, 1)
-        seconds += seconds_of(lambda: sign_patterns(X, packed=True, n_jobs=threads), 1)
+        seconds += seconds_of(partial(sign_patterns, X, packed=True, n_jobs=threads), 1)
     row(record, "sign_patterns, copy", "gaussian", X, threads, len(out), seconds, float(np.median(copies)))
 
 
@@ -142,11 +143,11 @@ def growth(record: Record, threads: int, repeat: int) -> None:
         a = Arrangement(np.random.default_rng(0).standard_normal((n, 3)))
         cells.append(count_patterns(a, n_jobs=threads))
         times = max(repeat, 2000 // n * repeat)
-        seconds = seconds_of(lambda a=a: count_patterns(a, n_jobs=threads), times)
+        seconds = seconds_of(partial(count_patterns, a, n_jobs=threads), times)
         medians.append(float(np.median(seconds)))
         row(record, "growth", "gaussian", a.X, threads, cells[-1], seconds, np.nan)
     x, y = np.log(cells), np.log(medians)
-    (slope, intercept), residual = np.polyfit(x, y, 1), None
+    slope, intercept = np.polyfit(x, y, 1)
     residual = y - slope * x - intercept
     spread = np.sqrt(residual @ residual / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
     from scipy.stats import t
