@@ -1,7 +1,7 @@
 """Train ReLU networks to certified global optimality.
 
-Two-layer ReLU networks with weight decay are trained through the equivalent convex program, with one
-group of variables per activation pattern of the data; every result carries a proof of its gap.
+Two- and three-layer ReLU networks with weight decay are trained through the equivalent convex program, with
+one group of variables per activation pattern of the data; every result carries a proof of its gap.
 
 Imports are lazy: ``import exactrelu`` loads neither Numba nor scikit-learn.
 """

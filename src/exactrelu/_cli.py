@@ -43,7 +43,7 @@ def _message(error: Exception) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="exactrelu",
-        description="Train two-layer ReLU networks to certified global optimality.",
+        description="Train ReLU networks to certified global optimality.",
         epilog="exit codes: 0 certified, 1 a certificate does not hold, 2 bad input, 3 stopped early",
     )
     parser.add_argument("--version", action="version", version=f"exactrelu {__version__}")
