@@ -37,6 +37,11 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
+def _shown(argument: str) -> str:
+    """An argument of the command; of a file outside of the working directory only the name."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
+
+
 class Record:
     """A CSV file with a commented header; rows are flushed one by one and echoed on standard output.
 
@@ -65,7 +70,7 @@ class Record:
                 found.append(f"{package} {version(package)}")
             except PackageNotFoundError:
                 continue
-        command = f"python -m {'.'.join(Path(sys.argv[0]).with_suffix('').parts[-2:])} {shlex.join(sys.argv[1:])}"
+        command = f"python -m {'.'.join(Path(sys.argv[0]).with_suffix('').parts[-2:])} {shlex.join(map(_shown, sys.argv[1:]))}"
         return [
             f"machine: {processor()}, {platform.system()}, Python {platform.python_version()}",
             f"versions: {', '.join(found)}",
