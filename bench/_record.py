@@ -70,7 +70,8 @@ class Record:
                 found.append(f"{package} {version(package)}")
             except PackageNotFoundError:
                 continue
-        command = f"python -m {'.'.join(Path(sys.argv[0]).with_suffix('').parts[-2:])} {shlex.join(map(_shown, sys.argv[1:]))}"
+        module = ".".join(Path(sys.argv[0]).with_suffix("").parts[-2:])
+        command = f"python -m {module} {shlex.join(map(_shown, sys.argv[1:]))}"
         return [
             f"machine: {processor()}, {platform.system()}, Python {platform.python_version()}",
             f"versions: {', '.join(found)}",
