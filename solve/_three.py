@@ -15,6 +15,7 @@ from exactrelu._parallel import ParallelReLUNetwork
 from ._certificate import Certificate, dual_value, relative_gap, truncation_factor
 from ._problem import Problem
 from ._progress import Progress
+from ._rounds import Rounds
 from ._solution import Solution, State
 from ._three_cells import JointBlock, JointCells
 from ._three_complete import price_joint_by_enumeration
@@ -41,7 +42,7 @@ def price_joint_at_zero(problem: Problem, width: int, tol: float, pricing: str) 
 
 
 @dataclass
-class JointTrainer:
+class JointTrainer(Rounds):
     """One run of column generation; holds the best network and the best bound at every moment."""
 
     problem: Problem
@@ -58,7 +59,7 @@ class JointTrainer:
     objective: float = field(init=False)
     lower_bound: float = field(init=False)
     theta: Array = field(init=False)
-    cones: int = 0
+    cells: int = 0
     history: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,8 +67,8 @@ class JointTrainer:
         self.objective = ensemble_value(self.problem, self.beta, self.ensemble)[0]
         self.theta = np.zeros(len(self.problem.y))
         self.lower_bound = dual_value(self.problem.loss, self.theta, self.problem.y)
-        self.cells = JointCells(self.problem, self.width)
-        self.master = JointMaster(self.cells, self.beta)
+        self.finder = JointCells(self.problem, self.width)
+        self.master = JointMaster(self.finder, self.beta)
 
     def start_from(self, network: ParallelReLUNetwork | ReLUNetwork) -> None:
         """Start from a network, projected on the row space of the data; two-layer neurons become sub-networks."""
@@ -91,41 +92,10 @@ class JointTrainer:
         found = Ensemble(np.sign(network.w3), n_plus, A)
         self._keep(found.take((found.norms > 0.0) & (found.signs != 0.0)))
 
-    def run(self) -> str:
-        """Alternate pricing and improvement until a stopping rule holds; returns the status."""
-        violation = np.inf
-        for number in range(self.max_iter):
-            priced = self._price(violation)
-            violation = priced.best / self.beta - 1.0
-            state = self._take_stock(number, priced)
-            if state.gap <= self.tol:
-                return "certified"
-            if self.callback is not None and self.callback(state):
-                return "stopped by the callback"
-            if priced.late or self._late():
-                return "time limit"
-            if self._hopeless():
-                return "no further progress in double precision"
-            self._improve(priced, exact=self._stalled())
-        return f"iteration limit ({self.max_iter} rounds)"
-
-    def _late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
-
-    def _stalled(self) -> bool:
-        """True when two rounds brought no real progress: then only the exact steps are taken."""
-        h = self.history
-        return len(h) > 2 and h[-1].gap > 0.5 * h[-3].gap and not self._falls_fast()
-
-    def _falls_fast(self) -> bool:
-        """True while a round lowers the objective by more than a thousandth."""
-        h = self.history
-        return len(h) < 2 or h[-1].objective < (1.0 - 1e-3) * h[-2].objective
-
-    def _hopeless(self) -> bool:
-        """True when many rounds, exact steps among them, moved neither the objective nor the bound."""
-        h = self.history
-        return len(h) > 12 and h[-1].gap > 0.999 * h[-12].gap
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the best network."""
+        return int(np.count_nonzero(self.ensemble.A.any(axis=2)))
 
     def _price(self, violation: float) -> JointPricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
@@ -138,22 +108,8 @@ class JointTrainer:
             starts=self.ensemble.columns(), deadline=self.deadline,
             patience=PATIENCE if self._falls_fast() else None,
         )  # fmt: skip
-        self.cones += priced.nodes
+        self.cells += priced.nodes
         return priced
-
-    def _take_stock(self, number: int, priced: JointPricing) -> State:
-        """Update the bound and the history after pricing."""
-        theta = self.nu * min(1.0, self.beta / priced.upper) if priced.upper > 0.0 else self.nu
-        bound = min(dual_value(self.problem.loss, theta, self.problem.y), self.objective)
-        if bound > self.lower_bound:
-            self.lower_bound, self.theta = bound, theta
-        state = State(
-            number, time.monotonic() - self.started, int(np.count_nonzero(self.ensemble.A.any(axis=2))),
-            self.objective, self.lower_bound, relative_gap(self.objective, self.lower_bound), self.cones,
-        )  # fmt: skip
-        self.history.append(state)
-        self.progress.show(state)
-        return state
 
     def _keep(self, ensemble: Ensemble, allowed: float = 0.0) -> bool:
         """Make this the current network when it is better, or worse by a part `allowed`; returns whether it is."""
@@ -185,7 +141,7 @@ class JointTrainer:
         self._solve_master(blocks, exact)
 
     def _block(self, column: Column, size: float) -> list[JointBlock]:
-        cell = self.cells.at(column.sign, column.n_plus, size * column.a)
+        cell = self.finder.at(column.sign, column.n_plus, size * column.a)
         return [] if cell is None else [cell]
 
     def _solve_master(self, blocks: list[JointBlock], exact: bool) -> None:

@@ -20,6 +20,7 @@ from ._pricing import Pricing, climb_many, distinct, price_by_bound, trivial_bou
 from ._problem import Problem
 from ._progress import Progress
 from ._reduce import reduce_network
+from ._rounds import Rounds
 from ._slide import descend, first_weights, network_value, slide
 from ._smoothing import SmoothedLoss, first_smoothing
 from ._solution import Solution, State
@@ -28,7 +29,6 @@ Array = NDArray[np.float64]
 
 PRICERS = {"bound": price_by_bound, "enumerate": price_by_enumeration}
 PATIENCE = 20_000  # cones after which a violating direction is enough while the objective still falls fast
-EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 MAX_PROXIMAL, SHARPER = 40, 0.2
 SAMPLES, IDLE_SAMPLES = 256, 3
 MAX_RESTARTS, RESTART_NEURONS = 30, 50
@@ -38,7 +38,7 @@ MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
 @dataclass
-class _Trainer:
+class _Trainer(Rounds):
     """One run of column generation; holds the best network and the best bound at every moment.
 
     Work is done on `model`: the problem itself, or for a loss with kinks the problem with a smoothed one.
@@ -64,6 +64,7 @@ class _Trainer:
     lower_bound: float = -np.inf
     theta: Array = field(init=False)
     cells: int = 0
+    only_slide: bool = False
     history: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,43 +91,36 @@ class _Trainer:
         use = (scale > 0.0) & (np.linalg.norm(W, axis=1) > 0.0)
         self._keep(np.sign(network.alpha[use]), W[use])
 
-    def run(self, only_slide: bool = False) -> str:
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the best network."""
+        return len(self.best[0])
+
+    def run(self) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
-        violation = np.inf
-        only_slide |= self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK
-        for number in range(self.max_iter):
-            priced = self._price(violation)
-            violation = priced.best / self.beta - 1.0
-            state = self._take_stock(number, priced)
-            if state.gap <= self.tol:
-                return "certified"
-            if self.callback is not None and self.callback(state):
-                return "stopped by the callback"
-            if self._late() or priced.late:
-                return "time limit"
-            if self._hopeless():
-                return "no further progress in double precision"
-            self._improve(priced, exact=self._stalled() and not only_slide, only_slide=only_slide)
-        return f"iteration limit ({self.max_iter} rounds)"
+        self.only_slide |= self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK
+        return super().run()
 
     def run_sampled(self, time_limit: float, rng: np.random.Generator) -> str:
         """Improve with sampled directions for half of the time, then prove what the other half allows."""
         end, self.deadline = self.deadline, self.started + 0.5 * time_limit
+        self.only_slide = True
         self._restarts(rng, self.started + 0.25 * time_limit)
         idle = 0
         while idle < IDLE_SAMPLES and not self._late():
             self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
             sampled = self._sample(rng)
-            state = self._take_stock(len(self.history), sampled)
+            state = self._take_stock(len(self.history), sampled.upper)
             if self.callback is not None and self.callback(state):
                 return "stopped by the callback"
             improving = sampled.best > self.beta * (1.0 + 0.4 * self.tol)
             before = self.objective
             if improving:
-                self._improve(sampled, exact=False, only_slide=True)
+                self._improve(sampled, exact=False)
             idle = idle + 1 if before - self.objective <= self.tol * abs(self.objective) else 0
         self.deadline = end
-        status = self.run(only_slide=self.problem.coordinates.rank > FACET_RANK)
+        self.only_slide = self.problem.coordinates.rank > FACET_RANK
+        status = self.run()
         return status if status == "certified" else f"{status}; patterns were sampled"
 
     def _restarts(self, rng: np.random.Generator, until: float) -> None:
@@ -156,24 +150,6 @@ class _Trainer:
         self.cells += len(values)
         return Pricing(upper, float(np.abs(values).max()), directions[order], values[order], len(values), False)
 
-    def _late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
-
-    def _stalled(self) -> bool:
-        """True when two rounds brought no real progress: then only the exact steps are taken."""
-        h = self.history
-        return len(h) > 2 and h[-1].gap > 0.5 * h[-3].gap and not self._falls_fast()
-
-    def _falls_fast(self) -> bool:
-        """True while a round lowers the objective by more than a thousandth."""
-        h = self.history
-        return len(h) < 2 or h[-1].objective < (1.0 - 1e-3) * h[-2].objective
-
-    def _hopeless(self) -> bool:
-        """True when many rounds, exact steps among them, moved neither the objective nor the bound."""
-        h = self.history
-        return len(h) > 12 and h[-1].gap > 0.999 * h[-12].gap
-
     def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
         self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
@@ -188,21 +164,6 @@ class _Trainer:
         )  # fmt: skip
         self.cells += priced.nodes
         return priced
-
-    def _take_stock(self, number: int, priced: Pricing) -> State:
-        """Update the bound and the history after pricing."""
-        # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
-        theta = self.nu * (min(1.0, self.beta / max(priced.upper, TINY)) * (1.0 - 4.0 * EPS))
-        bound = min(dual_value(self.problem.loss, theta, self.problem.y), self.objective)
-        if bound > self.lower_bound:
-            self.lower_bound, self.theta = bound, theta
-        state = State(
-            number, time.monotonic() - self.started, len(self.best[0]), self.objective, self.lower_bound,
-            relative_gap(self.objective, self.lower_bound), self.cells,
-        )  # fmt: skip
-        self.history.append(state)
-        self.progress.show(state)
-        return state
 
     def _outputs(self) -> Array:
         """Outputs (n,) of the current network."""
@@ -219,7 +180,7 @@ class _Trainer:
         if value <= self.objective:
             self.best, self.objective = (signs, weights), value
 
-    def _improve(self, priced: Pricing, exact: bool, only_slide: bool = False) -> None:
+    def _improve(self, priced: Pricing, exact: bool) -> None:
         """Add violating directions, slide, solve the master over the cells reached, move across facets.
 
         With `exact` the neurons stay in their cells and the new cells join as they are: plain column
@@ -227,6 +188,7 @@ class _Trainer:
         rank a cell has as many facets as there are rows.
         """
         assert self.finder is not None
+        exact &= not self.only_slide
         r = self.problem.coordinates.rank
         violating = np.abs(priced.values) > self.beta
         limit = min(4 * (r + 1), max(4, MAX_FRESH // r))
@@ -241,7 +203,7 @@ class _Trainer:
                 self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
             )
             self._keep(moved_signs, moved)
-            if only_slide:
+            if self.only_slide:
                 self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
                 return
             blocks = [self.finder.containing(s, w, w) for s, w in zip(self.signs, self.weights, strict=True)]
