@@ -53,7 +53,10 @@ def plot_history(history: Solution | Sequence[Mapping[str, Any]], ax: Axes | Non
     right = axes.twinx()
     right.step(seconds, [r["neurons"] for r in records], where="post", color=GREY, lw=1.2, ls="dashed")
     right.set_ylabel("neurons (dashed)", color=GREY)
-    axes.legend()
+    right.yaxis.get_major_locator().set_params(integer=True)
+    axes.set_zorder(right.get_zorder() + 1)  # the legend lies above the dashed line
+    axes.patch.set_visible(False)
+    axes.legend(loc="center right", framealpha=1.0)
     return axes
 
 
