@@ -103,7 +103,7 @@ def count_patterns(
         raise ValueError("within is not supported by method='deletion-restriction'")
     region = make_region(X, within, offsets)
     arrangement = region.arrangement
-    if arrangement.rank == 0:
+    if region.empty or arrangement.rank == 0:
         return int(not region.empty)
     if method == "deletion-restriction":
         cells = count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
