@@ -1,5 +1,7 @@
 """Plain references for training: the convex program over all patterns, and pricing cell by cell."""
 
+from itertools import combinations
+
 import cvxpy as cp
 import numpy as np
 from scipy.optimize import nnls
@@ -48,9 +50,27 @@ def cvxpy_loss(f, y, loss, weight):
 
 
 def project_on_cone(normals, q):
-    """Projection of q on {u : normals @ u >= 0}, from the nonnegative least squares dual."""
+    """Projection of q on {u : normals @ u >= 0}, from the nonnegative least squares dual.
+
+    SciPy's solver now and then returns a point that is not optimal; then the nearest of the projections on the
+    spans of all faces that lie in the cone is taken.
+    """
     mu, _ = nnls(normals.T, -q)
-    return q + normals.T @ mu
+    p = q + normals.T @ mu
+    scale = 1e-10 * np.linalg.norm(q)
+    if (normals @ p >= -scale * np.linalg.norm(normals, axis=1)).all() and abs(p @ (p - q)) <= scale * np.linalg.norm(
+        q
+    ):
+        return p
+    best = np.zeros_like(q)
+    for size in range(len(q)):
+        for face in combinations(normals, size):
+            rows = np.array(face).reshape(size, len(q))
+            p = q - np.linalg.pinv(rows) @ (rows @ q)
+            inside = (normals @ p >= -scale * np.linalg.norm(normals, axis=1)).all()
+            if inside and np.linalg.norm(p - q) < np.linalg.norm(best - q):
+                best = p
+    return best
 
 
 def price_every_cell(X, nu):
