@@ -26,12 +26,13 @@ MEMORY = (3000, 3)
 COLUMNS = ("what", "data", "n", "r", "threads", "cells", "seconds_min", "seconds_median", "cells_per_second",
            "other_seconds", "ratio")  # fmt: skip
 PEAK = """
-import resource, sys
+import sys
 import numpy as np
 from exactrelu.enumerate import count_patterns
 n, r = int(sys.argv[1]), int(sys.argv[2])
 count_patterns(np.random.default_rng(0).standard_normal((n, r)), n_jobs=int(sys.argv[3]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0)
+# not getrusage: its figure begins with that of the parent process
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024.0)
 """
 
 
@@ -137,7 +138,11 @@ def patterns(record: Record, threads: int, repeat: int) -> None:
 
 
 def growth(record: Record, threads: int, repeat: int) -> None:
-    """Seconds against cells for rank 3: the exponent, and its 95 % interval, by least squares of the logarithms."""
+    """Seconds against cells for rank 3: the exponent, and its 95 % interval, by least squares of the logarithms.
+
+    One thread, whatever `threads`: small arrangements are not shared out, and would seem slow beside large ones.
+    """
+    threads = min(threads, 1)
     cells, medians = [], []
     for n in GROWTH:
         a = Arrangement(np.random.default_rng(0).standard_normal((n, 3)))
@@ -156,7 +161,7 @@ def growth(record: Record, threads: int, repeat: int) -> None:
 
 
 def memory(threads: int) -> None:
-    """Peak memory of a process that counts, interpreter and libraries included."""
+    """Peak memory of a process that counts, interpreter and libraries included (Linux)."""
     n, r = MEMORY
     for size in ((10, r), (n, r)):
         command = [sys.executable, "-c", PEAK, *map(str, size), str(threads)]
