@@ -15,7 +15,7 @@ from ._exact import Planes, filter_bound
 from ._generic import COMPLETE, DEGENERATE, DRAWS, NOT_GENERIC, planes_with_functionals
 from ._lines import make_line, plane_directions, walk_lines
 from ._progress import Progress
-from ._tasks import run_tasks
+from ._tasks import run_tasks, worker_count
 from ._vertices import make_subsets, visit_last, visit_vertices
 
 Ints = NDArray[np.int64]
@@ -204,6 +204,7 @@ def by_lowest_vertices(
 
 def _run(method: LowestVertices, n_jobs: int | None, progress: bool) -> tuple[int, list[Ints]] | int:
     """Do all tasks; returns what was found, or the first code that is not COMPLETE."""
+    worker_count(n_jobs)  # raises when it is not legal
     tasks = method.tasks()
     first = list(islice(tasks, FEW_TASKS))
     line = Progress(method.most_cells) if progress else None

@@ -144,6 +144,8 @@ def test_tasks_cover_the_vertices_and_bound_their_cells(n, r, monkeypatch):
 def test_workers_change_nothing(n, r):
     X = gaussian(n, r)
     np.testing.assert_array_equal(sign_patterns(X, n_jobs=1), sign_patterns(X, n_jobs=3))
+    with pytest.raises(ValueError, match="got 0"):
+        count_patterns(X[:10], n_jobs=0)
 
 
 @pytest.mark.parametrize("n", [3, 8, 61, 64, 65, 128, 130])
