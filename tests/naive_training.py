@@ -103,3 +103,13 @@ def slide_neurons(Z, y, curvature, beta, signs, W, max_steps, rel):
         if before - after <= rel * before or len(W) == 0:
             break
     return signs, W
+
+
+def distinct_directions(directions, values, limit, cosine):
+    """Indices of directions in the order given, none of which is close to a chosen one of equal sign."""
+    chosen = []
+    for k in range(len(values)):
+        same = [j for j in chosen if np.sign(values[j]) == np.sign(values[k])]
+        if len(chosen) < limit and all(directions[j] @ directions[k] < cosine for j in same):
+            chosen.append(k)
+    return chosen
