@@ -98,6 +98,8 @@ def merge_parallel(rows: Floats) -> tuple[Ints, Ints]:
 def not_parallel(rows: Floats, others: Floats, lead: tuple[Ints, Ints]) -> Ints:
     """Indices at which rows and others, zero in the same places, are not exactly parallel."""
     todo = np.flatnonzero((rows != others).any(axis=1) & (rows != -others).any(axis=1))
+    if todo.size == 0:
+        return todo
     (m, e), (k, f) = decompose(rows[todo]), decompose(others[todo])
     at = (np.arange(len(todo)), lead[1][todo])
     present = rows[todo] != 0.0
