@@ -349,7 +349,8 @@ def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
     a = arrangement
     if a.rank == 0:
         return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
-    out, _ = find_cell(a, side)
+    key = ("cell",)
+    out, a.prepared[key] = find_cell(a, side, a.prepared.pop(key, None))  # taken out: threads may share `a`
     pattern = a.unpacked(out.patterns)[0]
     points, rays = out.points, out.rays[: out.ray_ptr[1]]
     if out.thin[0]:

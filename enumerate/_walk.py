@@ -211,10 +211,15 @@ def _wider(out: Output, work: Workspace) -> Output:
     )
 
 
-def find_cell(arrangement: Arrangement, side: NDArray[np.int64]) -> tuple[Output, Workspace]:
-    """The cell on the given sides (n_planes,) of the hyperplanes that split it off, and the frame it came from."""
+def find_cell(
+    arrangement: Arrangement, side: NDArray[np.int64], work: Workspace | None = None
+) -> tuple[Output, Workspace]:
+    """The cell on the given sides (n_planes,) of the hyperplanes that split it off, and the frame it came from.
+
+    `work` is that of an earlier call.
+    """
     a = arrangement
-    work = Workspace(a, 2, 2 * a.n_planes, 0)
+    work = Workspace(a, 2, 2 * a.n_planes, 0) if work is None else work
     flip = sum(1 << k for k, h in enumerate(a.roots.basis.tolist()) if side[h] < 0)
     while True:
         walk = make_walk(a, None, flip, flip)

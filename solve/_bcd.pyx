@@ -87,6 +87,23 @@ def project_onto_cone(const double[:, ::1] facets, const double[::1] q):
     return np.asarray(out)
 
 
+def nonnegative_multipliers(const double[:, ::1] facets, const double[::1] target):
+    """argmin |facets' mu - target| over mu >= 0, unit facet normals; an (m,) array."""
+    cdef int r = <int>target.shape[0], i
+    cdef double[::1] out = np.zeros(facets.shape[0]), q = np.empty(r), p = np.empty(r)
+    cdef Work work
+    if work_alloc(&work, r) < 0:
+        work_free(&work)
+        raise MemoryError("no memory for the workspace of the projection")
+    for i in range(r):
+        q[i] = -target[i]
+    project(&work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &q[0], &p[0])
+    for i in range(work.n_tight):
+        out[work.tight[i]] = work.mult[i]
+    work_free(&work)
+    return np.asarray(out)
+
+
 def solve_single_block(const double[:, ::1] matrix, const double[::1] q, double beta, const double[:, ::1] facets):
     """argmin 1/2 v'Mv - q'v + beta |v| over {facets @ v >= 0}; for tests of the exact block solve."""
     cdef int r = <int>q.shape[0]

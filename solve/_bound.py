@@ -57,6 +57,67 @@ def positive_sum(column, size):
 
 
 @njit(cache=True, nogil=True)
+def push_root(root, dots_up, dots_down, pool, rays, sums, meta, bound, state):
+    """Stack one root cone; arrays as in `bound_and_prune`, dots (r, m) of its rays with the rows of either family."""
+    top = 0
+    sums[0] = 0.0
+    for family in range(2):
+        dots = dots_up if family == 0 else dots_down
+        first = top
+        for i in range(dots.shape[1]):
+            low, high = np.inf, -np.inf
+            for k in range(dots.shape[0]):
+                low, high = min(low, dots[k, i]), max(high, dots[k, i])
+            cuts = low < 0.0 < high
+            for k in range(dots.shape[0]):
+                sums[0, family, k] += max(dots[k, i], 0.0)
+                if cuts:
+                    pool[k, top] = dots[k, i]
+                else:
+                    sums[0, 2 + family, k] += max(dots[k, i], 0.0)
+            top += cuts
+        meta[0, 1 + family] = top - first
+    meta[0, 0] = 0
+    rays[0] = root
+    bound[0] = np.inf
+    state[DEPTH], state[TOP] = 1, top
+
+
+@njit(cache=True, nogil=True)
+def signed_value(Z, nu, u, q):
+    """``nu'(Z u)_+``; `q` (r,) becomes its gradient."""
+    q[:] = 0.0
+    value = 0.0
+    for i in range(Z.shape[0]):
+        inner = 0.0
+        for j in range(u.size):
+            inner += Z[i, j] * u[j]
+        if inner > 0.0:
+            value += nu[i] * inner
+            for j in range(u.size):
+                q[j] += nu[i] * Z[i, j]
+    return value
+
+
+@njit(cache=True, nogil=True)
+def ascend(Z, nu, start, max_steps):
+    """See `_pricing.ascend`."""
+    u, q, fresh = start.copy(), np.empty(start.size), np.empty(start.size)
+    value = signed_value(Z, nu, u, q)
+    for _ in range(max_steps):
+        size = np.sqrt((q * q).sum())
+        if size == 0.0:
+            break
+        trial = q / (size if value >= 0.0 else -size)
+        new = signed_value(Z, nu, trial, fresh)
+        if abs(new) <= abs(value):
+            break
+        u, value = trial, new
+        q[:] = fresh
+    return u, value
+
+
+@njit(cache=True, nogil=True)
 def prepare_family(dots, size, j, k, mix, fresh, total, weight):
     """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
 

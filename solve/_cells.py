@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
-from exactrelu.enumerate import Arrangement, cell_across, cell_containing
+from exactrelu.enumerate import Arrangement, Cell, cell_across, cell_containing
 
-from ._bcd import project_onto_cone
+from ._bcd import nonnegative_multipliers, project_onto_cone
 from ._master import Block
 from ._problem import Problem
 from ._quadratic import ON_FACET
@@ -21,6 +20,7 @@ Array = NDArray[np.float64]
 # Up to this rank a cell is described by its irredundant facets, from a descent in the cone tree; above it
 # cells have too many rays for that, and all rows serve as (mostly redundant) facets.
 FACET_RANK = 6
+KNOWN_BYTES = 1 << 26  # cells looked up before are kept up to this much memory
 
 
 class CellFinder:
@@ -34,38 +34,57 @@ class CellFinder:
 
     def __init__(self, problem: Problem) -> None:
         self.Z = problem.Z
+        self.lengths = np.linalg.norm(problem.Z, axis=1)
         # (columns of the arrangement, r): ``vectors @ to_coordinates`` maps its vectors to isometric ones
         self.to_coordinates = (
             np.eye(problem.coordinates.rank) if problem.coordinates.truncated else problem.coordinates.V
         )
         self.arrangement = Arrangement(problem.Z if problem.coordinates.truncated else problem.X)
         self._irredundant = problem.coordinates.rank <= FACET_RANK
+        # by the sides asked for: the cell that the tree reaches, and its normals
+        self._known: dict[bytes, tuple[Cell, Array]] = {}
 
     def containing(self, sign: float, u: Array, weight: Array | None = None) -> Block:
         """Block of the cell around direction `u` (r,), with zero weight unless one is given. O(n) expected."""
         start = np.zeros(len(u)) if weight is None else weight
         if self._irredundant:
-            cell = cell_containing(self.arrangement, self.to_coordinates @ u)
-            return self._block(sign, cell.pattern, cell.facets, start)
+            direction = self.to_coordinates @ u
+            wanted = ~(self.arrangement.X @ direction < 0.0)
+            cell, normals = self._look_up(wanted, lambda: cell_containing(self.arrangement, direction))
+            return Block(sign, cell.pattern, cell.facets, normals, into_cone(normals, start))
         active = (self.Z @ u > 0.0) | self.arrangement.zero_rows
-        return self._block(sign, active, self.arrangement.representative, start)
+        rows = self.arrangement.representative
+        normals = self._normals(active, rows)
+        return Block(sign, active, rows, normals, into_cone(normals, start))
 
     def across(self, block: Block, facet: int) -> Block:
         """The block on the other side of facet number `facet`, with the same weight, which must lie on the facet."""
         row = int(block.rows[facet])
         members = self.arrangement.parallel_rows(row)
+        active, rows = block.active.copy(), block.rows
+        active[members] = ~active[members]
         if self._irredundant:
-            cell = cell_across(self.arrangement, block.active, row)
+            cell, normals = self._look_up(active, lambda: cell_across(self.arrangement, block.active, row))
             active, rows = cell.pattern, cell.facets
         else:
-            active, rows = block.active.copy(), block.rows
-            active[members] = ~active[members]
-        return replace(self._block(block.sign, active, rows, block.weight), origin=block.key, flipped=members)
+            normals = self._normals(active, rows)
+        weight = into_cone(normals, block.weight)
+        return Block(block.sign, active, rows, normals, weight, origin=block.key, flipped=members)
 
-    def _block(self, sign: float, active: NDArray[np.bool_], rows: NDArray[np.int64], weight: Array) -> Block:
+    def _look_up(self, wanted: NDArray[np.bool_], find: Callable[[], Cell]) -> tuple[Cell, Array]:
+        """The cell on the sides `wanted` (n,) and its normals, from `find` when it is asked for the first time."""
+        key = np.packbits(wanted).tobytes()
+        if key not in self._known:
+            if len(self._known) * len(wanted) > KNOWN_BYTES:
+                self._known.clear()
+            cell = find()
+            self._known[key] = cell, self._normals(cell.pattern, cell.facets)
+        return self._known[key]
+
+    def _normals(self, active: NDArray[np.bool_], rows: NDArray[np.int64]) -> Array:
+        """Unit normals (k, r) of the given rows, inward from the side of `active`."""
         normals = self.Z[rows] * np.where(active[rows], 1.0, -1.0)[:, None]
-        normals = np.ascontiguousarray(normals / np.linalg.norm(normals, axis=1)[:, None])
-        return Block(sign, active, rows, normals, into_cone(normals, weight))
+        return np.ascontiguousarray(normals / np.linalg.norm(normals, axis=1)[:, None])
 
     def pressed_facet(self, block: Block, residual: Array, nu: Array, least: float) -> int:
         """The facet across which the block would gain most, or -1.
@@ -79,26 +98,20 @@ class CellFinder:
         residual : (r,), gradient part ``s Z'D nu - beta w/|w|``;  nu : (n,)
         least : float, gains up to this do not count
         """
-        at = block.normals @ block.weight
-        tight = np.flatnonzero(at <= ON_FACET * block.norm)
+        tight = (block.normals @ block.weight <= ON_FACET * block.norm).nonzero()[0]
         if tight.size == 0:
             return -1
         mult = nonnegative_multipliers(block.normals[tight], -residual)
         gains = np.empty(tight.size)
         for place, j in enumerate(tight):
             members = self.arrangement.parallel_rows(int(block.rows[j]))
-            gains[place] = mult[place] + block.sign * float(nu[members] @ np.linalg.norm(self.Z[members], axis=1))
+            gains[place] = mult[place] + block.sign * float(nu[members] @ self.lengths[members])
         best = int(np.argmax(gains))
         return int(tight[best]) if gains[best] > least else -1
 
 
-def nonnegative_multipliers(normals: Array, target: Array) -> Array:
-    """``argmin |normals' mu - target|`` over ``mu >= 0``."""
-    return nnls(normals.T, target)[0]
-
-
 def into_cone(normals: Array, weight: Array) -> Array:
     """`weight`, moved by no more than rounding so that it lies in the closed cone."""
-    if weight.any() and np.min(normals @ weight, initial=0.0) < 0.0:
+    if len(normals) and weight.any() and (normals @ weight).min() < 0.0:
         return project_onto_cone(normals, weight)
     return weight.copy()

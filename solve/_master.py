@@ -5,6 +5,7 @@ A quadratic loss has one Gram matrix (`_quadratic.py`); other losses go through 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -49,7 +50,7 @@ class Block:
     @property
     def norm(self) -> float:
         """Euclidean norm of the weight."""
-        return float(np.linalg.norm(self.weight))
+        return math.sqrt(self.weight @ self.weight)
 
 
 class Master:
@@ -129,6 +130,10 @@ class Master:
         if not self.blocks:
             return np.zeros(self.problem.Z.shape[0])
         return self._features @ self.weights.ravel()
+
+    def correlations(self, nu: Array) -> Array:
+        """``s_k Z'D_k nu`` for every block, (K, r)."""
+        return (self._features.T @ nu).reshape(len(self.blocks), -1)
 
     def objective(self) -> float:
         """Objective of the convex program at the current weights."""

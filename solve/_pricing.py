@@ -63,18 +63,8 @@ def evaluate(Z: Array, nu: Array, u: Array) -> float:
 
 def ascend(Z: Array, nu: Array, u: Array, max_steps: int = 30) -> tuple[Array, float]:
     """Climb from `u` by jumping to the best direction of the current linear piece while that helps. O(n r) a step."""
-    value = evaluate(Z, nu, u)
-    for _ in range(max_steps):
-        q = Z.T @ np.where(Z @ u > 0.0, nu, 0.0) * (1.0 if value >= 0.0 else -1.0)
-        size = np.linalg.norm(q)
-        if size == 0.0:
-            break
-        trial = q / size
-        new = evaluate(Z, nu, trial)
-        if abs(new) <= abs(value):
-            break
-        u, value = trial, new
-    return u, value
+    u, value = _bound.ascend(Z, nu, np.ascontiguousarray(u, dtype=np.float64), max_steps)
+    return u, float(value)
 
 
 def climb_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
@@ -159,21 +149,8 @@ class BoundAndPrune:
 
     def push_root(self, rays: Array) -> None:
         """Stack one root cone; the only place where data meet rays. O(n r^2)."""
-        start = 0
-        for family, A in enumerate(self.families):
-            dots = rays @ A.T
-            cuts = (dots.min(axis=0) < 0.0) & (dots.max(axis=0) > 0.0) if A.size else np.zeros(0, bool)
-            count = int(cuts.sum())
-            self.pool[:, start : start + count] = dots[:, cuts]
-            self.sums[0, family] = np.maximum(dots, 0.0).sum(axis=1)
-            self.sums[0, 2 + family] = np.maximum(dots[:, ~cuts], 0.0).sum(axis=1)
-            self.meta[0, 1 + family] = count
-            start += count
-        self.meta[0, 0] = 0
-        self.rays[0] = rays
-        self.bound[0] = np.inf
-        self.state[_bound.DEPTH] = 1
-        self.state[_bound.TOP] = start
+        up, down = (rays @ A.T for A in self.families)
+        _bound.push_root(rays, up, down, self.pool, self.rays, self.sums, self.meta, self.bound, self.state)
 
     def run(self, target: float, rel: float) -> int:
         """Continue with the stacked cones for one slice of nodes; more room is made when the stack is full."""
@@ -235,12 +212,12 @@ def price_by_bound(
         climbs = [ascend(Z, nu, u) for u in np.vstack([np.eye(r), -np.eye(r)])]
     for u, value in climbs:
         trees[0].start(u, value)
-    upper = trivial_bound(Z, nu)
+    stages = STAGES if r >= STAGED_RANK else ()
+    upper = trivial_bound(Z, nu) if stages else np.inf
     outcome = COVERED
     if r == 1:
         upper = max(abs(evaluate(Z, nu, np.array([s]))) for s in (1.0, -1.0))
     else:
-        stages = STAGES if r >= STAGED_RANK else ()
         for factor in (*stages, 1.0):
             goal = max(target, factor * float(shared[0])) if factor > 1.0 else target
             if factor > 1.0 and goal >= upper:
@@ -250,6 +227,8 @@ def price_by_bound(
                 break
             best = max(abs(float(tree.best[0])) for tree in trees)
             upper = min(upper, max(_bound.prune_level(best, goal, rel), *(float(tree.best[1]) for tree in trees)))
+    if outcome != COVERED and not stages:
+        upper = trivial_bound(Z, nu)
     directions, values = _collect(trees, climbs)
     nodes = sum(int(tree.state[_bound.NODES]) for tree in trees)
     return Pricing(upper + slack, abs(float(values[0])), directions, values, nodes, outcome == LATE)
@@ -315,10 +294,12 @@ def _collect(trees: list[BoundAndPrune], climbs: list[tuple[Array, float]]) -> t
 def distinct(directions: Array, values: Array, limit: int, cosine: float = 0.98) -> NDArray[np.int_]:
     """Indices of the best directions no two of which, of equal sign, are closer than `cosine`."""
     chosen: list[int] = []
-    for k in range(len(values)):
-        if len(chosen) == limit:
-            break
-        same = [j for j in chosen if np.sign(values[j]) == np.sign(values[k])]
-        if not same or np.max(directions[same] @ directions[k]) < cosine:
-            chosen.append(k)
+    sides = np.sign(values)
+    left = np.arange(len(values))
+    while left.size and len(chosen) < limit:
+        k = int(left[0])
+        chosen.append(k)
+        close = (directions[left] @ directions[k] >= cosine) & (sides[left] == sides[k])
+        close[0] = True
+        left = left[~close]
     return np.array(chosen, dtype=int)

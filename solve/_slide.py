@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
 from scipy.optimize import minimize
 
+from . import _descent
 from ._master import damped, next_damping
 from ._problem import Problem
 
@@ -79,6 +80,12 @@ def slide(
     """
     alive = np.linalg.norm(W, axis=1) > 0.0
     signs, W = signs[alive], W[alive].copy()
+    zero = np.zeros(len(problem.y))
+    curvature = problem.loss.curvature(zero, problem.y)
+    if problem.loss.quadratic and curvature.any():
+        slope = problem.loss.gradient(zero, problem.y)
+        target = np.divide(-slope, curvature, out=zero, where=curvature > 0.0)
+        return _descent.slide(problem.Z, target, np.sqrt(curvature), beta, signs, W, max_steps, rel)
     value, f = network_value(problem, beta, signs, W)
     damping = 0.0
     for _ in range(max_steps):

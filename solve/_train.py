@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,22 +240,21 @@ class _Trainer(Rounds):
                 np.array([b.sign for b in alive]),
                 np.array([b.weight for b in alive]).reshape(len(alive), self.problem.coordinates.rank),
             )
-            blocks, moved = self._move(self.master.blocks)
+            blocks, moved = self._move()
             if not moved or self._late():
                 break
 
-    def _move(self, blocks: list[Block]) -> tuple[list[Block], bool]:
-        """Replace every block that presses against a facet by the one across it."""
+    def _move(self) -> tuple[list[Block], bool]:
+        """The master's blocks, every one that presses against a facet replaced by the one across it."""
         assert self.finder is not None
         nu = -self.model.loss.gradient(self.master.prediction(), self.problem.y)
         # a force g across a facet raises h* from beta to sqrt(beta^2 + g^2) only: of second order
         least = 1e-2 * np.sqrt(self.tol) * self.beta
         result, moved = [], False
-        for block in blocks:
-            facet = -1
-            if block.norm > 0.0:
-                correlation = block.sign * (self.problem.Z.T @ np.where(block.active, nu, 0.0))
-                facet = self.finder.pressed_facet(block, correlation - self.beta * block.weight / block.norm, nu, least)
+        for block, correlation in zip(self.master.blocks, self.master.correlations(nu), strict=True):
+            facet, norm = -1, block.norm
+            if norm > 0.0:
+                facet = self.finder.pressed_facet(block, correlation - self.beta / norm * block.weight, nu, least)
             moved |= facet >= 0
             result.append(self.finder.across(block, facet) if facet >= 0 else block)
         return result, moved
@@ -279,7 +278,7 @@ class _Trainer(Rounds):
             self.beta, problem.loss.name, layers, width, self.theta, objective, lower_bound, gap, network,
             rank, factor, self.pricing,
         )  # fmt: skip
-        history = [asdict(state) for state in self.history]
+        history = [dict(vars(state)) for state in self.history]
         return Solution(objective, lower_bound, gap, gap <= self.tol, network, certificate, history, status)
 
 

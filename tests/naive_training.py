@@ -88,3 +88,48 @@ def objective_of_groups(X, y, beta, groups):
     """Squared-loss objective of (sign, weight) pairs, straight from the definition."""
     f = sum((s * np.maximum(X @ w, 0.0) for s, w in groups), np.zeros(len(y)))
     return 0.5 * np.sum((f - y) ** 2) + beta * sum(np.linalg.norm(w) for _, w in groups)
+
+
+def slide_neurons(Z, y, curvature, beta, signs, W, max_steps, rel):
+    """Gauss-Newton descent of ``1/2 sum curvature (f - y)^2 + beta sum |w_k|`` with dense matrices; (signs, W)."""
+
+    def value(W, signs):
+        f = np.maximum(Z @ W.T, 0.0) @ signs
+        return 0.5 * curvature @ (f - y) ** 2 + beta * np.linalg.norm(W, axis=1).sum()
+
+    for _ in range(max_steps):
+        K, r = W.shape
+        A = np.hstack([s * (Z @ w > 0.0)[:, None] * Z for s, w in zip(signs, W, strict=True)])
+        hessian = (A.T * curvature) @ A
+        for k, w in enumerate(W):
+            here = slice(k * r, (k + 1) * r)
+            size = np.linalg.norm(w)
+            hessian[here, here] += beta / size * (np.eye(r) - np.outer(w, w) / size**2)
+        hessian += 1e-9 * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
+        f = np.maximum(Z @ W.T, 0.0) @ signs
+        unit = W / np.linalg.norm(W, axis=1)[:, None]
+        step = -np.linalg.solve(hessian, A.T @ (curvature * (f - y)) + beta * unit.ravel()).reshape(K, r)
+        before = value(W, signs)
+        for halving in range(12):
+            trial = W + 0.5**halving * step
+            trial[(trial * W).sum(axis=1) <= 0.0] = 0.0
+            if value(trial, signs) < before:
+                break
+        else:
+            return signs, W
+        after = value(trial, signs)
+        alive = trial.any(axis=1)
+        signs, W = signs[alive], trial[alive]
+        if before - after <= rel * before or len(W) == 0:
+            break
+    return signs, W
+
+
+def distinct_directions(directions, values, limit, cosine):
+    """Indices of directions in the order given, none of which is close to a chosen one of equal sign."""
+    chosen = []
+    for k in range(len(values)):
+        same = [j for j in chosen if np.sign(values[j]) == np.sign(values[k])]
+        if len(chosen) < limit and all(directions[j] @ directions[k] < cosine for j in same):
+            chosen.append(k)
+    return chosen
