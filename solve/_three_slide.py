@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from ._master import damped
 from ._problem import Problem
 from ._three_pricing import Column, signs_of
 
@@ -81,7 +82,7 @@ def first_ensemble(problem: Problem, beta: float, f: Array, columns: list[Column
     )
     features = fresh.outputs(problem.Z) * fresh.signs
     slope = -(problem.loss.gradient(f, problem.y) @ features) - beta
-    curvature = np.einsum("ik,i,ik->k", features, problem.loss.curvature(f, problem.y), features)
+    curvature = np.einsum("ik,i,ik->k", features, damped(problem.loss.curvature(f, problem.y), 1e-3), features)
     length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(columns), 1)
     return Ensemble(fresh.signs, fresh.n_plus, fresh.A * length[:, None, None])
 

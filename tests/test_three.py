@@ -53,6 +53,27 @@ def test_agrees_with_cvxpy_over_all_cells(width, n, seed):
     assert solution.lower_bound <= expected * (1.0 + 1e-7)
 
 
+@pytest.mark.parametrize("loss", ["huber:0.3", "squared_hinge", "poisson", "logistic"])
+def test_smooth_losses_are_certified_and_no_worse_than_two_layers(loss):
+    """Some of them have no curvature where training starts."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.standard_normal(12), np.ones(12)])
+    y = np.abs(X[:, 0]) - 0.7
+    y = np.floor(3.0 * np.abs(y)) if loss == "poisson" else y if loss.startswith("huber") else np.sign(y)
+    weight = rng.integers(1, 3, 12)
+    beta = 0.05 * max_beta(X, y, layers=3, width=2, loss=loss, sample_weight=weight)
+    solution = solve(X, y, beta, loss=loss, tol=1e-4, sample_weight=weight)
+    assert solution.converged
+    assert solution.certificate.verify(X, y, sample_weight=weight).gap <= 1.1e-4
+    assert solution.lower_bound <= train(X, y, beta, loss=loss, sample_weight=weight).objective
+
+
+@pytest.mark.parametrize("loss", ["hinge", "absolute", "quantile"])
+def test_losses_with_kinks_are_refused(loss):
+    with pytest.raises(ValueError, match="smooth losses, got"):
+        solve(FIVE, ZIGZAG, 0.1, loss=loss)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_agrees_with_cvxpy_on_degenerate_data(seed):
     X, y = instance(5, seed, integer=True)
