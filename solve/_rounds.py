@@ -17,7 +17,7 @@ from ._solution import State
 
 Array = NDArray[np.float64]
 
-EPS, TINY = np.finfo(float).eps, np.finfo(float).tiny
+EPS = float(np.finfo(float).eps)
 
 
 class Rounds(ABC):
@@ -79,7 +79,7 @@ class Rounds(ABC):
     def _take_stock(self, number: int, upper: float) -> State:
         """Update the bound and the history after pricing proved ``h*(nu) <= upper``."""
         # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
-        theta = self.nu * (min(1.0, self.beta / max(upper, TINY)) * (1.0 - 4.0 * EPS))
+        theta = self.nu * ((self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS))
         bound = min(dual_value(self.problem.loss, theta, self.problem.y), self.objective)
         if bound > self.lower_bound:
             self.lower_bound, self.theta = bound, theta
