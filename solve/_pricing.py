@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 SLICE = 4000  # nodes between two looks at the clock; fewer at high rank
+STACK_BYTES = 1 << 28  # a stack of cones, or eight times its first size, may grow to twice this
 COVERED, ENOUGH, LATE = 0, 1, 2
 MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it the r + 1 simplex cones
 # With many dimensions, prove loose bounds first, so that a time limit finds the best proof so far.
@@ -129,6 +130,7 @@ class BoundAndPrune:
         levels = 64 * self.r + 64
         self.pool = np.empty((self.r, 6 * self.n + 4096))
         self.rays = np.empty((levels, self.r, self.r))
+        self.most_bytes = max(STACK_BYTES, 8 * (self.pool.nbytes + self.rays.nbytes))
         self.sums = np.empty((levels, 4, self.r))
         self.meta = np.empty((levels, 3), np.int64)
         self.bound = np.empty(levels)
@@ -159,12 +161,22 @@ class BoundAndPrune:
             self.pool, self.rays, self.sums, self.meta, self.bound, self.best_u, self.best, target, rel, nodes,
             self.state, self.cand_u, self.cand_value, self.columns, self.flags, self.shared,
         )  # fmt: skip
-        if status == _bound.FULL:
+        if status == _bound.FULL and self.pool.nbytes + self.rays.nbytes > self.most_bytes:
+            drop_top(self)
+        elif status == _bound.FULL:
             self.pool = np.concatenate([self.pool, np.empty_like(self.pool)], axis=1)
             for name in ("rays", "sums", "meta", "bound"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.empty_like(old)]))
         return int(status)
+
+
+def drop_top(tree: Any) -> None:
+    """Take the topmost cone off a stack that may not grow: its bound counts, as that of a cone too thin to split."""
+    level = int(tree.state[_bound.DEPTH]) - 1
+    tree.best[1] = max(tree.best[1], tree.bound[level])
+    tree.state[_bound.DEPTH] = level
+    tree.state[_bound.TOP] = tree.meta[level, 0]
 
 
 def price_by_bound(

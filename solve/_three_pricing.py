@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _three_bound as kernel
-from ._pricing import Pricing, price_by_bound, root_cones, trivial_bound
+from ._pricing import STACK_BYTES, Pricing, drop_top, price_by_bound, root_cones, trivial_bound
 from ._problem import Problem
 
 Array = NDArray[np.float64]
@@ -98,6 +98,7 @@ class JointTree:
         levels = 64 * D
         self.pool = np.empty((4 * self.n + 1024, D, width))
         self.rays = np.empty((levels, D, D))
+        self.most_bytes = max(STACK_BYTES, 8 * (self.pool.nbytes + self.rays.nbytes))
         self.fixed = np.empty((levels, D))
         self.meta = np.empty((levels, 3), np.int64)
         self.bound = np.empty(levels)
@@ -131,7 +132,9 @@ class JointTree:
             self.pool, self.rays, self.fixed, self.meta, self.bound, self.best_a, self.best, target, rel, self.n_plus,
             self.least, SLICE, self.state, self.cand_a, self.cand_value, self.buf, self.fresh, self.status,
         )  # fmt: skip
-        if status == kernel.FULL:
+        if status == kernel.FULL and self.pool.nbytes + self.rays.nbytes > self.most_bytes:
+            drop_top(self)
+        elif status == kernel.FULL:
             for name in ("pool", "rays", "fixed", "meta", "bound"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.empty_like(old)]))

@@ -12,7 +12,7 @@ from exactrelu.solve import max_beta
 from exactrelu.solve._audit import audit_dual
 from exactrelu.solve._cells import CellFinder
 from exactrelu.solve._complete import price_by_enumeration
-from exactrelu.solve._pricing import ascend, evaluate, price_by_bound, trivial_bound
+from exactrelu.solve._pricing import BoundAndPrune, ascend, evaluate, price_by_bound, trivial_bound
 from exactrelu.solve._problem import make_problem
 
 
@@ -122,3 +122,22 @@ def test_audit_gives_up_on_time():
 def test_pricing_of_nothing():
     assert max_beta(np.zeros((3, 2)), np.ones(3)) == 0.0
     assert max_beta(np.ones((3, 2)), np.zeros(3)) == 0.0
+
+
+def test_a_full_stack_loosens_the_bound_and_keeps_it_valid(monkeypatch):
+    """Cones that find no room are given up with their own bounds, as memory must not grow without end."""
+    init = BoundAndPrune.__init__
+
+    def cramped(self, families, shared):
+        init(self, families, shared)
+        for name in ("rays", "sums", "meta", "bound"):
+            setattr(self, name, getattr(self, name)[:2].copy())
+        self.most_bytes = 0
+
+    rng = np.random.default_rng(3)
+    X, nu = rng.standard_normal((30, 3)), rng.standard_normal(30)
+    exact = price_every_cell(X, nu)
+    monkeypatch.setattr(BoundAndPrune, "__init__", cramped)
+    priced = price_by_bound(make_problem(X, nu, "squared", None), nu)
+    assert exact * (1.0 + 1e-6) < priced.upper < 10.0 * exact
+    assert priced.best <= exact * (1.0 + 1e-9)
