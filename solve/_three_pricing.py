@@ -140,10 +140,6 @@ class JointTree:
                 setattr(self, name, np.concatenate([old, np.empty_like(old)]))
         return int(status)
 
-    def open_bound(self) -> float:
-        """Largest bound of a cone on the stack."""
-        return float(self.bound[: self.state[kernel.DEPTH]].max(initial=0.0))
-
 
 def joint_roots(r: int, width: int, n_plus: int) -> Iterator[Array]:
     """Products of the root cones of R^r, one per unordered choice for neurons of equal sign, (D, D) rays each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 
 import numpy as np
@@ -21,6 +20,7 @@ from exactrelu.enumerate import (
     sign_patterns,
 )
 
+from arrangements import braid, threshold, type_b
 from naive import exact_patterns, fractions, lp_patterns
 
 quick = settings(deadline=None, max_examples=40)
@@ -28,24 +28,6 @@ quick = settings(deadline=None, max_examples=40)
 
 def gaussian(n, r, seed=0):
     return np.random.default_rng(seed).standard_normal((n, r))
-
-
-def braid(n):
-    E = np.eye(n)
-    return np.array([E[i] - E[j] for i, j in itertools.combinations(range(n), 2)])
-
-
-def type_b(n):
-    E = np.eye(n)
-    return np.array([*E, *(E[i] + s * E[j] for i, j in itertools.combinations(range(n), 2) for s in (1, -1))])
-
-
-def cube(n):
-    return np.array(list(itertools.product((0, 1), repeat=n)), dtype=float)
-
-
-def threshold(n):
-    return np.hstack([np.ones((2**n, 1)), cube(n)])
 
 
 def as_set(patterns):

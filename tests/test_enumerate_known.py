@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -13,25 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from exactrelu.enumerate import Arrangement, characteristic_polynomial, count_patterns
 
+from arrangements import braid, cube, threshold, type_b
+
 quick = settings(deadline=None, max_examples=40)
-
-
-def braid(n):
-    E = np.eye(n)
-    return np.array([E[i] - E[j] for i, j in itertools.combinations(range(n), 2)])
-
-
-def type_b(n):
-    E = np.eye(n)
-    return np.array([*E, *(E[i] + s * E[j] for i, j in itertools.combinations(range(n), 2) for s in (1, -1))])
-
-
-def cube(n):
-    return np.array(list(itertools.product((0, 1), repeat=n)), dtype=float)
-
-
-def threshold(n):
-    return np.hstack([np.ones((2**n, 1)), cube(n)])
 
 
 def type_d(n):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._archive import read_archive, write_archive
 from ._parallel import ParallelReLUNetwork
-from ._weights import data_loss, finite, frozen
+from ._weights import SetOnce, data_loss, finite, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-class ReLUNetwork:
+class ReLUNetwork(SetOnce):
     """A two-layer network ``f(x) = sum_k alpha_k (w_k . x)_+``.
 
     Parameters
@@ -69,12 +69,6 @@ class ReLUNetwork:
             f"ReLUNetwork(n_features={self.n_features}, n_neurons={self.n_neurons}, "
             f"intercept={self.intercept}, layers={self.layers})"
         )
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set once: a certificate holds for these weights and no others."""
-        if name in self.__dict__:
-            raise AttributeError(f"{name} of a ReLUNetwork cannot be changed; build a new network")
-        super().__setattr__(name, value)
 
     @property
     def n_features(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._archive import read_archive, write_archive
-from ._weights import data_loss, finite, frozen
+from ._weights import SetOnce, data_loss, finite, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
 
 
-class ParallelReLUNetwork:
+class ParallelReLUNetwork(SetOnce):
     """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj . x)_+)_+``.
 
     Parameters
@@ -81,12 +81,6 @@ class ParallelReLUNetwork:
             f"ParallelReLUNetwork(n_features={self.n_features}, n_subnetworks={self.n_subnetworks}, "
             f"width={self.width}, intercept={self.intercept}, layers={self.layers})"
         )
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set once: a certificate holds for these weights and no others."""
-        if name in self.__dict__:
-            raise AttributeError(f"{name} of a ParallelReLUNetwork cannot be changed; build a new network")
-        super().__setattr__(name, value)
 
     @property
     def n_features(self) -> int:

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
+class SetOnce:
+    """Attributes that cannot be set again: a certificate holds for these weights and no others."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute that has no value yet."""
+        if name in self.__dict__:
+            raise AttributeError(f"{name} of a {type(self).__name__} cannot be changed; build a new network")
+        super().__setattr__(name, value)
+
+
 def data_loss(output: Array, y: ArrayLike, loss: str | Loss, sample_weight: ArrayLike | None) -> float:
     """``L(output, y)``, a sum over the samples, or ValueError when the targets are not legal for the loss."""
     from .solve import get_loss  # the solver imports the networks
