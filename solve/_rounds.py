@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,12 @@ Array = NDArray[np.float64]
 EPS = float(np.finfo(float).eps)
 
 
+class Swept(Protocol):
+    """A master problem that counts its sweeps."""
+
+    sweeps: int
+
+
 class Rounds(ABC):
     """One run of column generation; knows the best objective and the best bound at every moment.
 
@@ -28,6 +34,7 @@ class Rounds(ABC):
     nu : (n,) dual point of the current network, set by `_price`
     theta : (n,) the dual point of the best bound
     cells : int, cells or cones visited by pricing so far
+    master : restricted master problem
     """
 
     problem: Problem
@@ -44,6 +51,7 @@ class Rounds(ABC):
     theta: Array
     cells: int
     history: list[State]
+    master: Swept
 
     @property
     @abstractmethod
@@ -85,7 +93,7 @@ class Rounds(ABC):
             self.lower_bound, self.theta = bound, theta
         state = State(
             number, time.monotonic() - self.started, self.n_neurons, self.objective, self.lower_bound,
-            relative_gap(self.objective, self.lower_bound), self.cells,
+            relative_gap(self.objective, self.lower_bound), self.cells, self.master.sweeps,
         )  # fmt: skip
         self.history.append(state)
         self.progress.show(state)
