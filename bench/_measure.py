@@ -149,7 +149,8 @@ def measure(config: Config, watch: Callable[[float], Callable[[], None]] | None 
                 break
     late = limit is not None and max(seconds) > limit
     return {
-        **dict.fromkeys(MEASURED), "pricing": config.pricing, "status": LATE if late else FINISHED, **counted, "seconds_min": min(seconds),
+        **dict.fromkeys(MEASURED), "pricing": config.pricing, "status": LATE if late else FINISHED, **counted,
+        "seconds_min": min(seconds),
         "seconds_median": float(np.median(seconds)), "memory_mb": peak(), "baseline_mb": baseline,
     }  # fmt: skip
 
