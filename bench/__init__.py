@@ -1,1 +1,57 @@
-"""Benchmarks: each module is a command, ``python -m exactrelu.bench.NAME``."""
+"""Benchmarks: each module is a command, ``exactrelu bench NAME`` or ``python -m exactrelu.bench.NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+# One line each; not read from the modules, so that a list of them imports nothing.
+COMMANDS = {
+    "scaling": "how counts and seconds grow with n: tables, exponents with intervals, figures",
+    "peers": "other people's solvers on the same instances",
+    "reproduce": "experiments of the papers, recomputed",
+    "guard": "recounts cells, nodes, rounds, sweeps and neurons: nothing may grow unnoticed",
+    "enumeration": "cells per second against a vertex method in NumPy; degenerate data",
+    "composite": "composite cells of three layers: counts, speed, exponent in n",
+    "training": "seconds, rounds and cones of certified training",
+    "three": "certified three-layer training, and two against three layers",
+    "real_data": "certified training on real data",
+    "higher_rank": "what can be proven within a time limit at higher rank",
+    "conic": "training against CVXPY and Clarabel on the full convex program",
+    "working_set": "training against column generation with a conic solver",
+    "local_search": "training against SGD, Adam and L-BFGS from random starts",
+}
+
+
+def listing() -> str:
+    """The commands, one line each."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+
+
+def run(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code.
+
+    Parameters
+    ----------
+    name : str, one of `COMMANDS`
+    argv : its arguments; default ``sys.argv[1:]``
+
+    Raises
+    ------
+    ValueError
+        For a name that is no command.
+    ImportError
+        When the command, or a package it needs, is not installed; the message says how to get it.
+    """
+    if name not in COMMANDS:
+        raise ValueError(f"there is no benchmark {name!r}; there are:\n{listing()}")
+    try:
+        return int(import_module(f"{__name__}.{name}").main(argv) or 0)
+    except ModuleNotFoundError as error:
+        if error.name == f"{__name__}.{name}":
+            raise ImportError(f"this installation has no benchmark {name!r}") from None
+        missing = error.name or "a package"
+        raise ImportError(
+            f"exactrelu bench {name} needs {missing}, which is not installed: pip install 'exactrelu[bench]' {missing}"
+        ) from None

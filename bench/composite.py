@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from exactrelu.enumerate import count_composite_cells
 
-from ._record import Record
+from ._fit import exponent
+from ._record import Record, command_line
 
 COLUMNS = ("n", "r", "width", "seed", "threads", "cells", "seconds", "cpu_seconds", "cells_per_second")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Gaussian data, five seeds a size; the exponent is the slope of log cells in log n for the larger sizes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench composite", description=__doc__)
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--size", type=int, nargs="+", default=[10, 20, 50, 100])
     parser.add_argument("--rank", type=int, default=2)
     parser.add_argument("--width", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     count_composite_cells(np.random.default_rng(0).standard_normal((5, options.rank)), options.width)  # compile
     points = []
-    with Record(options.out, COLUMNS) as record:
+    with Record(options.out, COLUMNS, command=command_line("composite", argv)) as record:
         for n in options.size:
             for seed in range(options.seeds):
                 X = np.random.default_rng(seed).standard_normal((n, options.rank))
@@ -39,10 +40,9 @@ def main() -> None:
                     "n": n, "r": options.rank, "width": options.width, "seed": seed, "threads": options.threads,
                     "cells": cells, "seconds": seconds, "cpu_seconds": cpu, "cells_per_second": cells / seconds,
                 })  # fmt: skip
-    logs = np.log(np.array(points, dtype=float))
-    fit = stats.linregress(logs[:, 0], logs[:, 1])
-    half = stats.t.ppf(0.975, len(logs) - 2) * fit.stderr
-    print(f"growth exponent {fit.slope:.3f} ± {half:.3f} (95 %), theory {options.width * options.rank - 1} as n grows")
+    if len(set(options.size)) > 1:
+        growth = exponent(*zip(*points, strict=True))
+        print(f"growth exponent {growth}, theory {options.width * options.rank - 1} as n grows")
 
 
 if __name__ == "__main__":

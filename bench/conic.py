@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +15,7 @@ from exactrelu.enumerate import iter_cells
 from exactrelu.solve import max_beta, train
 
 from ._instances import planted, real
-from ._record import Record
+from ._record import Record, command_line
 
 Array = NDArray[np.float64]
 
@@ -98,14 +99,14 @@ def compare(
     return True
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Agreement on small sizes, then speed on two larger ones."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench conic", description=__doc__)
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--repeat", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     sizes = [(d, n, r, loss, b) for d in ("planted", "real") for n, r in SIZES for loss in LOSSES for b in (0.1, 0.01)]
-    with Record(options.out, COLUMNS) as record:
+    with Record(options.out, COLUMNS, command=command_line("conic", argv)) as record:
         for instance in sizes:  # Clarabel fails on some of them with all rows, or at the tightest tolerance
             for conic_tol, facets in ((1e-10, False), (1e-10, True), (1e-9, True), (1e-8, True)):
                 if compare(record, instance, 1e-8, conic_tol, 1, facets):

@@ -7,7 +7,7 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import comb
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from exactrelu.enumerate import Arrangement, count_patterns, max_patterns, sign_patterns
 
-from ._record import Record
+from ._fit import exponent
+from ._record import Record, command_line
 
 Array = NDArray[np.float64]
 
@@ -151,13 +152,7 @@ def growth(record: Record, threads: int, repeat: int) -> None:
         seconds = seconds_of(partial(count_patterns, a, n_jobs=threads), times)
         medians.append(float(np.median(seconds)))
         row(record, "growth", "gaussian", a.X, threads, cells[-1], seconds, np.nan)
-    x, y = np.log(cells), np.log(medians)
-    slope, intercept = np.polyfit(x, y, 1)
-    residual = y - slope * x - intercept
-    spread = np.sqrt(residual @ residual / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
-    from scipy.stats import t
-
-    print(f"seconds ~ cells**e, e = {slope:.3f} ± {t.ppf(0.975, len(x) - 2) * spread:.3f} (95 %)")
+    print(f"seconds ~ cells**e, e = {exponent(cells, medians)}")
 
 
 def memory(threads: int) -> None:
@@ -169,17 +164,17 @@ def memory(threads: int) -> None:
         print(f"peak memory of count_patterns at {size}: {float(found.stdout):.0f} MB")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """All studies, or those named."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench enumeration", description=__doc__)
     studies = {"speed": speed, "degenerate": degenerate, "patterns": patterns, "growth": growth}
     parser.add_argument("studies", nargs="*", choices=[*studies, "memory", []], help="default: all")
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=7)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     chosen = options.studies or [*studies, "memory"]
-    with Record(options.out, COLUMNS) as record:
+    with Record(options.out, COLUMNS, command=command_line("enumeration", argv)) as record:
         for name in chosen:
             if name in studies:
                 studies[name](record, options.threads, options.repeat)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import train
 
-from ._record import Record
+from ._record import Record, command_line
 from .real_data import read_labelled
 
 Array = NDArray[np.float64]
@@ -119,9 +120,9 @@ def measure(record: Record, path: str, options: argparse.Namespace) -> None:
         })  # fmt: skip
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The files given."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench higher_rank", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="DATA.csv")
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--beta", type=float, default=1.0)
@@ -132,8 +133,11 @@ def main() -> None:
     parser.add_argument("--lbfgs-steps", type=int, default=3000)
     parser.add_argument("--scnn-patterns", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    with threadpool_limits(limits=1, user_api="blas"), Record(options.out, COLUMNS) as record:
+    options, command = parser.parse_args(argv), command_line("higher_rank", argv)
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        Record(options.out, COLUMNS, command=command) as record,
+    ):
         for path in options.files:
             measure(record, path, options)
 

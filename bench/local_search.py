@@ -7,7 +7,7 @@ normalising them inside the objective, which loses nothing: at the optimum the b
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from exactrelu.solve import max_beta, train
 
 from ._instances import Array, planted_three
-from ._record import Record
+from ._record import Record, command_line
 
 COLUMNS = ("n", "width", "beta", "optimum", "lower_bound", "method", "subnetworks", "run", "objective", "excess")
 
@@ -111,9 +111,9 @@ def plot(path: str, found: dict[tuple[str, int], list[float]]) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Certify the optimum, then run every method with every K from random starts."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench local_search", description=__doc__)
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--plot", help="picture to draw (needs matplotlib)")
     parser.add_argument("--size", type=int, default=20)
@@ -122,12 +122,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--beta-ratio", type=float, default=0.02)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     X, y = planted_three(options.size, 2, options.width)
     beta = options.beta_ratio * max_beta(X, y, layers=3, width=options.width, tol=1e-4)
     solution = train(X, y, beta, layers=3, width=options.width, tol=1e-6)
     found: dict[tuple[str, int], list[float]] = {}
-    with Record(options.out, COLUMNS) as record:
+    with Record(options.out, COLUMNS, command=command_line("local_search", argv)) as record:
         for method, search in METHODS.items():
             for K in options.subnetworks:
                 for run in range(options.runs):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import max_beta, train
 
-from ._record import Record
+from ._record import Record, command_line
 
 Array = NDArray[np.float64]
 
@@ -69,9 +69,9 @@ def measure(record: Record, name: str, X: Array, y: Array, rank: int | None, opt
     })  # fmt: skip
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The given files, iris and diabetes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench real_data", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="DATA.csv")
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--beta", type=float, help="weight decay; default: --beta-ratio of max_beta")
@@ -80,8 +80,11 @@ def main() -> None:
     parser.add_argument("--tol", type=float, default=1e-6)
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for one training")
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    with threadpool_limits(limits=1, user_api="blas"), Record(options.out, COLUMNS) as record:
+    options, command = parser.parse_args(argv), command_line("real_data", argv)
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        Record(options.out, COLUMNS, command=command) as record,
+    ):
         for name, X, y, rank in tasks(options.files):
             measure(record, name, X, y, rank, options)
 

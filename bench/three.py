@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,7 +14,7 @@ from exactrelu._task import task_from_table
 from exactrelu.solve import Solution, max_beta, train
 
 from ._instances import Array, planted_three
-from ._record import Record
+from ._record import Record, command_line
 
 TIMINGS = ((50, 2, 2, 1e-4), (1000, 2, 2, 1e-4), (100, 3, 2, 1e-2), (50, 2, 3, 1e-2))
 COLUMNS = ("data", "n", "rank", "layers", "width", "beta", "tol", "objective", "lower_bound", "gap", "converged",
@@ -80,9 +81,9 @@ def real(record: Record, options: argparse.Namespace) -> None:
                 time_limit=options.time_limit, **rank)  # fmt: skip
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the rows of one of the three parts."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench three", description=__doc__)
     parser.add_argument("part", choices=("timings", "study", "real"))
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--seeds", type=int, default=3)
@@ -93,10 +94,13 @@ def main() -> None:
     parser.add_argument("--rank", type=int, help="truncation rank, for real")
     parser.add_argument("--beta-ratio", type=float, default=0.1, help="of the two-layer max_beta, for real")
     parser.add_argument("--tol", type=float, default=1e-3, help="for real")
-    options = parser.parse_args()
+    options, command = parser.parse_args(argv), command_line("three", argv)
     if (options.part == "real") != (options.data is not None):
         parser.error("real needs --data, the other parts take none")
-    with threadpool_limits(1, user_api="blas"), Record(options.out, COLUMNS) as record:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        Record(options.out, COLUMNS, command=command) as record,
+    ):
         X, y = planted_three(12, 2, 2)
         train(X, y, 1.0, layers=3, width=2, tol=1e-2)  # compile
         train(X, y, 1.0, tol=1e-2)

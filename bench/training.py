@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import max_beta, train
 
+from ._fit import exponent
 from ._instances import planted
-from ._record import Record
+from ._record import Record, command_line
 
 SIZES = ((1000, 3), (20_000, 3), (100_000, 3), (1000, 4), (1000, 5))
 SLOPE_SIZES = tuple((n, 3) for n in (1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000))
@@ -42,9 +44,9 @@ def measure(
     return float(np.median(cpu))
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The sizes of `SIZES`, or those given."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench training", description=__doc__)
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--size", nargs=2, type=int, action="append", metavar=("N", "R"))
     parser.add_argument("--beta-ratio", type=float, nargs="+", default=[0.1, 0.01])
@@ -53,19 +55,19 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for one training")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--slope", action="store_true", help="n from 1000 to 100 000 at rank 3, and the exponent")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     sizes = options.size or (SLOPE_SIZES if options.slope else SIZES)
     X, y = planted(40, 3)
     train(X, y, 0.1 * max_beta(X, y))  # compile
-    with Record(options.out, COLUMNS) as record:
+    with Record(options.out, COLUMNS, command=command_line("training", argv)) as record:
         for ratio in options.beta_ratio:
             cpu = [
                 measure(record, n, r, ratio, options.tol, options.repeat, options.time_limit, options.threads)
                 for n, r in sizes
             ]
             if options.slope:
-                slope = np.polyfit(np.log([n for n, _ in sizes]), np.log(cpu), 1)[0]
-                print(f"exponent of the CPU seconds in n at beta_ratio {ratio}: {slope:.2f}", flush=True)
+                growth = exponent([n for n, _ in sizes], cpu)
+                print(f"exponent of the CPU seconds in n at beta_ratio {ratio}: {growth}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,7 +23,7 @@ from exactrelu.solve._pricing import distinct
 from exactrelu.solve._problem import make_problem
 
 from ._instances import planted
-from ._record import Record
+from ._record import Record, command_line
 from .conic import full_program
 
 Array = NDArray[np.float64]
@@ -102,9 +103,9 @@ def compare(record: Record, n: int, r: int, ratio: float, tol: float, repeat: in
     })  # fmt: skip
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The sizes of `SIZES`, or those given."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="exactrelu bench working_set", description=__doc__)
     parser.add_argument("--out", help="CSV file to write")
     parser.add_argument("--size", nargs=2, type=int, action="append", metavar=("N", "R"))
     parser.add_argument("--beta-ratio", type=float, nargs="+", default=[0.1, 0.01])
@@ -113,8 +114,8 @@ def main() -> None:
     parser.add_argument(
         "--facets", action="store_true", help="give the full program irredundant constraints only, not all n per cell"
     )
-    options = parser.parse_args()
-    with threadpool_limits(limits=1), Record(options.out, COLUMNS) as record:
+    options = parser.parse_args(argv)
+    with threadpool_limits(limits=1), Record(options.out, COLUMNS, command=command_line("working_set", argv)) as record:
         working_set(*planted(20, 3), 1.0, 1e-3)  # compile
         for n, r in options.size or SIZES:
             for ratio in options.beta_ratio:

@@ -61,6 +61,10 @@ class Master:
     problem : Problem
         Its loss must have a gradient; `problem` may be replaced by one on the same data with another loss.
     beta : float
+
+    Attributes
+    ----------
+    sweeps : int, sweeps of block coordinate descent so far
     """
 
     def __init__(self, problem: Problem, beta: float) -> None:
@@ -70,6 +74,7 @@ class Master:
         self._features = np.zeros((problem.Z.shape[0], 0))
         self._gram = np.zeros((0, 0))
         self._damping = 0.0
+        self.sweeps = 0
 
     def set_blocks(self, blocks: Sequence[Block]) -> None:
         """Replace the active set.
@@ -147,11 +152,18 @@ class Master:
         W = self.weights
         if self.problem.loss.quadratic:
             slope = -self.problem.loss.gradient(np.zeros(len(self.problem.y)), self.problem.y)
-            violation = Quadratic(self._gram, self._features.T @ slope, self._normals(), self.beta).solve(W, tol)
+            violation = self._quadratic(self._gram, self._features.T @ slope, W, tol)
         else:
             violation = self._proximal_newton(W, tol)
         for block, weight in zip(self.blocks, W, strict=True):
             block.weight = weight
+        return violation
+
+    def _quadratic(self, gram: Array, linear: Array, W: Array, tol: float) -> float:
+        """Solve a quadratic model in place, and count its sweeps; returns the largest violation."""
+        model = Quadratic(gram, linear, self._normals(), self.beta)
+        violation = model.solve(W, tol)
+        self.sweeps += model.sweeps
         return violation
 
     def _normals(self) -> list[Array]:
@@ -178,7 +190,7 @@ class Master:
             if violation <= tol:
                 break
             target = W.copy()
-            Quadratic(gram, linear, self._normals(), self.beta).solve(target, max(0.1 * tol, 1e-3 * violation))
+            self._quadratic(gram, linear, target, max(0.1 * tol, 1e-3 * violation))
             step = self._line_search(W, target, f)
             if step == 0.0 and self._damping >= 1.0:
                 break

@@ -28,6 +28,7 @@ class Quadratic:
     linear: Array
     normals: Sequence[Array]
     beta: float
+    sweeps: int = 0  # done by `solve`
 
     def value(self, W: Array) -> float:
         """Objective at the weights `W` (K, r)."""
@@ -43,7 +44,8 @@ class Quadratic:
         facets = np.ascontiguousarray(np.vstack(self.normals))
         violation = np.inf
         for attempt in range(max_rounds):
-            _, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 8 + 4 * attempt, tol)
+            done, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 8 + 4 * attempt, tol)
+            self.sweeps += done
             if violation <= tol:
                 break
             newton(self.gram, self.linear, facets, starts, self.beta, W, tol)

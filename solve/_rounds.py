@@ -50,6 +50,11 @@ class Rounds(ABC):
     def n_neurons(self) -> int:
         """Neurons of the best network."""
 
+    @property
+    @abstractmethod
+    def n_sweeps(self) -> int:
+        """Sweeps of block coordinate descent over the active cells so far."""
+
     @abstractmethod
     def _price(self, violation: float) -> Any:
         """Pricing at the dual point of the current network, after a relative violation of the dual constraint."""
@@ -85,7 +90,7 @@ class Rounds(ABC):
             self.lower_bound, self.theta = bound, theta
         state = State(
             number, time.monotonic() - self.started, self.n_neurons, self.objective, self.lower_bound,
-            relative_gap(self.objective, self.lower_bound), self.cells,
+            relative_gap(self.objective, self.lower_bound), self.cells, self.n_sweeps,
         )  # fmt: skip
         self.history.append(state)
         self.progress.show(state)

@@ -20,6 +20,7 @@ class State:
     round : int;  seconds : float since the start;  neurons : int
     objective, lower_bound, gap : float, best so far
     cells : int, cells or cones visited by pricing so far
+    sweeps : int, sweeps of block coordinate descent over the active cells so far
     """
 
     round: int
@@ -29,6 +30,7 @@ class State:
     lower_bound: float
     gap: float
     cells: int
+    sweeps: int = 0
 
 
 @dataclass(frozen=True, repr=False)

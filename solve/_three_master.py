@@ -29,6 +29,10 @@ class JointMaster:
     ----------
     cells : JointCells
     beta : float
+
+    Attributes
+    ----------
+    sweeps : int, sweeps of block coordinate descent so far
     """
 
     def __init__(self, cells: JointCells, beta: float) -> None:
@@ -39,6 +43,7 @@ class JointMaster:
         self.multipliers: list[Array] = []
         self._known: dict[bytes, Array] = {}
         self._features = np.zeros((len(self.problem.y), 0))
+        self.sweeps = 0
 
     def set_blocks(self, blocks: Sequence[JointBlock]) -> None:
         """Replace the active set; blocks of one cell are merged, at no cost by the triangle inequality. O(n K D)."""
@@ -77,7 +82,8 @@ class JointMaster:
         if self._features.shape[1] > SWEEP_ABOVE and squared:
             W = self._weights()
             gram, linear = self._quadratic(W)
-            sweep_joint(gram, linear, *self._cones(), self.cells.r, self.beta, W, *self._path(1e-6), SWEEPS, 1e-3)
+            path = self._path(1e-6)
+            self.sweeps += sweep_joint(gram, linear, *self._cones(), self.cells.r, self.beta, W, *path, SWEEPS, 1e-3)
             self._store(W)
             self._drop(1e-4)
         W = self._weights()

@@ -1,4 +1,4 @@
-"""The command line: ``exactrelu fit``, ``exactrelu enumerate``, ``exactrelu verify``."""
+"""The command line: ``exactrelu fit``, ``exactrelu enumerate``, ``exactrelu verify``, ``exactrelu bench``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from ._commands import BAD_INPUT, STOPPED, enumerate_patterns, fit, verify
+from ._commands import BAD_INPUT, STOPPED, bench, enumerate_patterns, fit, verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 certified, 1 a certificate does not hold, 2 bad input, 3 stopped before the tolerance.
     """
-    args = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    # everything after `bench NAME` belongs to the benchmark, --help too, and argparse would take that
+    args = argparse.Namespace(run=bench, words=words[1:]) if words[:1] == ["bench"] else _parser().parse_args(words)
     try:
         return int(args.run(args))
     except (ValueError, OSError, ImportError, MemoryError) as error:
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands.add_parser("fit", help="train a network and prove that it is optimal"))
     _add_enumerate(commands.add_parser("enumerate", help="count or write the activation patterns of a table"))
     _add_verify(commands.add_parser("verify", help="recompute every claim of a model's certificate"))
+    commands.add_parser("bench", help="benchmarks; exactrelu bench lists them")
     return parser
 
 

@@ -223,6 +223,16 @@ def verify(args: argparse.Namespace) -> int:
     return CERTIFIED
 
 
+def bench(args: argparse.Namespace) -> int:
+    """Run the benchmark that the first word names, with the other words as its arguments; returns its exit code."""
+    from .bench import listing, run
+
+    if not args.words or args.words[0] in ("-h", "--help"):
+        print(f"usage: exactrelu bench NAME ...\n\n{listing()}\n\nexactrelu bench NAME --help tells its options.")
+        return 0
+    return run(args.words[0], args.words[1:])
+
+
 def _figures(objective: float, lower_bound: float, gap: float) -> str:
     return f"objective {objective:.10g}, lower bound {lower_bound:.10g}, gap {gap:.2e}"
 
