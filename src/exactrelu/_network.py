@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._archive import read_archive, write_archive
+from ._archive import MAX_BYTES, read_archive, take, write_archive
 from ._parallel import ParallelReLUNetwork
 from ._weights import SetOnce, data_loss, finite, frozen
 
@@ -149,7 +149,7 @@ class ReLUNetwork(SetOnce):
         Parameters
         ----------
         path : str or path
-            Taken as it is: no ending is added.
+            Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
 
         Raises
         ------
@@ -159,12 +159,14 @@ class ReLUNetwork(SetOnce):
         write_archive(path, network_arrays(self))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ReLUNetwork:
+    def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> ReLUNetwork:
         """Read a network from a file written by `save` or by ``exactrelu fit``.
 
         Parameters
         ----------
         path : str or path
+        max_bytes : int
+            Refuse a file whose arrays take more than this.  Default: 1 GiB.
 
         Returns
         -------
@@ -175,9 +177,9 @@ class ReLUNetwork(SetOnce):
         FileNotFoundError
             When there is no such file.
         ValueError
-            When the file is not a model of this library.
+            When the file is not a model of this library, is damaged, or holds a network of three layers.
         """
-        network = network_from(read_archive(path), os.fspath(path))
+        network = network_from(read_archive(path, max_bytes), os.fspath(path))
         if not isinstance(network, ReLUNetwork):
             raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not of 2")
         return network
@@ -201,15 +203,24 @@ def network_arrays(network: ReLUNetwork | ParallelReLUNetwork) -> dict[str, Any]
 
 def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:
     """The network held by the arrays of the model file `name`, or ValueError."""
-    deep = "network.layers" in arrays and int(arrays["network.layers"]) == ParallelReLUNetwork.layers
-    weights = ("W1", "w2", "w3") if deep else ("W", "alpha")
-    missing = [key for key in ("layers", *weights, "intercept") if f"network.{key}" not in arrays]
+    held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
+    layers = take(held, "layers", int, f"{name}, network") if "layers" in held else ReLUNetwork.layers
+    kinds = {2: ("W", "alpha"), 3: ("W1", "w2", "w3")}
+    if layers not in kinds:
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
+    expected = ("layers", *kinds[layers], "intercept")
+    missing = [key for key in expected if key not in held]
     if missing:
         raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
-    if deep:
-        W1, w2, w3 = (arrays[f"network.{key}"] for key in weights)
-        return ParallelReLUNetwork(W1, w2, w3, bool(arrays["network.intercept"]))
-    layers = int(arrays["network.layers"])
-    if layers != ReLUNetwork.layers:
-        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
-    return ReLUNetwork(arrays["network.W"], arrays["network.alpha"], bool(arrays["network.intercept"]))
+    strange = sorted(set(held) - set(expected))
+    if strange:
+        raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
+    weights = [held[key] for key in kinds[layers]]
+    for key, value in zip(kinds[layers], weights, strict=True):
+        if value.dtype != np.float64:
+            raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
+    intercept = take(held, "intercept", bool, f"{name}, network")
+    try:
+        return ReLUNetwork(*weights, intercept) if layers == 2 else ParallelReLUNetwork(*weights, intercept)
+    except ValueError as error:
+        raise ValueError(f"{name} holds no network: {error}") from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._archive import read_archive, write_archive
+from ._archive import MAX_BYTES, read_archive, write_archive
 from ._weights import SetOnce, data_loss, finite, frozen
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class ParallelReLUNetwork(SetOnce):
         Parameters
         ----------
         path : str or path
-            Taken as it is: no ending is added.
+            Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
 
         Raises
         ------
@@ -189,12 +189,14 @@ class ParallelReLUNetwork(SetOnce):
         write_archive(path, self.arrays())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ParallelReLUNetwork:
+    def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> ParallelReLUNetwork:
         """Read a network from a file written by `save` or by ``exactrelu fit --layers 3``.
 
         Parameters
         ----------
         path : str or path
+        max_bytes : int
+            Refuse a file whose arrays take more than this.  Default: 1 GiB.
 
         Returns
         -------
@@ -205,11 +207,11 @@ class ParallelReLUNetwork(SetOnce):
         FileNotFoundError
             When there is no such file.
         ValueError
-            When the file holds no three-layer model of this library.
+            When the file is not a model of this library, is damaged, or holds a network of two layers.
         """
         from ._network import network_from
 
-        network = network_from(read_archive(path), os.fspath(path))
+        network = network_from(read_archive(path, max_bytes), os.fspath(path))
         if not isinstance(network, ParallelReLUNetwork):
             raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not 3")
         return network
