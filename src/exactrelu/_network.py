@@ -14,6 +14,9 @@ from ._parallel import ParallelReLUNetwork
 from ._weights import SetOnce, data_loss, finite, frozen
 
 if TYPE_CHECKING:
+    import onnx
+    import torch
+
     from .solve import Loss
 
 Array = NDArray[np.float64]
@@ -142,6 +145,51 @@ class ReLUNetwork(SetOnce):
         """
         decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
+
+    def to_torch(self) -> torch.nn.Sequential:
+        """The network as a PyTorch module in double precision, with the same predictions up to rounding.
+
+        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
+        copies, and parameters that can be trained on; the certificate speaks of them no longer then.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Linear, ReLU, Linear, Flatten.
+
+        Raises
+        ------
+        ImportError
+            When PyTorch is missing.
+        """
+        from ._export import to_torch
+
+        return to_torch([self])
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
+        """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
+
+        Input "X", (n, d) for any n; output "f", (n,).  `X` is taken as `predict` takes it: an intercept is a bias inside.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Write the model there, too.
+
+        Returns
+        -------
+        onnx.ModelProto
+
+        Raises
+        ------
+        ImportError
+            When the package onnx is missing.
+        OSError
+            When the file cannot be written.
+        """
+        from ._export import to_onnx
+
+        return to_onnx([self], path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a .npz file of plain arrays; nothing is pickled.

@@ -12,6 +12,9 @@ from ._archive import MAX_BYTES, read_archive, write_archive
 from ._weights import SetOnce, data_loss, finite, frozen
 
 if TYPE_CHECKING:
+    import onnx
+    import torch
+
     from .solve import Loss
 
 Array = NDArray[np.float64]
@@ -172,6 +175,51 @@ class ParallelReLUNetwork(SetOnce):
         """What describes the network in a model file."""
         named = {name: getattr(self, name) for name in ("layers", "W1", "w2", "w3", "intercept")}
         return {f"network.{name}": value for name, value in named.items()}
+
+    def to_torch(self) -> torch.nn.Module:
+        """The network as a PyTorch module in double precision, with the same predictions up to rounding.
+
+        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
+        copies, and parameters that can be trained on; the certificate speaks of them no longer then.
+
+        Returns
+        -------
+        torch.nn.Module
+            Parameters ``W1`` (K, d, m), ``b1`` (K, 1, m), ``w2`` (K, m, 1), ``w3`` (K,).
+
+        Raises
+        ------
+        ImportError
+            When PyTorch is missing.
+        """
+        from ._export import to_torch
+
+        return to_torch([self])
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
+        """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
+
+        Input "X", (n, d) for any n; output "f", (n,).  `X` is taken as `predict` takes it: an intercept is a bias inside.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Write the model there, too.
+
+        Returns
+        -------
+        onnx.ModelProto
+
+        Raises
+        ------
+        ImportError
+            When the package onnx is missing.
+        OSError
+            When the file cannot be written.
+        """
+        from ._export import to_onnx
+
+        return to_onnx([self], path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a .npz file of plain arrays; nothing is pickled.
