@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._archive import MAX_BYTES, read_archive, take, write_archive
-from ._network import ReLUNetwork, network_arrays, network_from
+from ._network import ReLUNetwork, network_from
 from ._parallel import ParallelReLUNetwork
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def save_model(
     OSError
         When the file cannot be written.
     """
-    arrays = network_arrays(network)
+    arrays = network.arrays()
     if certificate is not None:
-        claimed = network_arrays(certificate.network)
+        claimed = certificate.network.arrays()
         if not all(key in claimed and np.array_equal(claimed[key], value) for key, value in arrays.items()):
             raise ValueError("the certificate speaks of another network")
         for field in _stored_fields(certificate):

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ._archive import replacing
 from ._network import ReLUNetwork
 from ._parallel import ParallelReLUNetwork
+from ._weights import Network
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
 Array = NDArray[np.float64]
-Network = ReLUNetwork | ParallelReLUNetwork
 
 OPSET = 17  # of the default domain; MatMul, Add, Relu, Squeeze, Concat and Exp take doubles from opset 14 on
 IR_VERSION = 8  # what the first runtimes with this opset read; onnx itself would write its newest

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._archive import MAX_BYTES, read_archive, take, write_archive
+from ._archive import take
 from ._parallel import ParallelReLUNetwork
-from ._weights import SetOnce, data_loss, finite, frozen
+from ._weights import Network, data_loss, finite, frozen
 
 if TYPE_CHECKING:
-    import onnx
-    import torch
-
     from .solve import Loss
 
 Array = NDArray[np.float64]
 
 
-class ReLUNetwork(SetOnce):
+class ReLUNetwork(Network):
     """A two-layer network ``f(x) = sum_k alpha_k (w_k . x)_+``.
 
     Parameters
@@ -146,107 +142,14 @@ class ReLUNetwork(SetOnce):
         decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
 
-    def to_torch(self) -> torch.nn.Sequential:
-        """The network as a PyTorch module in double precision, with the same predictions up to rounding.
-
-        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
-        copies, and parameters that can be trained on; the certificate speaks of them no longer then.
-
-        Returns
-        -------
-        torch.nn.Sequential
-            Linear, ReLU, Linear, Flatten.
-
-        Raises
-        ------
-        ImportError
-            When PyTorch is missing.
-        """
-        from ._export import to_torch
-
-        return to_torch([self])
-
-    def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
-        """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
-
-        Input "X", (n, d) for any n; output "f", (n,).  `X` is taken as `predict` takes it: an intercept is a bias inside.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Write the model there, too.
-
-        Returns
-        -------
-        onnx.ModelProto
-
-        Raises
-        ------
-        ImportError
-            When the package onnx is missing.
-        OSError
-            When the file cannot be written.
-        """
-        from ._export import to_onnx
-
-        return to_onnx([self], path)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a .npz file of plain arrays; nothing is pickled.
-
-        Parameters
-        ----------
-        path : str or path
-            Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
-
-        Raises
-        ------
-        OSError
-            When the file cannot be written.
-        """
-        write_archive(path, network_arrays(self))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> ReLUNetwork:
-        """Read a network from a file written by `save` or by ``exactrelu fit``.
-
-        Parameters
-        ----------
-        path : str or path
-        max_bytes : int
-            Refuse a file whose arrays take more than this.  Default: 1 GiB.
-
-        Returns
-        -------
-        ReLUNetwork
-
-        Raises
-        ------
-        FileNotFoundError
-            When there is no such file.
-        ValueError
-            When the file is not a model of this library, is damaged, or holds a network of three layers.
-        """
-        network = network_from(read_archive(path, max_bytes), os.fspath(path))
-        if not isinstance(network, ReLUNetwork):
-            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not of 2")
-        return network
+    def arrays(self) -> dict[str, Any]:
+        """What describes the network in a model file."""
+        named = {name: getattr(self, name) for name in ("layers", "W", "alpha", "intercept")}
+        return {f"network.{name}": value for name, value in named.items()}
 
     def with_intercept(self, intercept: bool) -> ReLUNetwork:
         """The same weights, the last row of `W` read as an intercept or not."""
         return ReLUNetwork(self.W, self.alpha, intercept)
-
-
-def network_arrays(network: ReLUNetwork | ParallelReLUNetwork) -> dict[str, Any]:
-    """What describes a network in a model file."""
-    if isinstance(network, ParallelReLUNetwork):
-        return network.arrays()
-    return {
-        "network.layers": network.layers,
-        "network.W": network.W,
-        "network.alpha": network.alpha,
-        "network.intercept": network.intercept,
-    }
 
 
 def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:

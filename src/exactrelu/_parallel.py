@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._archive import MAX_BYTES, read_archive, write_archive
-from ._weights import SetOnce, data_loss, finite, frozen
+from ._weights import Network, data_loss, finite, frozen
 
 if TYPE_CHECKING:
-    import onnx
-    import torch
-
     from .solve import Loss
 
 Array = NDArray[np.float64]
@@ -22,7 +17,7 @@ Array = NDArray[np.float64]
 UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
 
 
-class ParallelReLUNetwork(SetOnce):
+class ParallelReLUNetwork(Network):
     """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj . x)_+)_+``.
 
     Parameters
@@ -175,91 +170,3 @@ class ParallelReLUNetwork(SetOnce):
         """What describes the network in a model file."""
         named = {name: getattr(self, name) for name in ("layers", "W1", "w2", "w3", "intercept")}
         return {f"network.{name}": value for name, value in named.items()}
-
-    def to_torch(self) -> torch.nn.Module:
-        """The network as a PyTorch module in double precision, with the same predictions up to rounding.
-
-        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
-        copies, and parameters that can be trained on; the certificate speaks of them no longer then.
-
-        Returns
-        -------
-        torch.nn.Module
-            Parameters ``W1`` (K, d, m), ``b1`` (K, 1, m), ``w2`` (K, m, 1), ``w3`` (K,).
-
-        Raises
-        ------
-        ImportError
-            When PyTorch is missing.
-        """
-        from ._export import to_torch
-
-        return to_torch([self])
-
-    def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
-        """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
-
-        Input "X", (n, d) for any n; output "f", (n,).  `X` is taken as `predict` takes it: an intercept is a bias inside.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Write the model there, too.
-
-        Returns
-        -------
-        onnx.ModelProto
-
-        Raises
-        ------
-        ImportError
-            When the package onnx is missing.
-        OSError
-            When the file cannot be written.
-        """
-        from ._export import to_onnx
-
-        return to_onnx([self], path)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a .npz file of plain arrays; nothing is pickled.
-
-        Parameters
-        ----------
-        path : str or path
-            Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
-
-        Raises
-        ------
-        OSError
-            When the file cannot be written.
-        """
-        write_archive(path, self.arrays())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> ParallelReLUNetwork:
-        """Read a network from a file written by `save` or by ``exactrelu fit --layers 3``.
-
-        Parameters
-        ----------
-        path : str or path
-        max_bytes : int
-            Refuse a file whose arrays take more than this.  Default: 1 GiB.
-
-        Returns
-        -------
-        ParallelReLUNetwork
-
-        Raises
-        ------
-        FileNotFoundError
-            When there is no such file.
-        ValueError
-            When the file is not a model of this library, is damaged, or holds a network of two layers.
-        """
-        from ._network import network_from
-
-        network = network_from(read_archive(path, max_bytes), os.fspath(path))
-        if not isinstance(network, ParallelReLUNetwork):
-            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not 3")
-        return network
