@@ -209,7 +209,7 @@ def _array(content: bytes, name: str) -> NDArray[Any]:
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled objects, which are never loaded")
-    text = dtype.str.startswith("<U") and shape == ()
+    text = dtype.str.startswith("<U") and shape == () and dtype.itemsize > 0
     if not text and dtype.str not in TYPES:
         raise ValueError(f"{name} holds values of type {dtype.str}, models have {', '.join(TYPES)} and single texts")
     rest = content[stream.tell() :]
@@ -218,7 +218,7 @@ def _array(content: bytes, name: str) -> NDArray[Any]:
     if dtype.str == "|b1" and rest.strip(b"\x00\x01"):
         raise ValueError(f"{name} holds bytes that are no truth values")
     if not rest:
-        return np.array("") if text else np.zeros(shape, dtype)
+        return np.zeros(shape, dtype)
     values = np.frombuffer(rest, dtype).reshape(shape)
     if text:
         values.item()  # ValueError when a code point is none
