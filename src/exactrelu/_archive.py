@@ -203,10 +203,10 @@ def _check_entries(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:
 def _array(content: bytes, name: str) -> NDArray[Any]:
     """The array of an entry; the size its header declares is held against the bytes that are there."""
     stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+    version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"{name} has version {version} of the .npy format, not (1, 0)")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled objects, which are never loaded")
     text = dtype.str.startswith("<U") and shape == () and dtype.itemsize > 0

@@ -82,7 +82,7 @@ class Table:
 
     def is_label(self, name: str, label: str) -> NDArray[np.bool_]:
         """Where a column holds this label, (n,) bool; 1 and 1.0 are the same label."""
-        return np.array([shown(float(c) if _is_number(c) else c) == label for c in self.text(name)])
+        return np.array([label_text(float(c) if _is_number(c) else c) == label for c in self.text(name)])
 
     def labels(self, name: str) -> tuple[Array, tuple[str, str]]:
         """A column of two distinct values as -1 and +1, (n,), and the two values in that order."""
@@ -97,7 +97,7 @@ class Table:
                 f"got {len(distinct)}: {shown}"
             )
         signs = np.array([1.0 if value == distinct[1] else -1.0 for value in values])
-        return signs, (shown(distinct[0]), shown(distinct[1]))
+        return signs, (label_text(distinct[0]), label_text(distinct[1]))
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
@@ -169,6 +169,6 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def shown(label: float | str) -> str:
+def label_text(label: float | str) -> str:
     """A label as it is written, whether or not a table made it a float."""
     return str(label).removesuffix(".0")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,9 @@ def to_torch(networks: Sequence[Network], *, exponential: bool = False) -> torch
 
     parts = []
     for network in networks:
-        first, bias, *later = layers(network)
-        build = modules.two_layers if isinstance(network, ReLUNetwork) else modules.three_layers
-        parts.append(build(first, bias, *later))
+        weights = weights_of(network)
+        build = modules.two_layers if network.layers == 2 else modules.three_layers
+        parts.append(build(weights.first, weights.bias, *weights.later))
     module = parts[0] if len(parts) == 1 else modules.Columns(parts)
     return modules.nn.Sequential(module, modules.Exponential()) if exponential else module
 
@@ -115,27 +115,41 @@ def to_onnx(
     return model
 
 
-def layers(network: Network) -> tuple[Array | None, ...]:
-    """First layer, its intercept or None, and the later layers; at least one neuron, for runtimes that need one.
+class Weights(NamedTuple):
+    """Weights of a network, the intercept apart.
 
-    Two layers: (d, m), (m,), (m,).  Three: (K, d, m), (K, m), (K, m), (K,).
+    Attributes
+    ----------
+    first : (d, m) first layer, or (K, d, m)
+    bias : (m,) or (K, m), None without an intercept
+    later : alpha (m,), or w2 (K, m) and w3 (K,)
     """
-    if isinstance(network, ReLUNetwork):
-        first, later = network.W, (network.alpha,)
-        if network.n_neurons == 0:
-            first, later = np.zeros((len(first), 1)), (np.zeros(1),)
-    else:
+
+    first: Array
+    bias: Array | None
+    later: tuple[Array, ...]
+
+
+def weights_of(network: Network) -> Weights:
+    """The weights of a network; at least one neuron, be it of zeros, for runtimes that need one."""
+    later: tuple[Array, ...]
+    if isinstance(network, ParallelReLUNetwork):
         first, later = network.W1, (network.w2, network.w3)
         if network.n_subnetworks * network.width == 0:
             first, later = np.zeros((1, first.shape[1], 1)), (np.zeros((1, 1)), np.zeros(1))
-    if network.intercept:
-        return first[..., :-1, :], first[..., -1, :], *later
-    return first, None, *later
+    else:
+        assert isinstance(network, ReLUNetwork)
+        first, later = network.W, (network.alpha,)
+        if network.n_neurons == 0:
+            first, later = np.zeros((len(first), 1)), (np.zeros(1),)
+    if not network.intercept:
+        return Weights(first, None, later)
+    return Weights(first[..., :-1, :], first[..., -1, :], later)
 
 
 def _nodes(helper: Any, network: Network, prefix: str, constants: dict[str, NDArray[Any]]) -> list[Any]:
     """The nodes from ``X`` to the outputs (n,) of one network; its weights are added to `constants`."""
-    first, bias, *later = layers(network)
+    first, bias, later = weights_of(network)
     deep = isinstance(network, ParallelReLUNetwork)
     nodes, value = [], "X"
 

@@ -172,6 +172,8 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork |
             raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
     intercept = take(held, "intercept", bool, f"{name}, network")
     try:
-        return ReLUNetwork(*weights, intercept) if layers == 2 else ParallelReLUNetwork(*weights, intercept)
+        if layers == 2:
+            return ReLUNetwork(weights[0], weights[1], intercept)
+        return ParallelReLUNetwork(weights[0], weights[1], weights[2], intercept)
     except ValueError as error:
         raise ValueError(f"{name} holds no network: {error}") from None

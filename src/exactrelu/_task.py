@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._data import Table, shown
+from ._data import Table, label_text
 
 Array = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def _feature_names(text: str) -> list[str]:
 
 def _targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> Array:
     """The target column as numbers; labels as -1 and +1."""
-    known = tuple(shown(notes[key]) for key in ("negative_label", "positive_label") if key in notes)
+    known = tuple(label_text(notes[key]) for key in ("negative_label", "positive_label") if key in notes)
     if len(known) == 2:
         y, labels = table.labels(name)
         if labels != known:

@@ -88,7 +88,8 @@ def two_layers(W: Array, b: Array | None, alpha: Array) -> nn.Sequential:
 
 def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array) -> ParallelSubnetworks:
     """Parallel sub-networks; W1 (K, d, m), b1 (K, m) or None, w2 (K, m), w3 (K,)."""
-    module = ParallelSubnetworks(*W1.shape, bias=b1 is not None)
+    K, d, m = W1.shape
+    module = ParallelSubnetworks(K, d, m, bias=b1 is not None)
     with torch.no_grad():
         module.W1.copy_(_tensor(W1))
         if module.b1 is not None and b1 is not None:

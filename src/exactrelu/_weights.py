@@ -34,6 +34,16 @@ class Network(SetOnce, ABC):
     """Files and exports of a network."""
 
     layers: int
+    intercept: bool
+
+    @property
+    @abstractmethod
+    def n_features(self) -> int:
+        """Number of columns the data must have (the column of ones is not counted)."""
+
+    @abstractmethod
+    def predict(self, X: ArrayLike) -> Array:
+        """Outputs of the network, (n,)."""
 
     @abstractmethod
     def arrays(self) -> dict[str, Any]:
