@@ -12,7 +12,7 @@ from exactrelu._parallel import ParallelReLUNetwork
 
 from ._audit import audit_dual
 from ._losses import Loss, get_loss
-from ._problem import Coordinates, check_beta, check_matrix, check_vector, row_space
+from ._problem import Coordinates, check_matrix, check_vector, row_space
 from ._three_audit import audit_joint
 from ._weighted import WeightedLoss, with_weights
 
@@ -49,8 +49,13 @@ def dual_value(loss: Loss, theta: Array, y: Array) -> float:
     Valid as a lower bound of every network's objective when ``h*(theta) <= beta``.
     """
     value = -loss.conjugate(-theta, y)
+    return value - dual_rounding(value, theta, y) if np.isfinite(value) else -np.inf
+
+
+def dual_rounding(value: float, theta: Array, y: Array) -> float:
+    """A bound of the rounding error of ``value = -L*(-theta)``."""
     size = abs(value) + float(np.abs(theta) @ (np.abs(y) + np.abs(theta)))
-    return value - 4.0 * len(y) * np.finfo(float).eps * size if np.isfinite(value) else -np.inf
+    return 4.0 * len(y) * np.finfo(float).eps * size
 
 
 def relative_gap(objective: float, lower_bound: float) -> float:
@@ -147,17 +152,22 @@ class Certificate:
         CertificateError
             When a claim fails, with the claimed and the recomputed figures.
         ValueError
-            When `X` or `y` are not data this certificate can speak of.
+            When `X`, `y`, `sample_weight` or `loss` are not what this certificate can speak of: another number of
+            samples or columns, or a loss that is not the library's and was not passed.
 
         Notes
         -----
         Costs as much as a plain branch and bound: seconds at rank 3 and n = 10^5, and it grows
         exponentially with the rank.
         """
+        self._check_fields()
         data, targets, chosen = self._check_data(X, y, sample_weight, loss)
-        coordinates = row_space(data, self.rank)
+        coordinates = self._coordinates(data)
         objective = self.network.objective(X, y, self.beta, self.loss if loss is None else loss, sample_weight)
-        self._compare("objective", self.objective, objective, rtol * max(abs(objective), 1e-300))
+        advice = "" if sample_weight is not None else "; sample weights it was trained with must be passed"
+        if not np.isfinite(objective):  # then no claim could be told from another
+            raise CertificateError(f"objective: claimed {self.objective:.17g}, recomputed {objective:.17g}{advice}")
+        self._compare("objective", self.objective, objective, rtol * abs(objective), advice)
         factor = truncation_factor(coordinates, chosen, targets, self.beta)
         self._compare("truncation_factor", self.truncation_factor, factor, rtol * factor)
         slack = self._slack(coordinates)
@@ -172,18 +182,21 @@ class Certificate:
                     f"theta is not dual feasible: a unit direction has value {audit.worst_value:.17g}, "
                     f"above beta = {self.beta:.17g}"
                 )
+            limit = "" if time_limit is None else f" within {time_limit} s"
             raise CertificateError(
-                f"dual feasibility was not proven within {time_limit} s ({audit.cones} cones); "
+                f"dual feasibility was not proven{limit} ({audit.cones} cones, rank {coordinates.rank}); "
                 f"largest value met {audit.worst_value:.17g}, beta = {self.beta:.17g}"
             )
         dual_norm = target + slack
         shrink = min(1.0, self.beta / dual_norm)
         proven = max(dual_value(chosen, self.dual * shrink, targets), dual_value(chosen, self.dual * 0.0, targets))
         claim = dual_value(chosen, self.dual, targets)
-        scale = max(abs(objective), 1e-300)
-        if not self.lower_bound <= claim + rtol * scale:
+        # Relative to the bound itself: a bad network must not widen what its bound may be wrong by.
+        allowed = rtol * abs(claim) + dual_rounding(claim, self.dual, targets) if np.isfinite(claim) else 0.0
+        if not self.lower_bound <= claim + allowed:
             raise CertificateError(f"lower_bound: claimed {self.lower_bound:.17g}, theta gives {claim:.17g}")
-        self._compare("gap", self.gap, relative_gap(self.objective, self.lower_bound), rtol)
+        gap = relative_gap(self.objective, self.lower_bound)
+        self._compare("gap", self.gap, gap, rtol * gap)
         return Verification(objective, proven, relative_gap(objective, proven), dual_norm, audit.cones)
 
     def _check_data(
@@ -193,26 +206,57 @@ class Certificate:
         targets = check_vector(y, data.shape[0])
         if given is not None and given.name != self.loss:
             raise ValueError(f"the certificate is for the loss {self.loss!r}, got {given.name!r}")
-        loss = get_loss(self.loss) if given is None else given
-        loss.check_targets(targets)
+        try:
+            loss = get_loss(self.loss) if given is None else given
+        except ValueError as error:
+            raise ValueError(f"{error}. A loss of your own is passed to verify as loss=") from None
+        try:
+            loss.check_targets(targets)
+        except ValueError as error:
+            raise CertificateError(f"loss: claimed {self.loss!r}, but {error}") from None
         loss = with_weights(loss, sample_weight, len(targets))
-        check_beta(self.beta)
         network = self.network
-        if self.layers not in (2, 3) or self.width < 1 or network.layers != self.layers:
-            claimed = f"{self.layers} layers of width {self.width}, the network has {network.layers}"
-            raise CertificateError(f"the certificate claims {claimed}")
-        if isinstance(network, ParallelReLUNetwork) and network.width > self.width:
-            raise CertificateError(f"width: claimed {self.width}, the network has {network.width}")
         if self.dual.shape != targets.shape:
             raise ValueError(f"the certificate is for {self.dual.shape[0]} samples, the data have {len(targets)}")
-        if not np.isfinite(self.dual).all():
-            raise CertificateError("theta holds values that are not finite")
         if self.network.intercept:
             data = np.column_stack([data, np.ones(len(data))])
         inputs = network.n_features + network.intercept
         if inputs != data.shape[1]:
             raise ValueError(f"the network has {inputs} inputs, the data {data.shape[1]}")
         return data, targets, loss
+
+    def _check_fields(self) -> None:
+        """Refuse claims that mean nothing, whatever the data."""
+        for name in ("beta", "objective", "lower_bound", "gap", "truncation_factor"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (float, int, np.floating, np.integer)):
+                raise CertificateError(f"{name} must be a number, got {value!r}")
+        for name in ("layers", "width", "rank"):
+            value = getattr(self, name)
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not (whole or (name == "rank" and value is None)):
+                raise CertificateError(f"{name} must be an integer, got {value!r}")
+        if not (np.isfinite(self.beta) and self.beta > 0.0):
+            raise CertificateError(f"beta must be positive and finite, got {self.beta!r}")
+        if not isinstance(self.loss, str):
+            raise CertificateError(f"loss must be a name, got {self.loss!r}")
+        network = self.network
+        if self.layers not in (2, 3) or self.width < 1 or network.layers != self.layers:
+            claimed = f"{self.layers} layers of width {self.width}, the network has {network.layers}"
+            raise CertificateError(f"the certificate claims {claimed}")
+        if isinstance(network, ParallelReLUNetwork) and network.width > self.width:
+            raise CertificateError(f"width: claimed {self.width}, the network has {network.width}")
+        if not isinstance(self.dual, np.ndarray) or self.dual.ndim != 1 or self.dual.dtype.kind not in "fi":
+            raise CertificateError(f"theta must be a vector of numbers, got {type(self.dual).__name__}")
+        if not np.isfinite(self.dual).all():
+            raise CertificateError("theta holds values that are not finite")
+
+    def _coordinates(self, data: Array) -> Coordinates:
+        """Coordinates of the data, truncated as claimed."""
+        try:
+            return row_space(data, self.rank)
+        except ValueError as error:
+            raise CertificateError(f"rank: claimed {self.rank}, but {error}") from None
 
     def _slack(self, coordinates: Coordinates) -> float:
         """What rounding in the audit, and the change of coordinates, may hide from h*(theta)."""
@@ -221,6 +265,7 @@ class Certificate:
         hidden = 0.0 if coordinates.truncated else float(np.abs(self.dual) @ coordinates.error)
         return 1.01 * (n + r) * np.finfo(float).eps * size + hidden
 
-    def _compare(self, name: str, claimed: float, found: float, allowed: float) -> None:
-        if claimed != found and not abs(claimed - found) <= allowed:
-            raise CertificateError(f"{name}: claimed {claimed:.17g}, recomputed {found:.17g}")
+    def _compare(self, name: str, claimed: float, found: float, allowed: float, advice: str = "") -> None:
+        same = claimed == found or (np.isfinite(allowed) and abs(claimed - found) <= allowed)
+        if not same:
+            raise CertificateError(f"{name}: claimed {claimed:.17g}, recomputed {found:.17g}{advice}")

@@ -8,6 +8,7 @@ whose middle bends most.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ from ._audit import Audit, simplex_cones
 Array = NDArray[np.float64]
 
 BATCH_BYTES = 32 * 2**20
+FIRST_BYTES = 2**29  # limit for the cones a proof starts from
 ROUNDS = 12  # of the search for the vector that proves a linear bound
 
 
@@ -163,12 +165,15 @@ def audit_joint(Z: Array, theta: Array, width: int, target: float, *, time_limit
     Returns
     -------
     Audit
-        `worst_direction` has length m r.  Exact up to rounding of the sums; the caller adds the slack for that.
+        `worst_direction` has length m r.  Not proven, with 0 cones, where the first cones would fill the memory.
+        Exact up to rounding of the sums; the caller adds the slack for that.
     """
     r, start = Z.shape[1], time.monotonic()
     D = width * r
     if r == 0 or not theta.any():
         return Audit(True, 0.0, np.zeros(D), 0)
+    if first_bytes(r, width) > FIRST_BYTES:  # a width that nobody can prove anything for must not fill the memory
+        return Audit(False, 0.0, np.zeros(0), 0)
     Z, place = np.unique(Z[theta != 0.0], axis=0, return_inverse=True)  # a repeated row is one row
     theta = np.bincount(place.reshape(-1), theta[theta != 0.0]).astype(np.float64)
     counts = range(1, width) if width > 1 else (1,)
@@ -198,6 +203,14 @@ def audit_joint(Z: Array, theta: Array, width: int, target: float, *, time_limit
             if alive.any():
                 stack.append(halve(cones[alive], dots[alive], theta, width, n_plus, target, (bounds - target)[alive]))
     return Audit(True, worst, direction, seen)
+
+
+def first_bytes(r: int, width: int) -> float:
+    """Memory that the largest set of `product_cones` takes."""
+    D, half = width * r, width // 2
+    if D > 1000:
+        return math.inf
+    return 8.0 * D**2 * math.comb(r + half, half) * math.comb(r + width - half, width - half)
 
 
 def product_cones(r: int, width: int, n_plus: int) -> Array:

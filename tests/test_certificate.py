@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exactrelu import ReLUNetwork
 from exactrelu.solve import CertificateError, max_beta, train
 
 
@@ -36,38 +35,6 @@ def test_verify_does_not_trust_the_scale_of_theta(certified):
         weaker.verify(X, y)
     with pytest.raises(CertificateError, match="theta is not dual feasible"):
         replace(certificate, dual=1.001 * certificate.dual).verify(X, y)
-
-
-def corruptions(certificate):
-    """Every field changed so that it claims something else."""
-    network = certificate.network
-    W, alpha = network.W.copy(), network.alpha.copy()
-    W[0, 0] += 1e-3
-    alpha[0] *= 1.001
-    flipped = certificate.dual.copy()
-    flipped[np.argmax(np.abs(flipped))] *= -1.0
-    yield "beta", replace(certificate, beta=0.999 * certificate.beta)
-    yield "objective", replace(certificate, objective=certificate.objective * (1 - 1e-6))
-    yield "lower_bound", replace(certificate, lower_bound=certificate.lower_bound * (1 + 1e-6))
-    yield "gap", replace(certificate, gap=0.5 * certificate.gap)
-    yield "dual", replace(certificate, dual=flipped)
-    yield "dual nan", replace(certificate, dual=np.full_like(flipped, np.nan))
-    yield "W", replace(certificate, network=ReLUNetwork(W, network.alpha))
-    yield "alpha", replace(certificate, network=ReLUNetwork(network.W, alpha))
-    yield "loss", replace(certificate, loss={"squared": "logistic", "logistic": "squared"}[certificate.loss])
-    yield "layers", replace(certificate, layers=3)
-    yield "truncation_factor", replace(certificate, truncation_factor=2.0)
-    yield "rank", replace(certificate, rank=1)
-
-
-def test_every_corrupted_field_is_caught(certified):
-    X, y, certificate = certified
-    for name, corrupted in corruptions(certificate):
-        try:
-            corrupted.verify(X, y)
-        except ValueError:
-            continue
-        pytest.fail(f"a certificate with a changed {name} was accepted")
 
 
 def test_other_data_are_refused(certified):

@@ -1,15 +1,14 @@
-"""Networks and model files."""
+"""Two-layer networks; test_model_files.py reads and writes them."""
 
 import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu import Model, ReLUNetwork, load_model, save_model
-from exactrelu.solve import CertificateError, train
+from exactrelu import ReLUNetwork
 
 numbers = st.floats(-1e3, 1e3, width=32)
 
@@ -130,149 +129,3 @@ def test_pickle():
     copy = pickle.loads(pickle.dumps(network))
     np.testing.assert_array_equal(copy.W, network.W)
     assert copy.intercept
-
-
-@settings(max_examples=20, deadline=None)
-@given(networks())
-def test_save_and_load(tmp_path_factory, case):
-    network, _ = case
-    path = tmp_path_factory.mktemp("model") / "model.of.mine"  # no ending is added
-    network.save(path)
-    loaded = ReLUNetwork.load(path)
-    np.testing.assert_array_equal(loaded.W, network.W)
-    np.testing.assert_array_equal(loaded.alpha, network.alpha)
-    assert loaded.intercept == network.intercept
-    assert [entry.name for entry in path.parent.iterdir()] == ["model.of.mine"]
-
-
-def write_text(path):
-    path.write_text("not an archive")
-
-
-def write_other_archive(path):
-    np.savez(path.open("wb"), weights=np.ones(3))
-
-
-def write_single_array(path):
-    np.save(path.open("wb"), np.ones(3))
-
-
-def write_pickle(path):
-    np.savez(path.open("wb"), format=np.array([object()]))
-
-
-def write_newer(path):
-    np.savez(path.open("wb"), format="exactrelu-model", version=99)
-
-
-def write_without_network(path):
-    np.savez(path.open("wb"), format="exactrelu-model", version=1)
-
-
-def write_four_layers(path):
-    parts = {
-        "network.layers": 4,
-        "network.W": np.ones((1, 1)),
-        "network.alpha": [1.0],
-        "network.intercept": False,
-    }
-    np.savez(path.open("wb"), format="exactrelu-model", version=1, **parts)
-
-
-@pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        (write_text, "is not an exactrelu model"),
-        (lambda path: path.write_bytes(b""), "is not an exactrelu model"),
-        (lambda path: path.write_bytes(b"PK\x03\x04 cut off"), "is not an exactrelu model"),
-        (write_other_archive, "no format mark, it holds weights"),
-        (write_single_array, "it is no .npz archive"),
-        (write_pickle, "allow_pickle=False"),
-        (write_newer, "format version 99, this library reads version 1"),
-        (write_without_network, "holds no network: layers, W, alpha, intercept missing"),
-        (write_four_layers, "a network of 4 layers"),
-    ],
-)
-@pytest.mark.parametrize("load", [ReLUNetwork.load, load_model])
-def test_foreign_files(tmp_path, write, message, load):
-    path = tmp_path / "foreign.npz"
-    write(path)
-    with pytest.raises(ValueError, match=message):
-        load(path)
-
-
-def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_model(tmp_path / "nothing.npz")
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """Data and a certified solution."""
-    rng = np.random.default_rng(5)
-    X, y = rng.normal(size=(25, 2)), rng.normal(size=25)
-    return X, y, train(X, y, 0.5, tol=1e-8)
-
-
-def test_model_file(tmp_path, trained):
-    X, y, solution = trained
-    path = tmp_path / "model.npz"
-    notes = {"target": "naïve", "seconds": 1.5}
-    save_model(path, solution.network, solution.certificate, notes)
-    model = load_model(path)
-    assert isinstance(model, Model)
-    assert model.metadata == notes
-    for name in ("beta", "loss", "layers", "width", "objective", "lower_bound", "gap", "rank", "pricing"):
-        assert getattr(model.certificate, name) == getattr(solution.certificate, name), name
-    np.testing.assert_array_equal(model.certificate.dual, solution.certificate.dual)
-    found = model.certificate.verify(X, y)
-    assert found.objective == pytest.approx(solution.objective, rel=1e-12)
-    np.testing.assert_array_equal(ReLUNetwork.load(path).W, solution.network.W)
-
-
-def test_network_file_has_no_certificate(tmp_path, trained):
-    path = tmp_path / "network.npz"
-    trained[2].network.save(path)
-    model = load_model(path)
-    assert model.certificate is None
-    assert model.metadata == {}
-
-
-def test_changed_model_file_is_found_out(tmp_path, trained):
-    X, y, solution = trained
-    path = tmp_path / "model.npz"
-    save_model(path, solution.network, solution.certificate)
-    with np.load(path) as archive:
-        held = dict(archive)
-    held["network.W"] = held["network.W"] * 1.001
-    np.savez(path, **held)
-    with pytest.raises(CertificateError, match="objective: claimed"):
-        load_model(path).certificate.verify(X, y)
-
-
-def test_incomplete_and_strange_certificates(tmp_path, trained):
-    solution = trained[2]
-    path = tmp_path / "model.npz"
-    save_model(path, solution.network, solution.certificate)
-    with np.load(path) as archive:
-        held = dict(archive)
-    np.savez(path, **{key: value for key, value in held.items() if key != "certificate.dual"})
-    with pytest.raises(ValueError, match=r"incomplete certificate: .*dual"):
-        load_model(path)
-    np.savez(path, **held, **{"certificate.signature": 1.0})
-    with pytest.raises(ValueError, match="unknown parts: signature"):
-        load_model(path)
-
-
-def test_certificate_of_another_network(tmp_path, trained):
-    solution = trained[2]
-    other = ReLUNetwork(2.0 * solution.network.W, solution.network.alpha)
-    with pytest.raises(ValueError, match="another network"):
-        save_model(tmp_path / "model.npz", other, solution.certificate)
-    assert not list(tmp_path.iterdir())
-
-
-def test_metadata_must_be_plain(tmp_path):
-    with pytest.raises(TypeError, match=r"metadata\.thing must be numbers or text, got object"):
-        save_model(tmp_path / "model.npz", ReLUNetwork([[1.0]], [1.0]), None, {"thing": object()})
-    assert not list(tmp_path.iterdir())

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._archive import read_archive, write_archive
-from ._network import ReLUNetwork, network_arrays, network_from
+from ._archive import MAX_BYTES, read_archive, take, write_archive
+from ._network import ReLUNetwork, network_from
 from ._parallel import ParallelReLUNetwork
 
 if TYPE_CHECKING:
     from .solve import Certificate
+
+
+# How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
+ARRAY = "Array"
+KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Model:
     certificate : Certificate or None
         None for a file written by `ReLUNetwork.save`.
     metadata : dict
-        Text and numbers the writer added, such as the name of the target column.
+        Text, numbers and truth values the writer added, such as the name of the target column.
     """
 
     network: ReLUNetwork | ParallelReLUNetwork
@@ -47,39 +52,48 @@ def save_model(
     Parameters
     ----------
     path : str or path
-        Taken as it is: no ending is added.
+        Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
     network : ReLUNetwork or ParallelReLUNetwork
     certificate : Certificate, optional
         It must speak of the same network.
     metadata : mapping of str to str or float, optional
+        Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), "features" (a JSON list of
+        columns), and, for the losses of classification, "negative_label" and "positive_label" (the second alone: that
+        class against all others).
 
     Raises
     ------
+    TypeError
+        For metadata that are neither text nor numbers.
     ValueError
-        When the certificate speaks of another network.
+        When the certificate speaks of another network, or metadata cannot be stored unchanged.
     OSError
         When the file cannot be written.
     """
-    arrays = network_arrays(network)
+    arrays = network.arrays()
     if certificate is not None:
-        claimed = network_arrays(certificate.network)
+        claimed = certificate.network.arrays()
         if not all(key in claimed and np.array_equal(claimed[key], value) for key, value in arrays.items()):
             raise ValueError("the certificate speaks of another network")
-        for field in fields(certificate):
+        for field in _stored_fields(certificate):
             value = getattr(certificate, field.name)
-            if field.name != "network" and value is not None:
-                arrays[f"certificate.{field.name}"] = value
+            if value is not None:
+                arrays[f"certificate.{field.name}"] = value if field.type == ARRAY else KINDS[str(field.type)](value)
     for key, value in (metadata or {}).items():
+        if np.ndim(value):
+            raise TypeError(f"metadata.{key} must be one number or text, got {type(value).__name__}")
         arrays[f"metadata.{key}"] = value
     write_archive(path, arrays)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Model:
     """Read a file written by `save_model` or `ReLUNetwork.save`.
 
     Parameters
     ----------
     path : str or path
+    max_bytes : int
+        Refuse a file whose arrays take more than this.  Default: 1 GiB.
 
     Returns
     -------
@@ -90,32 +104,60 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When the file is not a model of this library, or its certificate is incomplete.
+        When the file is not a model of this library, is damaged, or its certificate is incomplete.
+
+    Notes
+    -----
+    The file may come from anywhere: nothing in it is executed, and sizes are checked before memory is taken.  What it
+    *claims* is worth nothing until ``model.certificate.verify(X, y)`` has proven it on the data.
     """
+    name = os.fspath(path)
+    arrays = read_archive(path, max_bytes)
+    network = network_from(arrays, name)
+    held = _section(arrays, "certificate.")
+    certificate = _certificate_from(held, network, name) if held else None
+    metadata = {}
+    for key, value in _section(arrays, "metadata.").items():
+        if value.ndim:
+            raise ValueError(f"{name}: metadata.{key} must be one value, got shape {value.shape}")
+        metadata[key] = value.item()
+    return Model(network, certificate, metadata)
+
+
+def _certificate_from(
+    held: Mapping[str, NDArray[Any]], network: ReLUNetwork | ParallelReLUNetwork, name: str
+) -> Certificate:
+    """The certificate of these entries, each of the type that its field has, or ValueError."""
     from .solve import Certificate
 
-    name = os.fspath(path)
-    arrays = read_archive(path)
-    network = network_from(arrays, name)
-    found = _section(arrays, "certificate.")
-    certificate = None
-    if found:
-        known = {field.name for field in fields(Certificate)} - {"network"}
-        strange = sorted(set(found) - known)
-        if strange:
-            raise ValueError(f"{name} has a certificate with unknown parts: {', '.join(strange)}")
-        try:
-            certificate = Certificate(network=network, **{key: _plain(value) for key, value in found.items()})
-        except TypeError as error:
-            raise ValueError(f"{name} has an incomplete certificate: {error}") from None
-    metadata = {key: _plain(value) for key, value in _section(arrays, "metadata.").items()}
-    return Model(network, certificate, metadata)
+    stored = _stored_fields(Certificate)
+    strange = sorted(set(held) - {field.name for field in stored})
+    if strange:
+        raise ValueError(f"{name} has a certificate with unknown parts: {', '.join(strange)}")
+    values: dict[str, Any] = {}
+    for field in stored:
+        if field.name not in held:
+            if field.default is MISSING:
+                raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
+        elif field.type == ARRAY:
+            values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
+        else:
+            values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")
+    return Certificate(network=network, **values)
+
+
+def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[Any]]:
+    """The fields that a file holds entries for: all but the network."""
+    return [field for field in fields(certificate) if field.name != "network"]
+
+
+def _vector(value: NDArray[Any], what: str) -> NDArray[np.float64]:
+    if value.ndim != 1 or value.dtype != np.float64:
+        raise ValueError(f"{what} must be a vector of float64, got {value.dtype} of shape {value.shape}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
+    return value
 
 
 def _section(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-
-
-def _plain(value: NDArray[Any]) -> Any:
-    """A Python scalar for an array without dimensions, the array itself otherwise."""
-    return value.item() if value.ndim == 0 else value

@@ -126,6 +126,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.npz", help="written by exactrelu fit --out")
     parser.add_argument("data", nargs="?", metavar="DATA.csv", help="the data it was trained on (none for the demo)")
     parser.add_argument("--target", metavar="COL", help="target column (default: as in training)")
+    parser.add_argument("--weights", metavar="COL", help="column of the sample weights it was trained with, if any")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="give up proving after this time")
 
 

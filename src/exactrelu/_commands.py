@@ -207,13 +207,14 @@ def verify(args: argparse.Namespace) -> int:
     model = load_model(args.model)
     if model.certificate is None:
         raise ValueError(f"{args.model} holds a network without a certificate")
-    X, y = _training_data(args, model.metadata)
     claim = model.certificate
+    _check_loss(claim.loss)
+    X, y, weights = _training_data(args, model.metadata, claim.loss)
     _say("model", f"{model.network}")
     _say("claimed", _figures(claim.objective, claim.lower_bound, claim.gap))
     started = time.monotonic()
     try:
-        found = claim.verify(X, y, time_limit=args.time_limit)
+        found = claim.verify(X, y, time_limit=args.time_limit, sample_weight=weights)
     except CertificateError as error:
         _say("verdict", f"DOES NOT HOLD: {error}")
         return DOES_NOT_HOLD
@@ -237,10 +238,27 @@ def _figures(objective: float, lower_bound: float, gap: float) -> str:
     return f"objective {objective:.10g}, lower bound {lower_bound:.10g}, gap {gap:.2e}"
 
 
-def _training_data(args: argparse.Namespace, notes: Mapping[str, str | float]) -> tuple[Array, Array]:
+def _check_loss(name: str) -> None:
+    """ValueError for a loss that only its author has."""
+    from .solve import get_loss
+
+    try:
+        get_loss(name)
+    except ValueError as error:
+        raise ValueError(f"{error}. Certificates of a loss of your own are verified in Python, with loss=") from None
+
+
+def _training_data(
+    args: argparse.Namespace, notes: Mapping[str, str | float], loss: str
+) -> tuple[Array, Array, Array | None]:
+    """Features, targets and sample weights, from the file that was named or from the demo."""
     if args.data is not None:
-        return restore(read_table(args.data), notes, args.target)
+        table = read_table(args.data)
+        weights = None if args.weights is None else table.numbers(args.weights)
+        return *restore(table, notes, args.target, loss, args.weights), weights
     if notes.get("source") != DEMO:
         raise ValueError(f"name the data: {args.model} was trained on {notes.get('source', 'a file')}")
+    if args.weights is not None:
+        raise ValueError("--weights needs a file")
     task = demo_task()
-    return task.X, task.y
+    return task.X, task.y, None

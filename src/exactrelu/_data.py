@@ -80,6 +80,10 @@ class Table:
             raise ValueError(f"{self.path} has no column besides {without!r}")
         return np.column_stack([self.numbers(name) for name in names]), names
 
+    def is_label(self, name: str, label: str) -> NDArray[np.bool_]:
+        """Where a column holds this label, (n,) bool; 1 and 1.0 are the same label."""
+        return np.array([label_text(float(c) if _is_number(c) else c) == label for c in self.text(name)])
+
     def labels(self, name: str) -> tuple[Array, tuple[str, str]]:
         """A column of two distinct values as -1 and +1, (n,), and the two values in that order."""
         cells = self.text(name)
@@ -93,7 +97,7 @@ class Table:
                 f"got {len(distinct)}: {shown}"
             )
         signs = np.array([1.0 if value == distinct[1] else -1.0 for value in values])
-        return signs, (_shown(distinct[0]), _shown(distinct[1]))
+        return signs, (label_text(distinct[0]), label_text(distinct[1]))
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
@@ -165,5 +169,6 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _shown(label: float | str) -> str:
+def label_text(label: float | str) -> str:
+    """A label as it is written, whether or not a table made it a float."""
     return str(label).removesuffix(".0")

@@ -15,13 +15,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ._export import Exports
 from ._training import train_network
 from .solve import Loss, Solution, get_loss
+from .solve._losses import PoissonLoss
 
 Array = NDArray[np.float64]
 
 
-class _ConvexReLU(BaseEstimator):
+class _ConvexReLU(Exports, BaseEstimator):
     """What the regressor and the classifier share: training, figures, the warning."""
 
     def _train_one(self, X: Array, y: Array, sample_weight: Array | None, n_jobs: int | None) -> Solution:
@@ -206,6 +208,15 @@ class ConvexReLURegressor(RegressorMixin, _ConvexReLU):
         (n,) array
         """
         return get_loss(self.loss).predict(self._outputs(X)[:, 0])
+
+    def _exponential(self) -> bool:
+        """Rates for the Poisson loss; ValueError for a link function that nothing is known of."""
+        loss = get_loss(self.loss)
+        if not isinstance(loss, PoissonLoss) and type(loss).predict is not Loss.predict:
+            raise ValueError(
+                f"the loss {loss.name!r} has a link function of its own: export network_ and apply it there"
+            )
+        return isinstance(loss, PoissonLoss)
 
 
 def _check_weight(sample_weight: ArrayLike | None, X: Array) -> Array | None:

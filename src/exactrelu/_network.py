@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._archive import read_archive, write_archive
+from ._archive import take
 from ._parallel import ParallelReLUNetwork
-from ._weights import SetOnce, data_loss, finite, frozen
+from ._weights import Network, data_loss, finite, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-class ReLUNetwork(SetOnce):
+class ReLUNetwork(Network):
     """A two-layer network ``f(x) = sum_k alpha_k (w_k . x)_+``.
 
     Parameters
@@ -143,73 +142,38 @@ class ReLUNetwork(SetOnce):
         decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a .npz file of plain arrays; nothing is pickled.
-
-        Parameters
-        ----------
-        path : str or path
-            Taken as it is: no ending is added.
-
-        Raises
-        ------
-        OSError
-            When the file cannot be written.
-        """
-        write_archive(path, network_arrays(self))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ReLUNetwork:
-        """Read a network from a file written by `save` or by ``exactrelu fit``.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Returns
-        -------
-        ReLUNetwork
-
-        Raises
-        ------
-        FileNotFoundError
-            When there is no such file.
-        ValueError
-            When the file is not a model of this library.
-        """
-        network = network_from(read_archive(path), os.fspath(path))
-        if not isinstance(network, ReLUNetwork):
-            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not of 2")
-        return network
+    def arrays(self) -> dict[str, Any]:
+        """What describes the network in a model file."""
+        named = {name: getattr(self, name) for name in ("layers", "W", "alpha", "intercept")}
+        return {f"network.{name}": value for name, value in named.items()}
 
     def with_intercept(self, intercept: bool) -> ReLUNetwork:
         """The same weights, the last row of `W` read as an intercept or not."""
         return ReLUNetwork(self.W, self.alpha, intercept)
 
 
-def network_arrays(network: ReLUNetwork | ParallelReLUNetwork) -> dict[str, Any]:
-    """What describes a network in a model file."""
-    if isinstance(network, ParallelReLUNetwork):
-        return network.arrays()
-    return {
-        "network.layers": network.layers,
-        "network.W": network.W,
-        "network.alpha": network.alpha,
-        "network.intercept": network.intercept,
-    }
-
-
 def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:
     """The network held by the arrays of the model file `name`, or ValueError."""
-    deep = "network.layers" in arrays and int(arrays["network.layers"]) == ParallelReLUNetwork.layers
-    weights = ("W1", "w2", "w3") if deep else ("W", "alpha")
-    missing = [key for key in ("layers", *weights, "intercept") if f"network.{key}" not in arrays]
+    held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
+    layers = take(held, "layers", int, f"{name}, network") if "layers" in held else ReLUNetwork.layers
+    kinds = {2: ("W", "alpha"), 3: ("W1", "w2", "w3")}
+    if layers not in kinds:
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
+    expected = ("layers", *kinds[layers], "intercept")
+    missing = [key for key in expected if key not in held]
     if missing:
         raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
-    if deep:
-        W1, w2, w3 = (arrays[f"network.{key}"] for key in weights)
-        return ParallelReLUNetwork(W1, w2, w3, bool(arrays["network.intercept"]))
-    layers = int(arrays["network.layers"])
-    if layers != ReLUNetwork.layers:
-        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
-    return ReLUNetwork(arrays["network.W"], arrays["network.alpha"], bool(arrays["network.intercept"]))
+    strange = sorted(set(held) - set(expected))
+    if strange:
+        raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
+    weights = [held[key] for key in kinds[layers]]
+    for key, value in zip(kinds[layers], weights, strict=True):
+        if value.dtype != np.float64:
+            raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
+    intercept = take(held, "intercept", bool, f"{name}, network")
+    try:
+        if layers == 2:
+            return ReLUNetwork(weights[0], weights[1], intercept)
+        return ParallelReLUNetwork(weights[0], weights[1], weights[2], intercept)
+    except ValueError as error:
+        raise ValueError(f"{name} holds no network: {error}") from None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._archive import read_archive, write_archive
-from ._weights import SetOnce, data_loss, finite, frozen
+from ._weights import Network, data_loss, finite, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -19,7 +17,7 @@ Array = NDArray[np.float64]
 UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
 
 
-class ParallelReLUNetwork(SetOnce):
+class ParallelReLUNetwork(Network):
     """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj . x)_+)_+``.
 
     Parameters
@@ -172,44 +170,3 @@ class ParallelReLUNetwork(SetOnce):
         """What describes the network in a model file."""
         named = {name: getattr(self, name) for name in ("layers", "W1", "w2", "w3", "intercept")}
         return {f"network.{name}": value for name, value in named.items()}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a .npz file of plain arrays; nothing is pickled.
-
-        Parameters
-        ----------
-        path : str or path
-            Taken as it is: no ending is added.
-
-        Raises
-        ------
-        OSError
-            When the file cannot be written.
-        """
-        write_archive(path, self.arrays())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ParallelReLUNetwork:
-        """Read a network from a file written by `save` or by ``exactrelu fit --layers 3``.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Returns
-        -------
-        ParallelReLUNetwork
-
-        Raises
-        ------
-        FileNotFoundError
-            When there is no such file.
-        ValueError
-            When the file holds no three-layer model of this library.
-        """
-        from ._network import network_from
-
-        network = network_from(read_archive(path), os.fspath(path))
-        if not isinstance(network, ParallelReLUNetwork):
-            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not 3")
-        return network

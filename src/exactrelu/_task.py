@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._data import Table
+from ._data import Table, label_text
 
 Array = NDArray[np.float64]
 
@@ -91,8 +91,22 @@ def task_from_table(table: Table, target: str | None, loss: str, intercept: bool
     return Task(table.path, X, features, table.numbers(name), name, loss, None, intercept)
 
 
-def restore(table: Table, notes: Mapping[str, str | float], target: str | None) -> tuple[Array, Array]:
+def restore(
+    table: Table, notes: Mapping[str, str | float], target: str | None, loss: str, weights: str | None = None
+) -> tuple[Array, Array]:
     """The features and targets of `table` that a model with these notes was trained on.
+
+    Parameters
+    ----------
+    table : Table
+    notes : mapping
+        What `Task.metadata` made, or `exactrelu.save_model` was given.
+    target : str or None
+        Name of the target column, in place of the one in the notes.
+    loss : str
+        The loss of the model; the targets of the losses of classification are labels.
+    weights : str or None
+        A column that is no feature, unless the notes say so.
 
     Raises
     ------
@@ -103,14 +117,38 @@ def restore(table: Table, notes: Mapping[str, str | float], target: str | None) 
         target = str(notes["target"])
     name = choose_target(table, target)
     if "features" in notes:
-        features = json.loads(str(notes["features"]))
-        X = np.column_stack([table.numbers(feature) for feature in features])
+        features = _feature_names(str(notes["features"]))
     else:
-        X = table.matrix(without=name)[0]
-    if "negative_label" not in notes:
-        return X, table.numbers(name)
-    y, labels = table.labels(name)
-    known = (str(notes["negative_label"]), str(notes["positive_label"]))
-    if labels != known:
-        raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {known}")
-    return X, y
+        features = [column for column in table.names if column not in (name, weights)]
+    if not features:
+        raise ValueError(f"{table.path} has no column besides {name!r}")
+    X = np.column_stack([table.numbers(feature) for feature in features])
+    return X, _targets(table, name, notes, loss)
+
+
+def _feature_names(text: str) -> list[str]:
+    """The JSON list of columns in the notes, or ValueError."""
+    try:
+        features = json.loads(text)
+    except ValueError:
+        features = None
+    if not (isinstance(features, list) and all(isinstance(feature, str) for feature in features)):
+        raise ValueError(f"the model's features must be a JSON list of columns, got {text[:60]!r}")
+    return features
+
+
+def _targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> Array:
+    """The target column as numbers; labels as -1 and +1."""
+    known = tuple(label_text(notes[key]) for key in ("negative_label", "positive_label") if key in notes)
+    if len(known) == 2:
+        y, labels = table.labels(name)
+        if labels != known:
+            raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {known}")
+        return y
+    if "positive_label" in notes:  # one class against all others
+        positive = table.is_label(name, known[0])
+        if not positive.any():
+            raise ValueError(f"{table.path}: column {name!r} has no label {known[0]!r}")
+        return np.where(positive, 1.0, -1.0)
+    # In the order that the estimators and `exactrelu fit` give them; a wrong one would fail the proof.
+    return table.labels(name)[0] if loss in LABEL_LOSSES else table.numbers(name)

@@ -1,13 +1,20 @@
-"""What the networks of both depths share: checked arrays, and the loss on data."""
+"""What the networks of both depths share: checked arrays, the loss on data, files and exports."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._archive import MAX_BYTES, read_archive, write_archive
+
 if TYPE_CHECKING:
+    import onnx
+    import torch
+
     from .solve import Loss
 
 Array = NDArray[np.float64]
@@ -21,6 +28,116 @@ class SetOnce:
         if name in self.__dict__:
             raise AttributeError(f"{name} of a {type(self).__name__} cannot be changed; build a new network")
         super().__setattr__(name, value)
+
+
+class Network(SetOnce, ABC):
+    """Files and exports of a network."""
+
+    layers: int
+    intercept: bool
+
+    @property
+    @abstractmethod
+    def n_features(self) -> int:
+        """Number of columns the data must have (the column of ones is not counted)."""
+
+    @abstractmethod
+    def predict(self, X: ArrayLike) -> Array:
+        """Outputs of the network, (n,)."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Any]:
+        """What describes the network in a model file."""
+
+    def to_torch(self) -> torch.nn.Module:
+        """The network as a PyTorch module in double precision, with the same predictions up to rounding.
+
+        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
+        copies, and parameters that can be trained on; the certificate does not speak of what becomes of them.
+
+        Returns
+        -------
+        torch.nn.Module
+            Two layers: a ``Sequential`` of Linear, ReLU, Linear and Flatten.  Three layers: a module with parameters
+            ``W1`` (K, d, m), ``b1`` (K, 1, m) or None, ``w2`` (K, m, 1) and ``w3`` (K,).
+
+        Raises
+        ------
+        ImportError
+            When PyTorch is missing.
+        """
+        from ._export import to_torch
+
+        return to_torch([self])
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
+        """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
+
+        Input "X", (n, d) for any n, output "f", (n,); `X` is taken as `predict` takes it: an intercept is a bias
+        inside.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Write the model there, too.
+
+        Returns
+        -------
+        onnx.ModelProto
+
+        Raises
+        ------
+        ImportError
+            When the package onnx is missing.
+        OSError
+            When the file cannot be written.
+        """
+        from ._export import to_onnx
+
+        return to_onnx([self], path)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a .npz file of plain arrays; nothing is pickled.
+
+        Parameters
+        ----------
+        path : str or path
+            Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be written.
+        """
+        write_archive(path, self.arrays())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Self:
+        """Read a network from a file written by `save`, by `exactrelu.save_model` or by ``exactrelu fit``.
+
+        Parameters
+        ----------
+        path : str or path
+        max_bytes : int
+            Refuse a file whose arrays take more than this.  Default: 1 GiB.
+
+        Returns
+        -------
+        A network of this class
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no such file.
+        ValueError
+            When the file is not a model of this library, is damaged, or holds a network of another depth.
+        """
+        from ._network import network_from
+
+        network = network_from(read_archive(path, max_bytes), os.fspath(path))
+        if not isinstance(network, cls):
+            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not {cls.layers}")
+        return network
 
 
 def data_loss(output: Array, y: ArrayLike, loss: str | Loss, sample_weight: ArrayLike | None) -> float:
