@@ -23,11 +23,11 @@ from ._plot_axes import (
     make_axes,
     neurons,
 )
-from ._plot_cells import DrawnCells, collect_cells, halves, outline, sector, stereographic
+from ._plot_cells import DrawnCells, collect_cells, halves, outlines, sector, stereographic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import PatchCollection
+    from matplotlib.collections import PathCollection
     from matplotlib.path import Path
 
 Array = NDArray[np.float64]
@@ -60,7 +60,7 @@ def plot_arrangement(
     X : (n, d) array_like
         Of rank at most 3, counted with the column of ones that a network with intercept appends.
     ax : matplotlib axes, optional
-        Default: a new figure.
+        Default: a new figure.  The legend stands below the axes: give a figure of your own ``layout="compressed"``.
     network : ReLUNetwork, ParallelReLUNetwork, Solution, or a fitted estimator, optional
         Its neurons' directions are marked.  A Solution, or an estimator with one network, brings `dual` and `beta`.
     dual : (n,) array_like, optional
@@ -148,33 +148,41 @@ def _check_inputs(drawable: Drawable, data: Array) -> None:
 
 def _paths(cells: DrawnCells) -> list[Path]:
     """One path per cell; on the sphere it may have a part in either disc."""
-    from matplotlib.patches import Wedge
     from matplotlib.path import Path
 
     if cells.coordinates.rank < 3:
-        wedges = [Wedge((0.0, 0.0), 1.0, *sector(rays)) for rays in cells.rays]
-        return [wedge.get_path().transformed(wedge.get_patch_transform()) for wedge in wedges]
-    paths = []
-    for rays in cells.rays:
-        parts = []
-        for side, polygon in halves(rays):
-            points = outline(polygon, side) + (0.0 if side > 0 else np.array([BACK, 0.0]))
-            codes = np.full(len(points) + 1, Path.CURVE4)
-            codes[0], codes[-1] = Path.MOVETO, Path.CLOSEPOLY
-            parts.append(Path(np.vstack([points, points[:1]]), codes))
-        paths.append(Path.make_compound_path(*parts))
+        return [_wedge(1.0, rays) for rays in cells.rays]
+    parts = [(k, side, polygon) for k, rays in enumerate(cells.rays) for side, polygon in halves(rays)]
+    points = outlines([polygon for _, _, polygon in parts], [side for _, side, _ in parts])
+    paths: list[Path] = []
+    owner = -1
+    for (k, side, _), curve in zip(parts, points, strict=True):
+        codes = np.full(len(curve) + 1, Path.CURVE4)
+        codes[0], codes[-1] = Path.MOVETO, Path.CLOSEPOLY
+        part = Path(np.vstack([curve, curve[:1]]) + (0.0 if side > 0 else np.array([BACK, 0.0])), codes)
+        if k == owner:
+            paths[-1] = Path.make_compound_path(paths[-1], part)
+        else:
+            paths.append(part)
+        owner = k
     return paths
 
 
-def _fill(axes: Axes, rank: int, paths: list[Path], values: Array, dual: bool, beta: float | None) -> PatchCollection:
+def _wedge(radius: float, rays: Array, width: float | None = None) -> Path:
+    """The sector of a cell of rank 2 or less, or its outer `width`."""
+    from matplotlib.patches import Wedge
+
+    return Wedge((0.0, 0.0), radius, *sector(rays), width=width).get_path()
+
+
+def _fill(axes: Axes, rank: int, paths: list[Path], values: Array, dual: bool, beta: float | None) -> PathCollection:
     """The cells in their colours."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import PathPatch
+    from matplotlib.collections import PathCollection
 
     flat = rank < 3
     width = float(np.clip((60.0 if flat else 500.0) / len(paths), 0.1, 1.0)) * 0.6
-    collection = PatchCollection(
-        [PathPatch(path) for path in paths], cmap=DIVERGING if dual else SEQUENTIAL,
+    collection = PathCollection(
+        paths, cmap=DIVERGING if dual else SEQUENTIAL,
         edgecolor=GREY if dual else "white", linewidth=width,
     )  # fmt: skip
     collection.set_array(values)
@@ -189,8 +197,7 @@ def _fill(axes: Axes, rank: int, paths: list[Path], values: Array, dual: bool, b
 
 def _outline_touching(axes: Axes, cells: DrawnCells, paths: list[Path], beta: float) -> None:
     """The borders of the cells that reach beta; around the disc, an arc beside each of them."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import PathPatch, Wedge
+    from matplotlib.collections import PathCollection
     from matplotlib.patheffects import Normal, Stroke
 
     assert cells.dual is not None
@@ -199,21 +206,23 @@ def _outline_touching(axes: Axes, cells: DrawnCells, paths: list[Path], beta: fl
         return
     label = "cell that reaches ±β"
     if cells.coordinates.rank < 3:
-        arcs = [Wedge((0.0, 0.0), ARC_OUTSIDE, *sector(cells.rays[k]), width=ARC_OUTSIDE - 1.01) for k in touching]
-        axes.add_collection(PatchCollection(arcs, facecolor=INK, edgecolor=INK, linewidth=0.5))
+        arcs = [_wedge(ARC_OUTSIDE, cells.rays[k], ARC_OUTSIDE - 1.01) for k in touching]
+        axes.add_collection(PathCollection(arcs, facecolor=INK, edgecolor=INK, linewidth=0.5))
         axes.plot([], [], color=INK, lw=3.0, label=label)
         return
     stroke = [Stroke(linewidth=3.2, foreground=INK), Normal()]
-    borders = [PathPatch(paths[k]) for k in touching]
+    borders = [paths[k] for k in touching]
     axes.add_collection(
-        PatchCollection(borders, facecolor="none", edgecolor=YELLOW, linewidth=1.8, zorder=2, path_effects=stroke)
+        PathCollection(borders, facecolor="none", edgecolor=YELLOW, linewidth=1.8, zorder=2, path_effects=stroke)
     )
     axes.plot([], [], color=YELLOW, lw=1.8, path_effects=stroke, label=label)
 
 
-def _add_colourbar(axes: Axes, collection: PatchCollection, n: int, dual: bool, beta: float | None) -> None:
+def _add_colourbar(axes: Axes, collection: PathCollection, n: int, dual: bool, beta: float | None) -> None:
     label = "extreme of θᵀ(Xu)₊ / ‖u‖ over the cell" if dual else f"active samples, of {n}"
-    bar = axes.figure.colorbar(collection, ax=axes, label=label, pad=0.02, shrink=0.9)
+    beyond = dual and beta is not None and bool(np.abs(collection.get_array()).max() > (1.0 + TOUCHING) * beta)
+    extend = "both" if beyond else "neither"
+    bar = axes.figure.colorbar(collection, ax=axes, label=label, pad=0.02, shrink=0.9, extend=extend)
     if not dual:
         bar.ax.yaxis.get_major_locator().set_params(integer=True)
     elif beta is not None:

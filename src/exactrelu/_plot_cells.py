@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,21 +73,21 @@ def collect_cells(X: ArrayLike, max_cells: int, dual: Array | None = None) -> Dr
 
 
 def _unit_rays(chunk: CellChunk, coordinates: Coordinates) -> list[Array]:
-    """Unit rays of every cell of a chunk; for rank 3 in cyclic order, counter-clockwise seen from outside."""
+    """Unit rays of every cell of a chunk; for rank 3 in the order in which its facets join them."""
     assert chunk.rays is not None
     ends, rays = chunk.rays
     unit = rays @ coordinates.V
     unit /= np.linalg.norm(unit, axis=1)[:, None]
-    return [_cyclic(unit[start:end]) for start, end in pairwise(ends)]
-
-
-def _cyclic(rays: Array) -> Array:
-    """Rays (m, 3) of a pointed cone in the order in which its facets join them; others as they are."""
-    if rays.shape[1] != 3:
-        return rays
-    centre = rays.sum(axis=0)
-    across = rays[0] - centre * (rays[0] @ centre) / (centre @ centre)
-    return rays[np.argsort(np.arctan2(rays @ np.cross(centre, across) / np.linalg.norm(centre), rays @ across))]
+    if unit.shape[1] == 3:
+        owner = np.repeat(np.arange(len(chunk)), np.diff(ends))
+        centre = np.add.reduceat(unit, ends[:-1])
+        centre /= np.linalg.norm(centre, axis=1)[:, None]
+        first = unit[ends[:-1]]
+        across = first - np.einsum("ij,ij->i", first, centre)[:, None] * centre
+        up = np.cross(centre, across)
+        angle = np.arctan2(np.einsum("ij,ij->i", unit, up[owner]), np.einsum("ij,ij->i", unit, across[owner]))
+        unit = unit[np.lexsort((angle, owner))]
+    return np.split(unit, ends[1:-1])
 
 
 def _largest_values(chunk: CellChunk, Z: Array, rays: list[Array]) -> Array:
@@ -153,30 +152,35 @@ def stereographic(directions: Array, side: NDArray[np.int64] | int) -> Array:
     return directions[:, :2] / (1.0 + side * directions[:, 2])[:, None]
 
 
-def outline(polygon: Array, side: int) -> Array:
-    """Cubic Bézier points (1 + 3k, 2) of the closed image of a spherical polygon (m, 3) on the disc of its side.
+def outlines(polygons: list[Array], sides: list[int]) -> list[Array]:
+    """Cubic Bézier points (1 + 3k, 2) of the closed images of spherical polygons (m, 3) on the discs of their sides.
 
     The projection maps great circles to circles and lines; a piece of angle delta in the picture and chord s has
     handles of length ``2/3 s / (1 + cos(delta / 2))`` along its tangents.
     """
-    following = np.roll(polygon, -1, axis=0)
-    cosine = np.einsum("ij,ij->i", polygon, following)
-    tangent = following - cosine[:, None] * polygon
+    counts = np.array([len(polygon) for polygon in polygons])
+    corner, last = np.concatenate(polygons), np.cumsum(counts) - 1
+    successor = np.arange(1, len(corner) + 1)
+    successor[last] = last - counts + 1
+    following, side = corner[successor], np.repeat(sides, counts)
+    cosine = np.einsum("ij,ij->i", corner, following)
+    tangent = following - cosine[:, None] * corner
     sine = np.linalg.norm(tangent, axis=1)
     angle = np.arctan2(sine, cosine)
     tangent /= np.maximum(sine, 1e-300)[:, None]
     pieces = np.maximum(np.ceil(angle / ARC), 1.0).astype(int)
-    edge = np.repeat(np.arange(len(polygon)), pieces)
-    step = np.concatenate([np.arange(k) for k in pieces])
+    edge = np.repeat(np.arange(len(corner)), pieces)
+    step = np.arange(len(edge)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     ends, directions = [], []
     for turn in (step * (angle / pieces)[edge], (step + 1) * (angle / pieces)[edge]):
         cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
-        at, along = cos * polygon[edge] + sin * tangent[edge], cos * tangent[edge] - sin * polygon[edge]
-        ends.append(stereographic(at, side))
-        moved = along[:, :2] - ends[-1] * (side * along[:, 2])[:, None]  # the projection's derivative, up to a factor
+        at, along = cos * corner[edge] + sin * tangent[edge], cos * tangent[edge] - sin * corner[edge]
+        ends.append(stereographic(at, side[edge]))
+        moved = along[:, :2] - ends[-1] * (side[edge] * along[:, 2])[:, None]  # the derivative, up to a factor
         directions.append(moved / np.maximum(np.linalg.norm(moved, axis=1), 1e-300)[:, None])
     chord = np.linalg.norm(ends[1] - ends[0], axis=1)
     half = np.sqrt(0.5 * (1.0 + np.clip(np.einsum("ij,ij->i", *directions), -1.0, 1.0)))
     handle = (2.0 / 3.0 * chord / (1.0 + half))[:, None]
     points = np.stack([ends[0] + handle * directions[0], ends[1] - handle * directions[1], ends[1]], axis=1)
-    return np.concatenate([ends[0][:1], points.reshape(-1, 2)])
+    closed = np.split(points.reshape(-1, 2), 3 * np.cumsum(pieces)[last[:-1]])
+    return [np.concatenate([part[-1:], part]) for part in closed]

@@ -62,7 +62,7 @@ def plot_function(
     y : (n,) array_like
         Targets, or labels for a classifier.
     ax : matplotlib axes, optional
-        Default: a new figure.
+        Default: a new figure.  The legend stands below the axes: give a figure of your own ``layout="constrained"``.
     feature_names, target_name : list of str and str, optional
         Names for the labels; default: those of a data frame and a series.
     classes : pair, optional
