@@ -110,10 +110,12 @@ class ConvexReLURegressorCV(_PathSearch, ConvexReLURegressor):
         As for scikit-learn's `check_cv`.
     scoring : str or callable, default=None
         Scorer; default: the estimator's own score.
-    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width, verbose
+    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
         As for `ConvexReLURegressor`; `time_limit` is for each network.
     n_jobs : int, default=None
         Folds at the same time (joblib).
+    verbose : int, default=0
+        1 prints a line per round on standard error.
 
     Attributes
     ----------
@@ -199,10 +201,12 @@ class ConvexReLUClassifierCV(_PathSearch, ConvexReLUClassifier):
 
     Parameters
     ----------
-    betas, eps, cv, scoring, n_jobs
+    betas, eps, cv, scoring
         As for `ConvexReLURegressorCV`.
-    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width, verbose
+    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
         As for `ConvexReLUClassifier`; `time_limit` is for each network.
+    n_jobs, verbose
+        As for `ConvexReLURegressorCV`.
 
     Attributes
     ----------

@@ -183,7 +183,16 @@ class ReLUNetwork(SetOnce):
         return network
 
     def with_intercept(self, intercept: bool) -> ReLUNetwork:
-        """The same weights, the last row of `W` read as an intercept or not."""
+        """The same weights, the last row of `W` read as an intercept or not.
+
+        Parameters
+        ----------
+        intercept : bool
+
+        Returns
+        -------
+        ReLUNetwork
+        """
         return ReLUNetwork(self.W, self.alpha, intercept)
 
 
