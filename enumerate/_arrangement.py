@@ -34,7 +34,7 @@ class PatternBits(NamedTuple):
 
 
 class Arrangement:
-    """The hyperplanes ``{u : x_i . u = 0}`` of the rows of a matrix, merged and prepared for enumeration.
+    """The hyperplanes ``{u : x_i·u = 0}`` of the rows of a matrix, merged and prepared for enumeration.
 
     Zero rows have no hyperplane; parallel and antiparallel rows, decided exactly, share one.  Work is done in
     the coordinates of `rank` linearly independent columns of `X`: they have the sign patterns of `X`.

@@ -120,8 +120,10 @@ class ConvexReLURegressorCV(_PathSearch, ConvexReLURegressor):
     Attributes
     ----------
     beta_ : float, the weight decay with the best mean score
-    betas_ : (k,) array, largest first;  scores_ : (k, folds) array
-    best_index_ : int;  best_score_ : float
+    betas_ : (k,) array, largest first
+    scores_ : (k, folds) array
+    best_index_ : int
+    best_score_ : float
     path_ : list of Solution on all data, by falling weight decay; `exactrelu.plot_path` draws it
     network_, certificate_, objective_, lower_bound_, gap_, n_iter_, n_features_in_
         As for `ConvexReLURegressor`, trained on all data with `beta_`.

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class ReLUNetwork(SetOnce):
-    """A two-layer network ``f(x) = sum_k alpha_k (w_k . x)_+``.
+    """A two-layer network ``f(x) = sum_k alpha_k (w_k·x)_+``.
 
     Parameters
     ----------

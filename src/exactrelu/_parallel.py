@@ -20,7 +20,7 @@ UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
 
 
 class ParallelReLUNetwork(SetOnce):
-    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj . x)_+)_+``.
+    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj·x)_+)_+``.
 
     Parameters
     ----------
