@@ -26,7 +26,7 @@ def shown(value):
 
 
 class BenchTable(SphinxDirective):
-    """``{bench-table} FILE.csv`` with ``:columns:`` (names, or ``name=heading``) and ``:where:`` (``name=value; ...``)."""
+    """``{bench-table} FILE.csv``; ``:columns:`` holds names, or ``name=heading``, ``:where:`` ``name=value; ...``."""
 
     required_arguments = 1
     option_spec = {"columns": directives.unchanged_required, "where": directives.unchanged}  # noqa: RUF012
