@@ -64,7 +64,7 @@ def price_by_enumeration(
             for cell in np.flatnonzero(bound > skip).tolist():
                 if bound[cell] <= prune_level(best, target, rel):
                     continue
-                p = project_onto_cone(_normals(chunk, cell, Z), q[cell])
+                p = project_onto_cone(unit_normals(chunk, cell, Z), q[cell])
                 value = float(np.linalg.norm(p))
                 if value > target:
                     found.append((p / value, sign * value))
@@ -93,7 +93,7 @@ def _cheap_bounds(chunk: CellChunk, to_coordinates: Array, q: Array) -> Array:
     return np.minimum(np.linalg.norm(q, axis=1), by_rays) * (1.0 + 1e-14)
 
 
-def _normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
+def unit_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
     """Unit inward facet normals of one cell, (k, r)."""
     assert chunk.facets is not None
     indptr, rows = chunk.facets

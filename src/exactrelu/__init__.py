@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ._curves import plot_history, plot_path
     from ._cv import ConvexReLUClassifierCV, ConvexReLURegressorCV
     from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
+    from ._plot_arrangement import plot_arrangement
+    from ._plot_function import plot_function
 
 __version__ = _version("exactrelu")
 
@@ -35,6 +37,8 @@ __all__ = [
     "ReLUNetwork",
     "__version__",
     "load_model",
+    "plot_arrangement",
+    "plot_function",
     "plot_history",
     "plot_path",
     "save_model",
@@ -46,6 +50,8 @@ _LAZY = {
     "ConvexReLUClassifierCV": "_cv",
     "ConvexReLURegressor": "_estimators",
     "ConvexReLURegressorCV": "_cv",
+    "plot_arrangement": "_plot_arrangement",
+    "plot_function": "_plot_function",
     "plot_history": "_curves",
     "plot_path": "_curves",
 }

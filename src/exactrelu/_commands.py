@@ -75,7 +75,7 @@ def _check_outputs(out: str | None, picture: str | None) -> None:
         if path is not None and not Path(path).resolve().parent.is_dir():
             raise ValueError(f"cannot write {path}: there is no folder {Path(path).resolve().parent}")
     if picture is not None:
-        from ._plot import require_matplotlib
+        from ._plot_axes import require_matplotlib
 
         require_matplotlib()
 

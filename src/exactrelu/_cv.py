@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -10,19 +11,25 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
-from ._estimators import ConvexReLUClassifier, ConvexReLURegressor, _check_weight, _ConvexReLU
-from ._training import add_intercept, train_network
-from .solve import Loss, Solution, max_beta
+from ._estimator_base import Classification, ConvexReLU, Regression, check_weight
+from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
+from ._training import add_intercept
+from .solve import Solution, max_beta
 from .solve._path import falling
 
 Array = NDArray[np.float64]
 
 
-class _PathSearch(_ConvexReLU):
+@dataclass(eq=False, repr=False)
+class _PathSearch(ConvexReLU):
     """What both estimators share: the grid, the folds, the choice."""
+
+    betas: int | ArrayLike = 10
+    _: KW_ONLY
+    eps: float = 1e-3
+    cv: Any = None
+    scoring: Any = None
 
     def _grid(self, X: Array, targets: list[Array], sample_weight: Array | None) -> list[float]:
         """Weight decays, largest first: those given, or a geometric grid below the largest that is of use."""
@@ -32,7 +39,10 @@ class _PathSearch(_ConvexReLU):
             raise ValueError(
                 f"betas must be a positive number and eps between 0 and 1, got {self.betas} and {self.eps}"
             )
-        options = {"loss": self.loss, "sample_weight": sample_weight, "rank": self.rank, "tol": 1e-2}
+        options = {
+            "loss": self.loss, "sample_weight": sample_weight, "rank": self.rank, "tol": 1e-2, "layers": self.layers,
+            "width": self.width,
+        }  # fmt: skip
         data = add_intercept(X, self.fit_intercept)
         top = max(max_beta(data, y, **options) for y in targets) or 1.0
         return falling(top * np.geomspace(0.9, self.eps, self.betas))
@@ -45,11 +55,7 @@ class _PathSearch(_ConvexReLU):
         for beta in betas:
             previous = found[-1] if found else [None] * len(targets)
             found.append([
-                train_network(
-                    X, y, beta, intercept=self.fit_intercept, loss=self.loss, sample_weight=sample_weight,
-                    rank=self.rank, pricing=self.pricing, max_iter=self.max_iter, time_limit=self.time_limit,
-                    tol=self.tol, warm_start=start, verbose=int(self.verbose),
-                )
+                self._train(X, y, beta, sample_weight, None, start)
                 for y, start in zip(targets, previous, strict=True)
             ])  # fmt: skip
         return found
@@ -92,13 +98,10 @@ class _PathSearch(_ConvexReLU):
         found = self._train_path(X, targets, sample_weight, betas)
         self.path_ = [solutions[0] for solutions in found] if len(targets) == 1 else found
         self._record(found[self.best_index_])
-        self.__dict__.pop("network_", None)
-        self.__dict__.pop("certificate_", None)
-        if len(targets) == 1:
-            self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
 
 
-class ConvexReLURegressorCV(_PathSearch, ConvexReLURegressor):
+@dataclass(eq=False, repr=False)
+class ConvexReLURegressorCV(Regression, _PathSearch):
     """`ConvexReLURegressor` with the weight decay chosen by cross-validation.
 
     Parameters
@@ -138,41 +141,6 @@ class ConvexReLURegressorCV(_PathSearch, ConvexReLURegressor):
     ((4, 2), True)
     """
 
-    def __init__(
-        self,
-        betas: int | ArrayLike = 10,
-        *,
-        eps: float = 1e-3,
-        cv: Any = None,
-        scoring: Any = None,
-        loss: str | Loss = "squared",
-        fit_intercept: bool = True,
-        rank: int | None = None,
-        tol: float = 1e-4,
-        max_iter: int | None = None,
-        time_limit: float | None = 10.0,
-        pricing: str = "auto",
-        layers: int = 2,
-        width: int = 1,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.betas = betas
-        self.eps = eps
-        self.cv = cv
-        self.scoring = scoring
-        self.loss = loss
-        self.fit_intercept = fit_intercept
-        self.rank = rank
-        self.tol = tol
-        self.max_iter = max_iter
-        self.time_limit = time_limit
-        self.pricing = pricing
-        self.layers = layers
-        self.width = width
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Choose the weight decay, and train with it.
 
@@ -192,13 +160,13 @@ class ConvexReLURegressorCV(_PathSearch, ConvexReLURegressor):
         ValueError
             As `ConvexReLURegressor.fit`, and for an illegal grid.
         """
-        data, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        targets = np.asarray(targets, dtype=np.float64)
-        self._select(data, targets, [targets], _check_weight(sample_weight, data))
+        data, targets = self._check_regression(X, y)
+        self._select(data, targets, [targets], check_weight(sample_weight, data))
         return self
 
 
-class ConvexReLUClassifierCV(_PathSearch, ConvexReLUClassifier):
+@dataclass(eq=False, repr=False)
+class ConvexReLUClassifierCV(Classification, _PathSearch):
     """`ConvexReLUClassifier` with the weight decay, one for all classes, chosen by cross-validation.
 
     Parameters
@@ -228,41 +196,6 @@ class ConvexReLUClassifierCV(_PathSearch, ConvexReLUClassifier):
     True
     """
 
-    def __init__(
-        self,
-        betas: int | ArrayLike = 10,
-        *,
-        eps: float = 1e-3,
-        cv: Any = None,
-        scoring: Any = None,
-        loss: str | Loss = "logistic",
-        fit_intercept: bool = True,
-        rank: int | None = None,
-        tol: float = 1e-4,
-        max_iter: int | None = None,
-        time_limit: float | None = 10.0,
-        pricing: str = "auto",
-        layers: int = 2,
-        width: int = 1,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.betas = betas
-        self.eps = eps
-        self.cv = cv
-        self.scoring = scoring
-        self.loss = loss
-        self.fit_intercept = fit_intercept
-        self.rank = rank
-        self.tol = tol
-        self.max_iter = max_iter
-        self.time_limit = time_limit
-        self.pricing = pricing
-        self.layers = layers
-        self.width = width
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Choose the weight decay, and train with it.
 
@@ -283,12 +216,6 @@ class ConvexReLUClassifierCV(_PathSearch, ConvexReLUClassifier):
         ValueError
             As `ConvexReLUClassifier.fit`, and for an illegal grid.
         """
-        data, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y must hold at least two classes, got one class: {self.classes_[0]!r}")
-        positive = [1] if len(self.classes_) == 2 else range(len(self.classes_))
-        targets = [np.where(index == k, 1.0, -1.0) for k in positive]
-        self._select(data, labels, targets, _check_weight(sample_weight, data))
+        data, labels, self.classes_, targets = self._check_classification(X, y)
+        self._select(data, labels, targets, check_weight(sample_weight, data))
         return self
