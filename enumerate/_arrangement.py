@@ -34,7 +34,7 @@ class PatternBits(NamedTuple):
 
 
 class Arrangement:
-    """The hyperplanes ``{u : x_i . u = 0}`` of the rows of a matrix, merged and prepared for enumeration.
+    """The hyperplanes ``{u : x_i·u = 0}`` of the rows of a matrix, merged and prepared for enumeration.
 
     Zero rows have no hyperplane; parallel and antiparallel rows, decided exactly, share one.  Work is done in
     the coordinates of `rank` linearly independent columns of `X`: they have the sign patterns of `X`.
@@ -133,7 +133,16 @@ class Arrangement:
         self.row_sign[by_plane] *= np.repeat(self.row_sign[self.representative], np.diff(self._row_ptr))
 
     def led_by(self, planes: Ints) -> Arrangement:
-        """The same arrangement with `planes` (k,) numbered first: the tree splits on them first."""
+        """The same arrangement with `planes` (k,) numbered first: the tree splits on them first.
+
+        Parameters
+        ----------
+        planes : (k,) int
+
+        Returns
+        -------
+        Arrangement
+        """
         number = np.full(self.n_planes, -1, dtype=np.int64)
         number[planes] = np.arange(len(planes))
         number[number < 0] = np.arange(len(planes), self.n_planes)
@@ -145,7 +154,16 @@ class Arrangement:
         return out
 
     def parallel_rows(self, row: int) -> Ints:
-        """All rows of `X` on the hyperplane of row `row`, ascending, itself included.  O(1) and the result.
+        """All rows of `X` on the hyperplane of row `row`, itself included.  O(1) and the result.
+
+        Parameters
+        ----------
+        row : int
+
+        Returns
+        -------
+        (k,) int
+            Ascending.
 
         Raises
         ------
@@ -166,7 +184,12 @@ class Arrangement:
         return digest.hexdigest()
 
     def slim(self) -> Arrangement:
-        """The same hyperplanes, numbered alike, of the chosen columns alone: what a task needs, and less to send."""
+        """The same hyperplanes, numbered alike, of the chosen columns alone: what a task needs, and less to send.
+
+        Returns
+        -------
+        Arrangement
+        """
         if self.d == self.rank:
             return self
         self.roots  # noqa: B018 - prepared once for both
@@ -272,29 +295,70 @@ class Arrangement:
         return self.pattern_words(np.logical_not(self.zero_rows))
 
     def pattern_words(self, rows: NDArray[np.bool_]) -> Ints:
-        """A row set (n,) as the words of a pattern: bit 63 of word 0 is row 0."""
+        """A row set (n,) as the words of a pattern: bit 63 of word 0 is row 0.
+
+        Parameters
+        ----------
+        rows : (n,) bool
+
+        Returns
+        -------
+        (words,) int64
+        """
         padded = np.zeros(64 * n_words(self.n), dtype=bool)
         padded[: self.n] = rows
         return np.packbits(padded).view(">i8").astype(np.int64)
 
     def packed(self, words: Ints) -> NDArray[np.uint8]:
-        """Pattern words (k, words) as `numpy.packbits` would pack the rows, (k, ceil(n/8)) uint8."""
+        """Pattern words (k, words) as `numpy.packbits` would pack the rows, (k, ceil(n/8)) uint8.
+
+        Parameters
+        ----------
+        words : (k, words) int64
+
+        Returns
+        -------
+        (k, ceil(n/8)) uint8
+        """
         octets = words.astype(">i8").view(np.uint8).reshape(len(words), 8 * words.shape[1])
         return np.ascontiguousarray(octets[:, : (self.n + 7) // 8])
 
     def unpacked(self, words: Ints) -> NDArray[np.bool_]:
-        """Pattern words (k, words) as booleans (k, n)."""
+        """Pattern words (k, words) as booleans (k, n).
+
+        Parameters
+        ----------
+        words : (k, words) int64
+
+        Returns
+        -------
+        (k, n) bool
+        """
         return np.unpackbits(self.packed(words), axis=1, count=self.n).view(np.bool_)
 
     def to_features(self, vectors: Floats) -> Floats:
-        """Vectors (k, rank) of the kernels' scaled coordinates in the coordinates of `X`, (k, d)."""
+        """Vectors (k, rank) of the kernels' scaled coordinates in the coordinates of `X`, (k, d).
+
+        Parameters
+        ----------
+        vectors : (k, rank) float64
+
+        Returns
+        -------
+        (k, d) float64
+        """
         out = np.zeros((len(vectors), self.d))
         shift = self.column_exponents
         out[:, self.columns] = np.ldexp(vectors, shift - shift.max(initial=0))
         return out
 
     def representatives(self) -> Floats:
-        """One row per hyperplane in the chosen columns, (n_planes, rank)."""
+        """One row per hyperplane in the chosen columns, (n_planes, rank).
+
+        Returns
+        -------
+        (n_planes, rank) float64
+        """
         return self._chosen()[self.representative]
 
     def _merge(self) -> tuple[Ints, Ints]:

@@ -36,7 +36,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ._compiled import njit
 
 UNIT_ROUNDOFF = 2.0**-53
 LANES = 4
@@ -44,9 +45,14 @@ LANES = 4
 # The kernels allocate nothing and get all arrays from their callers, so reference counting (atomic operations
 # at every view of an array) is off; integer division needs no check.  Wrappers that unpack the tables for
 # Python are only made for kernels that Python calls.
-once = njit(inline="always")
-kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-inner = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+kernel = njit(nogil=True, error_model="numpy", _nrt=False)
+inner = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# Functions called from one place of a kernel are inlined: by LLVM (`once`), which optimises them once more on their
+# own, or before types are inferred (`spliced`), which saves that but infers the types of one larger function.
+once = njit(
+    nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
+)
+spliced = njit(inline="always")
 
 
 class Roots(NamedTuple):

@@ -75,6 +75,14 @@ def merge_parallel(rows: Floats) -> tuple[Ints, Ints]:
     bit-identical for exactly parallel rows, because IEEE division is correctly rounded.  The converse fails, so
     equal quotients are checked in integer arithmetic.  O(m log m), and Python integers for rows that
     repeat a line without repeating the row.
+
+    Parameters
+    ----------
+    rows : (m, r) float64
+
+    Returns
+    -------
+    line, orientation : (m,) int64
     """
     m = len(rows)
     if m == 0:

@@ -87,6 +87,10 @@ def count_patterns(
     progress : bool
         Whether to show a line of progress on standard error.
 
+    Returns
+    -------
+    int
+
     Raises
     ------
     ValueError
@@ -136,10 +140,12 @@ def sign_patterns(
     X : array_like (n, d), or an `Arrangement`
     packed : bool
         Whether to return 8 rows to a byte.
-    within, offsets, n_jobs, progress
+    within, offsets
         See `count_patterns`.
     max_memory : float, optional
         Bytes that the patterns, and what it takes to sort them, may need; default: the memory available.
+    n_jobs, progress
+        See `count_patterns`.
 
     Returns
     -------

@@ -78,7 +78,16 @@ class PatternFolder:
         return len(self.finished) == self.n_parts
 
     def part(self, k: int) -> Octets:
-        """Part k, mapped into memory."""
+        """Part k, mapped into memory.
+
+        Parameters
+        ----------
+        k : int
+
+        Returns
+        -------
+        (cells, ceil(n/8)) uint8
+        """
         return np.load(self._file(k), mmap_mode="r")
 
     def __iter__(self) -> Iterator[Octets]:

@@ -29,9 +29,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ._bits import copy_pattern, put
+from ._compiled import njit
 from ._exact import exact_sign, inner, kernel
 from ._generic import COMPLETE, DEGENERATE, NOT_GENERIC
 
@@ -126,7 +126,7 @@ def open_line(sub):
     return largest
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, fastmath={"contract", "nsz", "reassoc"},
+@njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"contract", "nsz", "reassoc"},
       no_cpython_wrapper=True, no_cfunc_wrapper=True)  # fmt: skip
 def count_near_zero(p, q, n, pj, qj, bound):
     """np.sum(abs(pj * q - qj * p)[:n] <= bound)"""

@@ -2,7 +2,8 @@
 
 from ._api import max_beta, train
 from ._certificate import Certificate, CertificateError, Verification
-from ._losses import Loss, PiecewiseLinearLoss, get_loss
+from ._loss import Loss
+from ._losses import PiecewiseLinearLoss, get_loss
 from ._path import path
 from ._solution import Solution, State
 from ._weighted import check_loss

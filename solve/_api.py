@@ -14,7 +14,8 @@ from exactrelu._network import ReLUNetwork
 from exactrelu._parallel import ParallelReLUNetwork
 
 from ._cells import CellFinder
-from ._losses import Loss, PiecewiseLinearLoss, get_loss
+from ._loss import Loss
+from ._losses import PiecewiseLinearLoss, get_loss
 from ._pricing import Pricing
 from ._problem import Problem, check_beta, make_problem
 from ._progress import Progress
@@ -184,10 +185,12 @@ def max_beta(
 
     Parameters
     ----------
-    X, y, layers, width, loss, sample_weight, rank, pricing, n_jobs
+    X, y, layers, width, loss, sample_weight, rank
         As in `train`.
     tol : float
         Relative accuracy.
+    pricing, n_jobs
+        As in `train`.
 
     Returns
     -------

@@ -24,7 +24,8 @@ bound is of second order in its size.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from exactrelu.enumerate._compiled import njit
 
 from ._cones import ball_bound, choose_split, longest_edge
 
@@ -38,7 +39,7 @@ TINY_EDGE = 1e-15  # 1 - cosine below which a cone is one direction in double pr
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(nogil=True, fastmath=_FAST)
 def weighted_sum(weights, column, size):
     """np.dot(weights[:size], column[:size])"""
     total = 0.0
@@ -47,7 +48,7 @@ def weighted_sum(weights, column, size):
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(nogil=True, fastmath=_FAST)
 def positive_sum(column, size):
     """np.maximum(column[:size], 0).sum()"""
     total = 0.0
@@ -56,7 +57,7 @@ def positive_sum(column, size):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def push_root(root, dots_up, dots_down, pool, rays, sums, meta, bound, state):
     """Stack one root cone; arrays as in `bound_and_prune`, dots (r, m) of its rays with the rows of either family."""
     top = 0
@@ -78,12 +79,14 @@ def push_root(root, dots_up, dots_down, pool, rays, sums, meta, bound, state):
             top += cuts
         meta[0, 1 + family] = top - first
     meta[0, 0] = 0
-    rays[0] = root
+    for k in range(root.shape[0]):  # `rays[0] = root` would compile the text of an error message for a second
+        for j in range(root.shape[1]):
+            rays[0, k, j] = root[k, j]
     bound[0] = np.inf
     state[DEPTH], state[TOP] = 1, top
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def signed_value(Z, nu, u, q):
     """``nu'(Z u)_+``; `q` (r,) becomes its gradient."""
     q[:] = 0.0
@@ -99,7 +102,7 @@ def signed_value(Z, nu, u, q):
     return value
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def ascend(Z, nu, start, max_steps):
     """See `_pricing.ascend`."""
     u, q, fresh = start.copy(), np.empty(start.size), np.empty(start.size)
@@ -113,11 +116,11 @@ def ascend(Z, nu, start, max_steps):
         if abs(new) <= abs(value):
             break
         u, value = trial, new
-        q[:] = fresh
+        q, fresh = fresh, q
     return u, value
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def prepare_family(dots, size, j, k, mix, fresh, total, weight):
     """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
 
@@ -139,7 +142,7 @@ def prepare_family(dots, size, j, k, mix, fresh, total, weight):
         weight[1, c] = 1.0 if total[c] + first[c] + new > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
     """Copy to `out` the rows that cut the child cone; add the others, now linear, to `fixed`.
 
@@ -174,13 +177,13 @@ def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def prune_level(best, target, rel):
     """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
     return target if best <= target else best * (1.0 + rel)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def record(ray, value, cand_u, cand_value, state, threshold):
     """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
     if abs(value) <= threshold:
@@ -200,7 +203,7 @@ def record(ray, value, cand_u, cand_value, state, threshold):
     cand_u[slot] = ray
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def push_child(
     dots_p,
     dots_m,
@@ -248,7 +251,7 @@ def push_child(
     return r
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def bound_and_prune(
     pool,
     n_rays,

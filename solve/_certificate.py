@@ -11,7 +11,8 @@ from exactrelu._network import ReLUNetwork
 from exactrelu._parallel import ParallelReLUNetwork
 
 from ._audit import audit_dual
-from ._losses import Loss, get_loss
+from ._loss import Loss
+from ._losses import get_loss
 from ._problem import Coordinates, check_matrix, check_vector, row_space
 from ._three_audit import audit_joint
 from ._weighted import WeightedLoss, with_weights

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from exactrelu.enumerate._compiled import njit
 
 BALANCE = 20.0  # a row may be split at where it crosses an edge between 1/21 and 20/21 of its length
 FEW_ROWS = 4  # rows per ray up to which a cone is split at a row instead of halved
 NARROW = 0.06  # 1 - cosine of the longest edge below which it is, too: many rows may meet in one ray, for ever
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def solve_passive(gram, values, passive, count, chol, out):
     """out[:count] = solution of the rows and columns `passive` of ``gram z = values``; False when it is singular."""
     for i in range(count):
@@ -36,7 +37,7 @@ def solve_passive(gram, values, passive, count, chol, out):
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def project_linear(gram, values, c, passive, chol, z):
     """Coefficients ``c >= 0`` (out) of the projection of b on the cone of the rays, from the values ``g_l.b``.
 
@@ -81,7 +82,7 @@ def project_linear(gram, values, c, passive, chol, z):
                 passive[i] = passive[i + 1]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def ball_bound(values, rays, threshold, scratch, passive):
     """Upper bound of a linear function over (cone of `rays`) ∩ (unit ball), from its values at the rays.
 
@@ -140,7 +141,7 @@ def ball_bound(values, rays, threshold, scratch, passive):
     return min(bound, np.sqrt(max(norm, 0.0)) * (1.0 + 1e-14) + excess / cos)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def longest_edge(rays):
     """The pair of rays with the smallest cosine."""
     r = rays.shape[0]
@@ -155,7 +156,7 @@ def longest_edge(rays):
     return bj, bk, best
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def unit_mix(rays, j, k, mix):
     """Scale `mix` so that ``mix[0] g_j + mix[1] g_k`` is a unit vector."""
     norm = 0.0
@@ -166,7 +167,7 @@ def unit_mix(rays, j, k, mix):
     mix[1] /= norm
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def balanced_row(dots, size, best, place, edge):
     """Update `place` (row) and `edge` (its lowest and highest ray) when a row of this family cuts deeper than `best`.
 
@@ -190,7 +191,7 @@ def balanced_row(dots, size, best, place, edge):
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def choose_split(rays, dots_p, dots_m, sizes, mix):
     """Edge (j, k) to split and the weights `mix` (out) of its ends in the new unit ray.
 

@@ -1,74 +1,19 @@
 """Convex losses: value, gradient, curvature, conjugate; each is a sum over the samples, not a mean.
 
-The interface for a loss of one's own is `Loss`; ``docs/losses.md`` writes one.
+Their interface is `Loss`; ``docs/losses.md`` writes a loss of one's own.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr, expit, xlogy
 
+from ._loss import Loss
+
 Array = NDArray[np.float64]
-
-
-class Loss(ABC):
-    """A convex loss ``L(f, y) = sum_i l(f_i, y_i)`` with a gradient.
-
-    For a loss of your own write these five methods, each in O(n), and pass an instance as ``loss=``.
-    `check_loss` tests an instance; a wrong conjugate makes wrong certificates.
-
-    Attributes
-    ----------
-    name : str
-        What certificates call it.
-    quadratic : bool
-        True when the curvature does not depend on f: then one quadratic program replaces Newton's method.
-    lipschitz : float
-        Largest slope of one sample's loss when that is known, and the loss is nonnegative; else ``inf``.
-    root_lipschitz : bool
-        True when ``sqrt(2 l(f_i, y_i))`` has slopes of at most 1 in ``f_i``.  This and `lipschitz` only serve the
-        bound on what rank truncation costs.
-    """
-
-    name: str
-    quadratic = False
-    lipschitz = np.inf
-    root_lipschitz = False
-
-    @abstractmethod
-    def check_targets(self, y: Array) -> None:
-        """Raise ValueError when `y` (n,) is not a legal target vector."""
-
-    @abstractmethod
-    def samples(self, f: Array, y: Array) -> Array:
-        """Loss of each sample, shape (n,)."""
-
-    @abstractmethod
-    def gradient(self, f: Array, y: Array) -> Array:
-        """Derivative of each sample's loss in ``f_i``, shape (n,)."""
-
-    @abstractmethod
-    def curvature(self, f: Array, y: Array) -> Array:
-        """Second derivative of each sample's loss in ``f_i``, shape (n,), nonnegative."""
-
-    @abstractmethod
-    def conjugates(self, v: Array, y: Array) -> Array:
-        """``sup_t v_i t - l(t, y_i)`` for each sample, shape (n,); ``inf`` outside its domain."""
-
-    def value(self, f: Array, y: Array) -> float:
-        """``L(f, y)``."""
-        return float(self.samples(f, y).sum())
-
-    def conjugate(self, v: Array, y: Array) -> float:
-        """``L*(v) = sup_f v.f - L(f, y)``; the dual objective at a dual feasible theta is ``-conjugate(-theta, y)``."""
-        return float(self.conjugates(v, y).sum())
-
-    def predict(self, f: Array) -> Array:
-        """What an output f of the network predicts: f itself, unless the loss has a link function."""
-        return f
 
 
 class SquaredLoss(Loss):
@@ -255,7 +200,16 @@ class PiecewiseLinearLoss(Loss):
 
     @abstractmethod
     def slopes(self, y: Array) -> tuple[Array, Array]:
-        """The slopes (low, high) of each sample, two arrays of shape (n,)."""
+        """The slopes (low, high) of each sample, two arrays of shape (n,).
+
+        Parameters
+        ----------
+        y : (n,) float64
+
+        Returns
+        -------
+        low, high : (n,) float64
+        """
 
     def samples(self, f: Array, y: Array) -> Array:
         """``max(low (f - y), high (f - y))``."""

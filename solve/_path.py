@@ -17,7 +17,8 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
 
     Parameters
     ----------
-    X : (n, d) array_like;  y : (n,) array_like
+    X : (n, d) array_like
+    y : (n,) array_like
         As in `train`.
     betas : (k,) array_like
         Positive weight decays in any order; repeated ones count once.

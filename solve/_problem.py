@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from exactrelu.enumerate import merge_parallel
 
-from ._losses import Loss, get_loss
+from ._loss import Loss
+from ._losses import get_loss
 from ._weighted import with_weights
 
 Array = NDArray[np.float64]

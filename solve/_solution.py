@@ -17,7 +17,9 @@ class State:
 
     Attributes
     ----------
-    round : int;  seconds : float since the start;  neurons : int
+    round : int, from 0
+    seconds : float, since the start
+    neurons : int
     objective, lower_bound, gap : float, best so far
     cells : int, cells or cones visited by pricing so far
     sweeps : int, sweeps of block coordinate descent over the active cells so far

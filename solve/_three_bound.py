@@ -22,7 +22,8 @@ A linear function with ray values U_l is on the cone, within the ball ``sum_j |a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from exactrelu.enumerate._compiled import njit
 
 from ._three_cones import longest_edge, mixed_ball_bound, mixed_norm
 
@@ -36,7 +37,7 @@ SAMPLE = 48  # rows that stand for all when an edge is chosen
 STRAIGHT = 0.01  # part of the excess of a bound that an edge must explain to be chosen
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def child_bound_values(rows, size, n_upper, fresh, drop, n_plus, fixed, values, status):
     """Ray values of the majorant of a child cone, and which rows still matter there.
 
@@ -103,7 +104,7 @@ def child_bound_values(rows, size, n_upper, fresh, drop, n_plus, fixed, values, 
         values[k] += fixed[k]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def second_layer(dots, n_plus):
     """``(sum_j t_j (d_j)_+)_+`` from the products (m,) of a row with the blocks."""
     v = 0.0
@@ -112,7 +113,7 @@ def second_layer(dots, n_plus):
     return max(v, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def bent_edge(rows, size, rays, n_plus, level, phi, edge):
     """The edge at whose middle the bound is worst, and by how much: `edge` (2,) out.
 
@@ -144,7 +145,7 @@ def bent_edge(rows, size, rays, n_plus, level, phi, edge):
     return worst, worst_norm
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def kink_split(rows, size, n_plus, least, place, mix):
     """The most balanced crossing of a kink with an edge: `place` (2,) out rays, `mix` (2,) out weights.
 
@@ -182,13 +183,13 @@ def kink_split(rows, size, n_plus, least, place, mix):
     return best > least
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def prune_level(best, target, rel):
     """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
     return target if best <= target else best * (1.0 + rel)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def record(ray, value, cand_a, cand_value, state, threshold):
     """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
     if value <= threshold:
@@ -208,7 +209,7 @@ def record(ray, value, cand_a, cand_value, state, threshold):
     cand_a[slot] = ray
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def value_at(fresh, size, n_upper, n_plus):
     """``sum_i w_i phi_i`` of the kept rows, from their products with one ray (size, m)."""
     total = 0.0
@@ -221,7 +222,7 @@ def value_at(fresh, size, n_upper, n_plus):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def push(rows, sizes, fresh, drop, status, rays, fixed, bound, pool, n_rays, n_fixed, n_meta, n_bound, state):
     """Write a cone on the stack: rays, linear sum and the rows with ``status`` 1."""
     level, top = state[DEPTH], state[TOP]
@@ -242,7 +243,7 @@ def push(rows, sizes, fresh, drop, status, rays, fixed, bound, pool, n_rays, n_f
     state[DEPTH] = level + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target, rel, n_plus, least, max_nodes, state,
                     cand_a, cand_value, buf, fresh, status):  # fmt: skip
     """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from exactrelu.enumerate._compiled import njit
 
 MIX_STEPS = 14
 UPDATES = 40
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def mixed_norm(a, m):
     """``sum_j |a_j|`` of a vector (m r,) of m blocks."""
     r = a.shape[0] // m
@@ -22,7 +23,7 @@ def mixed_norm(a, m):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def largest_block(a, b, share, m):
     """``max_j |(1 - share) a_j + share b_j|``."""
     r = a.shape[0] // m
@@ -35,7 +36,7 @@ def largest_block(a, b, share, m):
     return np.sqrt(largest)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def solve_rays(rays, values, scratch, out):
     """Solve ``rays @ out = values`` by elimination with partial pivoting; False for a singular matrix."""
     size = values.shape[0]
@@ -65,7 +66,7 @@ def solve_rays(rays, values, scratch, out):
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def block_units(rays, shares, m, out):
     """`out` = ``sum_l shares_l g_l`` with every block scaled to norm 1 (zero blocks stay); its former mixed norm."""
     D = rays.shape[0]
@@ -86,7 +87,7 @@ def block_units(rays, shares, m, out):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def multiple_of(values, rays, unit, ratio):
     """Least v with ``v unit.g_l >= values_l`` for all l, infinite when there is none; `ratio` (D,) out."""
     multiple, most = 0.0, np.inf
@@ -107,7 +108,7 @@ def multiple_of(values, rays, unit, ratio):
     return multiple if multiple <= most else np.inf
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def mixed_ball_bound(values, rays, m, threshold, scratch, work):
     """Upper bound of a linear function over (cone of `rays`) ∩ {sum_j |a_j| <= 1}, from its values at the rays.
 
@@ -170,7 +171,7 @@ def mixed_ball_bound(values, rays, m, threshold, scratch, work):
     return best
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def longest_edge(rays, m):
     """The pair of rays farthest apart in the norm ``sum_j |a_j|``, and their distance."""
     D = rays.shape[0]

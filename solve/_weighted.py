@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._losses import Loss, PiecewiseLinearLoss
+from ._loss import Loss
+from ._losses import PiecewiseLinearLoss
 
 Array = NDArray[np.float64]
 

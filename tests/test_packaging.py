@@ -49,9 +49,10 @@ def test_versions_agree():
     assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_test_requirements_agree():
-    """The extra `test` (for users) and the dependency group `test` (for developers) are the same list."""
-    assert PROJECT["project"]["optional-dependencies"]["test"] == PROJECT["dependency-groups"]["test"]
+@pytest.mark.parametrize("name", ["test", "docs"])
+def test_requirements_agree(name):
+    """An extra (for users) and the dependency group of this name (for developers) are the same list."""
+    assert PROJECT["project"]["optional-dependencies"][name] == PROJECT["dependency-groups"][name]
 
 
 def test_import_is_lazy():

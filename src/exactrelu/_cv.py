@@ -113,16 +113,20 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
         As for scikit-learn's `check_cv`.
     scoring : str or callable, default=None
         Scorer; default: the estimator's own score.
-    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width, verbose
+    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
         As for `ConvexReLURegressor`; `time_limit` is for each network.
     n_jobs : int, default=None
         Folds at the same time (joblib).
+    verbose : int, default=0
+        1 prints a line per round on standard error.
 
     Attributes
     ----------
     beta_ : float, the weight decay with the best mean score
-    betas_ : (k,) array, largest first;  scores_ : (k, folds) array
-    best_index_ : int;  best_score_ : float
+    betas_ : (k,) array, largest first
+    scores_ : (k, folds) array
+    best_index_ : int
+    best_score_ : float
     path_ : list of Solution on all data, by falling weight decay; `exactrelu.plot_path` draws it
     network_, certificate_, objective_, lower_bound_, gap_, n_iter_, n_features_in_
         As for `ConvexReLURegressor`, trained on all data with `beta_`.
@@ -167,10 +171,12 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
 
     Parameters
     ----------
-    betas, eps, cv, scoring, n_jobs
+    betas, eps, cv, scoring
         As for `ConvexReLURegressorCV`.
-    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width, verbose
+    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
         As for `ConvexReLUClassifier`; `time_limit` is for each network.
+    n_jobs, verbose
+        As for `ConvexReLURegressorCV`.
 
     Attributes
     ----------

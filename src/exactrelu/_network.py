@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 class ReLUNetwork(Network):
-    """A two-layer network ``f(x) = sum_k alpha_k (w_k . x)_+``.
+    """A two-layer network ``f(x) = sum_k alpha_k (w_k·x)_+``.
 
     Parameters
     ----------
@@ -148,7 +148,16 @@ class ReLUNetwork(Network):
         return {f"network.{name}": value for name, value in named.items()}
 
     def with_intercept(self, intercept: bool) -> ReLUNetwork:
-        """The same weights, the last row of `W` read as an intercept or not."""
+        """The same weights, the last row of `W` read as an intercept or not.
+
+        Parameters
+        ----------
+        intercept : bool
+
+        Returns
+        -------
+        ReLUNetwork
+        """
         return ReLUNetwork(self.W, self.alpha, intercept)
 
 

@@ -18,7 +18,7 @@ UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
 
 
 class ParallelReLUNetwork(Network):
-    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj . x)_+)_+``.
+    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj·x)_+)_+``.
 
     Parameters
     ----------
@@ -101,7 +101,16 @@ class ParallelReLUNetwork(Network):
         return int(np.count_nonzero(self.w2 * np.linalg.norm(self.W1, axis=1)))
 
     def with_intercept(self, intercept: bool) -> ParallelReLUNetwork:
-        """The same weights, the last row of `W1` read as an intercept or not."""
+        """The same weights, the last row of `W1` read as an intercept or not.
+
+        Parameters
+        ----------
+        intercept : bool
+
+        Returns
+        -------
+        ParallelReLUNetwork
+        """
         return ParallelReLUNetwork(self.W1, self.w2, self.w3, intercept)
 
     def predict(self, X: ArrayLike) -> Array:
@@ -167,6 +176,11 @@ class ParallelReLUNetwork(Network):
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
 
     def arrays(self) -> dict[str, Any]:
-        """What describes the network in a model file."""
+        """What describes the network in a model file.
+
+        Returns
+        -------
+        dict of str to array
+        """
         named = {name: getattr(self, name) for name in ("layers", "W1", "w2", "w3", "intercept")}
         return {f"network.{name}": value for name, value in named.items()}

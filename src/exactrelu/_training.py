@@ -96,7 +96,7 @@ def train_network(
         chosen = "bound" if options.get("layers") == 3 else choose_pricing(data, rank)
     rounds = choose_rounds(data, rank, chosen) if max_iter is None else max_iter
     if time_limit is not None:
-        _compile()
+        _compile(chosen, options.get("layers", 2))
     # The matrices of the master problem are small: BLAS threads gain nothing there, and where another
     # process holds a core they wait for each other, a thousand times longer than the work takes.
     with threadpool_limits(limits=1, user_api="blas"):
@@ -108,10 +108,10 @@ def train_network(
 
 
 @cache
-def _compile() -> None:
-    """Have Numba compile (or load) the kernels before the clock of a time limit starts."""
+def _compile(pricing: str, layers: int) -> None:
+    """Have Numba compile (or load) the kernels of a run before the clock of its time limit starts."""
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(12, 3)), np.sign(rng.normal(size=12))
-    for pricing in ("bound", "enumerate"):
-        for loss in ("squared", "logistic"):
-            train(X, y, 0.1, loss=loss, pricing=pricing, tol=1e-3)
+    n, r = (12, 3) if layers == 2 else (4, 2)
+    X, y = rng.normal(size=(n, r)), np.sign(rng.normal(size=n))
+    for loss in ("squared", "logistic"):
+        train(X, y, 0.1, loss=loss, pricing=pricing, layers=layers, width=layers - 1, tol=1e-3)
