@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from ._exact import inner
+import numpy as np
+
+from ._exact import inner, once
 
 
-@inner
+@once
 def put(bits, pattern, h, positive):
     """Set the pattern bits of the rows on plane h."""
     for e in range(bits.ptr[h], bits.ptr[h + 1]):
         w = bits.word[e]
-        active = bits.plus[e] if positive else bits.minus[e]
-        pattern[w] = (pattern[w] & ~(bits.plus[e] | bits.minus[e])) | active
+        both = bits.plus[e] | bits.minus[e]
+        # without a branch, which would often be foreseen wrongly
+        pattern[w] = (pattern[w] & ~both) | (bits.minus[e] ^ (both & -np.int64(positive)))
 
 
-@inner
+@once
 def flip(bits, pattern, h):
     """Flip the pattern bits of the rows on plane h."""
     for e in range(bits.ptr[h], bits.ptr[h + 1]):

@@ -22,14 +22,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._bits import copy_pattern, flip, put
-from ._exact import exact_sign, inner, kernel
+from ._bits import flip, put
+from ._exact import exact_sign, inner, kernel, once
 from ._generic import COMPLETE, NOT_GENERIC
 
 WIDE, NARROW = 11, 8  # bits of a digit on long and on short lines: clearing counters takes time as well
 SHORT = 400
-TOP_BITS = 32  # of a position, at least, to sort by; what they leave in disorder, insertion puts in order
+FEW_BITS, TOP_BITS, MANY = 22, 32, 4096  # of a position, at least, to sort by, the more on lines of MANY vertices;
+# what they leave in disorder, insertion puts in order
 PATIENCE = 4  # insertion moves per vertex after which all bits are sorted by
+BELOW, ABOVE, EITHER = 0, 1, 2  # sides of a plane
+FIRST, LENGTH, CELLS, PLANE, TURNED, ONLY = 0, 1, 2, 3, 4, 5  # columns of `_runs.Runs.fields`
 
 
 class Line(NamedTuple):
@@ -193,7 +196,7 @@ def sort_line(planes, eps, line, h, direction):
             if line.side[i] == 0:
                 return -1
     count = position_keys(line, h)
-    radix_sort(line, count, TOP_BITS)
+    radix_sort(line, count, FEW_BITS if count < MANY else TOP_BITS)
     if not insertion(planes, eps, line, h, direction, count, PATIENCE * count):
         radix_sort(line, count, 64)
         insertion(planes, eps, line, h, direction, count, count * count)
@@ -201,8 +204,21 @@ def sort_line(planes, eps, line, h, direction):
 
 
 @inner
-def write_sectors(planes, sigma, bits, line, size, pattern, out, filled):
-    """Write the size-1 cells above the vertex that the planes ``line.group[:size]`` share.
+def add_run(runs, at, mask, pattern, first, h, only):
+    """Begin run `at` along plane h with the cell `pattern`, or its antipode where the first nonzero row is active."""
+    words = len(pattern) - 1
+    turned = pattern[words] < 0
+    for w in range(words):
+        runs.start[at, w] = pattern[w] ^ mask[w] if turned else pattern[w]
+    runs.lead[at] = pattern[words] ^ mask[words] if turned else pattern[words]
+    field = runs.fields[at]
+    field[FIRST], field[LENGTH], field[CELLS] = first, 0, 1
+    field[PLANE], field[TURNED], field[ONLY] = h, turned, only
+
+
+@inner
+def add_sectors(planes, sigma, bits, line, size, mask, pattern, runs, filled):
+    """Add the size-1 cells above the vertex that the planes ``line.group[:size]`` share, as runs of one cell.
 
     Plane g has the upward direction ``w_g = sigma_g (g x f_1)``.  Turning about f_1, w_a comes before w_b when
     ``sigma_a sigma_b det(a, b, f_1) > 0``, and plane g has sign -sigma_g before w_g and sigma_g after it.
@@ -222,8 +238,7 @@ def write_sectors(planes, sigma, bits, line, size, pattern, out, filled):
         put(bits, pattern, group[k], sigma[group[k]] < 0)
     for k in range(size - 1):
         put(bits, pattern, group[k], sigma[group[k]] > 0)
-        copy_pattern(pattern, out, filled)
-        filled += 1
+        add_run(runs, filled + k, mask, pattern, 0, group[k], EITHER)
 
 
 @kernel
@@ -237,48 +252,142 @@ def plane_directions(planes, define, sigma):
     return True
 
 
+@once
+def vertex_end(planes, eps, line, h, direction, count, k):
+    """The end of those in `order` that pass through the vertex of its plane k on plane h."""
+    end = k + 1
+    while end < count:
+        i, j = line.order[end - 1], line.order[end]
+        v = line.ends[0, i] * line.ends[1, j] - line.ends[1, i] * line.ends[0, j]
+        if abs(v) > 6.0 * planes.eps or compare(planes, eps, line, h, direction, i, j) != 0:
+            break
+        end += 1
+    return end
+
+
+@once
+def lowest_plane(line, k, end):
+    """The lowest of ``line.order[k:end]``."""
+    lowest = line.order[k]
+    for j in range(k + 1, end):
+        lowest = min(lowest, line.order[j])
+    return lowest
+
+
 @kernel
-def walk_lines(planes, eps, sigma, bits, line, first, last, pattern, out):
+def count_lines(planes, eps, sigma, line, first, last):
     """Visit the cells whose lowest vertex has its lowest-numbered plane in [first, last).
 
     planes : tables of N planes and two functionals;  eps : error bound of brackets of planes only, 0 when exact
-    sigma : (N,) in;  pattern : (words,) work, bits of zero rows set
-    out : (cells, words) out, patterns; nothing is written when it has no rows
+    sigma : (N,) in
     Returns (COMPLETE or NOT_GENERIC, number of cells).
     """
-    n = len(sigma)
     cells = 0
-    write = len(out) > 0
     for h in range(first, last):
         count = sort_line(planes, eps, line, h, sigma[h])
         if count < 0:
             return NOT_GENERIC, cells
-        if write:
-            for i in range(n):
-                if i != h:
-                    put(bits, pattern, i, line.side[i] * sigma[h] > 0)
         k = 0
         while k < count:
-            i = line.order[k]
-            lowest, end = i, k + 1
-            while end < count and compare(planes, eps, line, h, sigma[h], line.order[end - 1], line.order[end]) == 0:
-                lowest = min(lowest, line.order[end])
-                end += 1
-            size = end - k + 1
-            if write:
-                for j in range(k, end):
-                    flip(bits, pattern, line.order[j])
-            if lowest > h:
-                if write and size == 2:
-                    put(bits, pattern, h, line.side[i] * sigma[i] > 0)
-                    copy_pattern(pattern, out, cells)
-                elif write:
-                    line.group[0] = h
-                    for j in range(k, end):
-                        line.group[1 + j - k] = line.order[j]
-                    write_sectors(planes, sigma, bits, line, size, pattern, out, cells)
-                    for j in range(k, end):
-                        put(bits, pattern, line.order[j], line.side[line.order[j]] * sigma[h] < 0)
-                cells += size - 1
+            end = vertex_end(planes, eps, line, h, sigma[h], count, k)
+            if lowest_plane(line, k, end) > h:
+                cells += end - k
             k = end
     return COMPLETE, cells
+
+
+@once
+def cross(rows, pattern, i):
+    """Flip the signs of plane i in the pattern."""
+    if rows.direct:
+        pattern[i >> 6] ^= rows.bit[i]
+        if i < rows.leaders:
+            pattern[len(pattern) - 1] ^= np.int64(1) << np.int64(63 - i)
+    else:
+        flip(rows.bits, pattern, i)
+
+
+@inner
+def begin_line(sigma, rows, line, h, positive, pattern):
+    """Set the pattern to the signs before the first vertex of plane h, on its positive or negative side."""
+    n = len(sigma)
+    if rows.direct:
+        for w in range(len(pattern)):
+            pattern[w] = 0
+        for start in range(0, n, 64):
+            word = np.int64(0)
+            for i in range(start, min(start + 64, n)):
+                word |= rows.bit[i] & -np.int64(line.side[i] * sigma[h] > 0)
+            pattern[start >> 6] = word
+        for i in range(rows.leaders):
+            pattern[len(pattern) - 1] |= np.int64(line.side[i] * sigma[h] > 0) << np.int64(63 - i)
+    else:
+        for i in range(n):
+            if i != h:
+                put(rows.bits, pattern, i, line.side[i] * sigma[h] > 0)
+    put(rows.bits, pattern, h, positive)
+
+
+@inner
+def cut_line(planes, eps, sigma, rows, line, h, count, only, pattern, runs, filled, first):
+    """Divide the cells above the vertices of plane h into runs, see `trace_lines`; returns the number of runs.
+
+    only : ABOVE or BELOW, the side of plane h that the cells shall be on, or EITHER;  first : step of the first vertex
+    """
+    bits = rows.bits
+    begin_line(sigma, rows, line, h, only == ABOVE, pattern)
+    is_open = False
+    k = 0
+    while k < count:
+        i = line.order[k]
+        end = vertex_end(planes, eps, line, h, sigma[h], count, k)
+        if end == k + 1:
+            cross(rows, pattern, i)
+            is_open = is_open and i >= rows.leaders
+            side = np.int64(line.side[i] * sigma[i] > 0)
+            if i > h and (only == side or only == EITHER):  # noqa: SIM109 - a tuple would be built
+                if is_open:
+                    field = runs.fields[filled - 1]
+                    field[CELLS] += 1
+                    field[LENGTH] = first + k + 1 - field[FIRST]
+                else:
+                    put(bits, pattern, h, side == ABOVE)
+                    add_run(runs, filled, rows.mask, pattern, first + k + 1, h, only)
+                    filled += 1
+                    is_open = True
+        else:
+            is_open = False
+            if lowest_plane(line, k, end) > h and only != ABOVE:  # once
+                line.group[0] = h
+                for j in range(k, end):
+                    line.group[1 + j - k] = line.order[j]
+                add_sectors(planes, sigma, bits, line, end - k + 1, rows.mask, pattern, runs, filled)
+                filled += end - k
+            for j in range(k, end):
+                put(bits, pattern, line.order[j], line.side[line.order[j]] * sigma[h] < 0)
+            put(bits, pattern, h, only == ABOVE)
+        k = end
+    return filled
+
+
+@kernel
+def trace_lines(planes, eps, sigma, rows, line, first, last, pattern, runs):
+    """The cells that `count_lines` counts, as runs: see `_runs`.
+
+    rows : `_runs.Rows`;  pattern : (words + 1,) work, bits of zero rows set;  runs : out, with room for all
+    Returns (COMPLETE or NOT_GENERIC, number of runs).
+    """
+    n = len(sigma)
+    filled = 0
+    for h in range(first, last):
+        count = sort_line(planes, eps, line, h, sigma[h])
+        if count < 0:
+            return NOT_GENERIC, filled
+        step = (h - first) * n
+        for k in range(count):
+            i = line.order[k]
+            runs.steps[step + k] = 2 * i + (line.side[i] * sigma[i] > 0)
+        # Along a leading plane cells belong to other groups on either side.
+        for only in range(BELOW, ABOVE + 1) if h < rows.leaders else range(EITHER, EITHER + 1):
+            filled = cut_line(planes, eps, sigma, rows, line, h, count, only, pattern, runs, filled, step)
+    return COMPLETE, filled

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrangement import Arrangement, n_words
+from ._arrangement import Arrangement, PatternBits, n_words
 from ._exact import Planes, filter_bound
 from ._generic import COMPLETE, DEGENERATE, DRAWS, NOT_GENERIC, planes_with_functionals
-from ._lines import make_line, plane_directions, walk_lines
+from ._lines import CELLS, count_lines, make_line, plane_directions, trace_lines
 from ._progress import Progress
+from ._runs import Rows, Runs, empty_runs, make_rows, single_runs
+from ._runs import in_order as runs_in_order
+from ._sort import in_order
 from ._tasks import run_tasks, worker_count
 from ._vertices import make_subsets, visit_last, visit_vertices
 
@@ -43,12 +46,15 @@ class Task(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Result of a task: COMPLETE or what went wrong, the cells found, and their patterns when asked for."""
+    """Result of a task: COMPLETE or what went wrong, the cells found, and their patterns when asked for.
+
+    For rank 3 patterns are runs.
+    """
 
     code: int
     task: Task
     cells: int
-    patterns: Ints
+    patterns: Ints | Runs
 
 
 def applies(arrangement: Arrangement) -> bool:
@@ -85,11 +91,12 @@ class LowestVertices:
         return self.arrangement.n_planes == self.arrangement.n and self.arrangement.rank > 3
 
     def tables(self) -> Planes:
-        """Hyperplanes in the order of their rows when `direct`, then the functionals; with work space of their own."""
+        """Hyperplanes, in the order of their rows when `direct` or of rank 3, then functionals; with own work space."""
         a = self.arrangement
         key = ("tables with functionals", self.draw)
         if key not in a.prepared:
-            order = np.argsort(a.representative) if self.direct else np.arange(a.n_planes)
+            by_row = self.direct or a.rank == 3
+            order = np.argsort(a.representative) if by_row else np.arange(a.n_planes)
             a.prepared[key] = planes_with_functionals(a, order, self.draw)
         tables: Planes = a.prepared[key]
         return tables._replace(**{name: getattr(tables, name).copy() for name in ("matrix", "digits", "calls")})
@@ -123,30 +130,52 @@ class LowestVertices:
         if r & 1:
             yield Task(r - 1, (), 0, 0, 1)
 
+    @property
+    def rows(self) -> Rows:
+        """Rank 3: where signs stand in patterns."""
+        a = self.arrangement
+        key = ("rows",)
+        if key not in a.prepared:
+            a.prepared[key] = make_rows(a)
+        found: Rows = a.prepared[key]
+        return found
+
     def __call__(self, task: Task) -> Part:
         """Do one task."""
         a = self.arrangement
-        out = np.empty((task.cells if self.write else 0, n_words(a.n)), np.int64)
-        if a.rank == 3 and task.fixed == 0:
-            code, cells = self._walk(task, out)
+        if a.rank > 3:
+            out = np.empty((task.cells if self.write else 0, n_words(a.n)), np.int64)
+            code, cells = self._visit(task, a.bits, a.zero_words.copy(), out)
+            return Part(int(code), task, int(cells), out[:cells])
+        runs = empty_runs(a.n_planes, n_words(a.n), task.last - task.first, task.cells if self.write else 0)
+        if task.fixed == 0:
+            code, cells, filled = self._walk(task, runs)
         else:
-            code, cells = self._visit(task, out)
-        return Part(int(code), task, int(cells), out[:cells])
+            out = np.empty((int(self.write), n_words(a.n) + 1), np.int64)
+            code, cells = self._visit(task, self.rows.bits, self.rows.base.copy(), out)
+            filled = len(out)
+            single_runs(out, self.rows.mask, runs)
+        return Part(int(code), task, int(cells), runs.head(filled))
 
-    def _walk(self, task: Task, out: Ints) -> tuple[int, int]:
+    def _walk(self, task: Task, runs: Runs) -> tuple[int, int, int]:
+        """Rank 3: what became of the lines of a task, their cells and the number of their runs."""
         a = self.arrangement
         tables = self.tables()
         sigma = self.directions(tables)
         if sigma is None:
-            return NOT_GENERIC, 0
-        return walk_lines(
-            tables, a.planes.eps, sigma, a.bits, make_line(a.n_planes), task.first, task.last, a.zero_words.copy(), out
-        )
+            return NOT_GENERIC, 0, 0
+        shared = (tables, a.planes.eps, sigma)
+        line = make_line(a.n_planes)
+        if not self.write:
+            return *count_lines(*shared, line, task.first, task.last), 0
+        rows = self.rows
+        code, filled = trace_lines(*shared, rows, line, task.first, task.last, rows.base.copy(), runs)
+        return code, int(runs.fields[:filled, CELLS].sum()), filled
 
-    def _visit(self, task: Task, out: Ints) -> tuple[int, int]:
+    def _visit(self, task: Task, bits: PatternBits, pattern: Ints, out: Ints) -> tuple[int, int]:
         a = self.arrangement
         tables = self.tables()
-        shared: tuple[Any, ...] = (a.bits, self.direct, a.zero_words.copy(), out)
+        shared: tuple[Any, ...] = (bits, self.direct, pattern, out)
         sub = make_subsets(tables.coords, a.n_planes)
         if task.fixed == a.rank - 1:
             return visit_last(tables, sub, a.n_planes, *shared)
@@ -186,38 +215,60 @@ def _subset_tasks(fixed: int, n: int, size: int, head: tuple[int, ...], first: i
         yield Task(fixed, head, start, n, cells)
 
 
-def by_lowest_vertices(
-    arrangement: Arrangement, write: bool, n_jobs: int | None = None, progress: bool = False
-) -> tuple[int, list[Ints]] | None:
-    """Number of cells and, with `write`, their patterns, one of each antipodal pair; None if a vertex is degenerate.
+def count_by_lowest_vertices(arrangement: Arrangement, n_jobs: int | None = None, progress: bool = False) -> int | None:
+    """Number of cells, one of each antipodal pair; None if a vertex is degenerate."""
+    found = _in_general_position(arrangement, False, n_jobs, progress)
+    return None if found is None else sum(part.cells for part in found[1])
+
+
+def patterns_by_lowest_vertices(
+    arrangement: Arrangement, n_jobs: int | None = None, progress: bool = False
+) -> NDArray[np.uint8] | None:
+    """All patterns in lexicographic order, packed (P, ceil(n/8)); None if a vertex is degenerate.
 
     The same for any `n_jobs`.
     """
+    found = _in_general_position(arrangement, True, n_jobs, progress)
+    if found is None:
+        return None
+    method, parts = found
+    patterns: list[Any] = [part.patterns for part in parts]
+    parts.clear()
+    a, threads = arrangement, worker_count(n_jobs)
+    if a.rank == 3:
+        return runs_in_order(patterns, method.rows, a.n, threads)
+    return in_order(patterns, a.nonzero_words, a.n, threads)
+
+
+def _in_general_position(
+    arrangement: Arrangement, write: bool, n_jobs: int | None, progress: bool
+) -> tuple[LowestVertices, list[Part]] | None:
+    """The method with functionals that are in general position, and the results of its tasks."""
     for draw in range(DRAWS):
-        found = _run(LowestVertices(arrangement.slim(), write, draw), n_jobs, progress)
-        if isinstance(found, tuple):
-            return found
+        method = LowestVertices(arrangement.slim(), write, draw)
+        found = _run(method, n_jobs, progress)
+        if isinstance(found, list):
+            return method, found
         if found == DEGENERATE:
             return None
     raise RuntimeError(f"no functionals in general position among {DRAWS} random ones")
 
 
-def _run(method: LowestVertices, n_jobs: int | None, progress: bool) -> tuple[int, list[Ints]] | int:
+def _run(method: LowestVertices, n_jobs: int | None, progress: bool) -> list[Part] | int:
     """Do all tasks; returns what was found, or the first code that is not COMPLETE."""
     worker_count(n_jobs)  # raises when it is not legal
     tasks = method.tasks()
     first = list(islice(tasks, FEW_TASKS))
     line = Progress(method.most_cells) if progress else None
-    cells, patterns = 0, []
+    parts = []
     try:
         for part in run_tasks(method, chain(first, tasks), n_jobs if len(first) == FEW_TASKS else 1):
             if part.code != COMPLETE:
                 return part.code
-            cells += part.cells
-            patterns.append(part.patterns)
+            parts.append(part)
             if line is not None:
                 line.advance(part.task.cells)
     finally:
         if line is not None:
             line.close()
-    return cells, patterns
+    return parts

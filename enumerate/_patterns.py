@@ -14,7 +14,7 @@ from ._deletion import count_cells, integer_hyperplanes
 from ._exact import UNIT_ROUNDOFF
 from ._frames import DONE
 from ._leaf import COUNT
-from ._lowest import applies, by_lowest_vertices
+from ._lowest import applies, count_by_lowest_vertices, patterns_by_lowest_vertices
 from ._region import Region, Within, make_region
 from ._sort import in_order, lexicographic
 from ._subtrees import count_subtree, subtree_patterns, walk_subtrees
@@ -113,8 +113,8 @@ def count_patterns(
         cells = count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
         return cells // 2 if region.affine else cells
     if region.prefix is None:
-        found = by_lowest_vertices(arrangement, False, n_jobs, progress) if applies(arrangement) else None
-        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if found is None else found[0])
+        half = count_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
+        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if half is None else half)
     return sum(walk_subtrees(count_subtree, region, n_jobs, progress))
 
 
@@ -173,9 +173,11 @@ def sign_patterns(
         return octets if packed else unpack_rows(octets, region.n)
     check_memory(region, packed, max_memory)
     if region.prefix is None:
-        found = by_lowest_vertices(arrangement, True, n_jobs, progress) if applies(arrangement) else None
-        parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress)) if found is None else found[1]
-        octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+        found = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
+        if found is None:
+            parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
+            found = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+        octets = found
     else:
         words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs, progress)))
         octets = region.octets(arrangement.packed(words[lexicographic(words)]))
@@ -193,7 +195,8 @@ def check_memory(region: Region, packed: bool, max_memory: float | None) -> None
     Cover's bound is enough for most data; where it is too large, cells are counted for a moment.
     """
     arrangement, n, half = region.arrangement, region.n, 1 if region.prefix is not None else 2
-    per_pattern = 3 * 8 * n_words(n) + 16 + (0 if packed else n)
+    # For rank 3 more comes with each run of cells; in the worst case each cell is a run of its own.
+    per_pattern = 3 * 8 * n_words(n) + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
     free = available_memory() if max_memory is None else max_memory
     cells = max_patterns(arrangement.n_planes, arrangement.rank)
     if cells * per_pattern <= free:

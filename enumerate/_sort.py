@@ -239,14 +239,14 @@ def write_rows(words, order, mask, octets, out, first, last):
 
 def lexicographic(words: NDArray[np.int64]) -> NDArray[np.int64]:
     """The order (m,) that sorts distinct patterns (m, words) as unsigned integers."""
-    order, keys = _by_first_word(words)
+    order, keys = by_first_word(words)
     todo = np.empty((3, len(words) // 2 + 1), np.int64)
     sort_groups(words, order, keys, 0, len(words), np.empty((64, 2), np.int64), todo)
     return order
 
 
-def _by_first_word(words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows in the order of their first words, and these."""
+def by_first_word(words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows (m, words) in the order of their first words as unsigned integers, and these.  Stable, O(m)"""
     m = len(words)
     order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
     sort_by_first_word(
@@ -280,7 +280,7 @@ def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, th
     parts.clear()
     canonical_half(half, first_word, np.uint64(first_bit).astype(np.int64), mask)
     m, octets = len(half), (n + 7) // 8
-    order, keys = _by_first_word(half)
+    order, keys = by_first_word(half)
     shares = 4 * threads if threads > 1 and m > PARALLEL else 1
     cuts = [_next_group(keys, m * k // shares) for k in range(shares)] + [m]
     with ThreadPoolExecutor(threads) as pool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu.enumerate import Arrangement, count_patterns, iter_cells, max_patterns, sign_patterns
+from exactrelu.enumerate import Arrangement, _runs, count_patterns, iter_cells, max_patterns, sign_patterns
 from exactrelu.enumerate import _lowest as lowest
 from exactrelu.enumerate._generic import COMPLETE, NOT_GENERIC, planes_with_functionals
 from exactrelu.enumerate._sort import in_order
@@ -29,31 +31,48 @@ def by_tree(a):
 
 def by_vertices(a, n_jobs=1):
     """All patterns from the lowest vertices; each antipodal pair must come once."""
-    cells, parts = lowest.by_lowest_vertices(a, True, n_jobs)
-    half = np.concatenate(parts)
-    both = a.packed(np.concatenate([half, half ^ a.nonzero_words]))
-    distinct = np.unique(both, axis=0)
-    assert len(distinct) == 2 * cells == 2 * len(half)
-    return distinct
+    octets = lowest.patterns_by_lowest_vertices(a, n_jobs)
+    assert len(octets) == 2 * lowest.count_by_lowest_vertices(a, n_jobs)
+    return octets
 
 
 @quick
-@given(arrays(np.int64, st.tuples(st.integers(3, 9), st.just(3)), elements=st.integers(-2, 2)))
-def test_lines_of_degenerate_integers(X):
-    a = Arrangement(X)
-    if a.rank == 3:
-        patterns = np.unpackbits(by_vertices(a), axis=1, count=len(X)).astype(bool)
-        assert {tuple(row) for row in patterns.tolist()} == exact_patterns(fractions(X))
+@given(arrays(np.int64, st.tuples(st.integers(3, 9), st.just(3)), elements=st.integers(-2, 2)), st.integers(1, 9))
+def test_lines_of_degenerate_integers(X, leaders):
+    with patch.object(_runs, "LEADERS", leaders):
+        a = Arrangement(X)
+        if a.rank == 3:
+            patterns = np.unpackbits(by_vertices(a), axis=1, count=len(X)).astype(bool)
+            expected = exact_patterns(fractions(X))
+            assert [tuple(row) for row in patterns.tolist()] == sorted(expected)
 
 
 @quick
-@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([1.0, 1 / 3, np.pi]))
-def test_lines_of_repeated_and_concurrent_planes(seed, size, scale):
+@given(
+    st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([1.0, 1 / 3, np.pi]), st.sampled_from([1, 2, 5, 20, 64])
+)  # fmt: skip
+def test_lines_of_repeated_and_concurrent_planes(seed, size, scale, leaders):
     rng = np.random.default_rng(seed)
     base = rng.integers(-size, size + 1, (40, 3)) * scale
     X = np.vstack([base, -2.0 * base[:5], np.zeros((1, 3)), rng.standard_normal((5, 3))])
+    with patch.object(_runs, "LEADERS", leaders):
+        a = Arrangement(X)
+        np.testing.assert_array_equal(by_vertices(a), by_tree(a))
+
+
+@pytest.mark.parametrize("leaders", [1, 3, 17, 63])
+@pytest.mark.parametrize("n", [17, 64, 66, 200])
+@pytest.mark.parametrize("more", [False, True])
+def test_groups_of_many_cells(n, leaders, more, monkeypatch):
+    """Fewer leading planes: larger groups, and up to 199 planes that cut them, so keys of several words."""
+    monkeypatch.setattr(_runs, "LEADERS", leaders)
+    X = gaussian(n, 3, leaders)
+    if more:  # rows and planes differ, and many planes share a vertex
+        X[: n // 4, 2] = 0.0
+        X = np.vstack([X[:1] * 0.0, -X[n // 2 :], X, X[: n // 3]])
     a = Arrangement(X)
-    np.testing.assert_array_equal(by_vertices(a), by_tree(a))
+    assert a.n_planes == n
+    np.testing.assert_array_equal(by_vertices(a, 2), by_tree(a))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +120,8 @@ def test_a_degenerate_vertex_is_noticed_wherever_it_is(r):
     X[-r:-1] = np.round(2.0**20 * X[-r:-1]) / 2.0**20
     X[-1] = np.arange(1.0, r) @ X[-r:-1]  # exact
     a = Arrangement(X)
-    assert lowest.by_lowest_vertices(a, True, 1) is None
-    assert lowest.by_lowest_vertices(a, False, 2) is None
+    assert lowest.patterns_by_lowest_vertices(a, 1) is None
+    assert lowest.count_by_lowest_vertices(a, 2) is None
     assert count_patterns(a) == len(sign_patterns(a)) == count_patterns(a, method="deletion-restriction")
     assert count_patterns(a) < max_patterns(12, r)
 
