@@ -116,9 +116,8 @@ def check(problem: FuzzProblem) -> tuple[list[str], bool]:
     reference = price_patterns(X, nu, patterns)
     failures.hold(abs(largest - reference) <= 1e-7 * reference, f"max_beta {largest:.17g}, reference {reference:.17g}")
     beta = problem.ratio * largest if largest > 0.0 else 1.0
-    solutions = [
-        train(X, y, beta, **options, **depth, tol=TOL[problem.layers], pricing=p) for p in ("bound", "enumerate")
-    ]
+    options.update(layers=problem.layers, width=problem.width, tol=TOL[problem.layers])
+    solutions = [train(X, y, beta, pricing=pricing, **options) for pricing in ("bound", "enumerate")]
     at_zero = loss_value(loss, np.zeros(len(y)), y, weight)
     rounding = 1e-12 * at_zero
     for solution in solutions:
