@@ -15,6 +15,8 @@ from ._weighted import with_weights
 
 Array = NDArray[np.float64]
 
+LARGEST, SMALLEST = 1e70, 1e-70  # sizes of data whose products and squares neither overflow nor vanish
+
 
 @dataclass(frozen=True)
 class Coordinates:
@@ -150,9 +152,10 @@ def bundle_rows(Z: Array, exact: Array) -> Bundle:
     rows = np.flatnonzero(Z.any(axis=1) & exact.any(axis=1))
     if rows.size == 0:
         return Bundle(np.zeros((0, Z.shape[1])), rows, rows, np.zeros(0))
+    length = np.linalg.norm(Z[rows], axis=1)
+    rows, length = rows[length > 0.0], length[length > 0.0]  # a norm below 1e-160 is 0, and hidden by any rounding
     line, side = merge_parallel(exact[rows])
     _, first, index = np.unique(2 * line + (side > 0), return_index=True, return_inverse=True)
-    length = np.linalg.norm(Z[rows], axis=1)
     return Bundle(np.ascontiguousarray(Z[rows[first]] / length[first][:, None]), index.reshape(-1), rows, length)
 
 
@@ -160,30 +163,48 @@ def check_matrix(X: ArrayLike) -> Array:
     """`X` as a finite, nonempty float64 matrix, or ValueError saying what arrived."""
     if hasattr(X, "toarray") and not isinstance(X, np.ndarray):
         raise ValueError(f"X must be a dense array, got {type(X).__name__}; convert it with X.toarray()")
-    try:
-        array = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"X must be numeric: {error}") from None
+    array = _as_floats(X, "X")
     if array.ndim != 2:
         raise ValueError(f"X must be 2-D, got shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"X must not be empty, got shape {array.shape}")
     _check_finite(array, "X")
+    _check_scale(array, "X")
     return np.ascontiguousarray(array)
 
 
 def check_vector(y: ArrayLike, n: int, name: str = "y") -> Array:
     """`y` as a finite float64 vector of length `n`, or ValueError saying what arrived."""
-    try:
-        array = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numeric: {error}") from None
+    array = _as_floats(y, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
     if array.shape[0] != n:
         raise ValueError(f"X has {n} rows but {name} has length {array.shape[0]}")
     _check_finite(array, name)
+    _check_scale(array, name)
     return np.ascontiguousarray(array)
+
+
+def _as_floats(values: ArrayLike, name: str) -> Array:
+    """`values` as float64, or ValueError where that would drop something: an imaginary part, a mask, a label."""
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        raise ValueError(f"{name} must have no missing values, got a masked array with {np.ma.count_masked(values)}")
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind in "cSUMmV":
+            raise ValueError(f"got dtype {given.dtype}")
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numeric: {error}") from None
+
+
+def _check_scale(array: Array, name: str) -> None:
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > LARGEST or 0.0 < largest < SMALLEST:
+        raise ValueError(
+            f"the largest entry of {name} must be of a size from {SMALLEST:g} to {LARGEST:g}, or 0, got {largest:g}; "
+            "scale it"
+        )
 
 
 def _check_finite(array: Array, name: str) -> None:

@@ -9,7 +9,8 @@ What is held, for each problem:
 - ``max_beta`` equals the largest projection over those patterns, cell by cell;
 - training with both ways of pricing converges, and each proven bound lies below both objectives;
 - theta is dual feasible in every cell, the objective is that of the weights, and ``certificate.verify`` agrees;
-- the value of the full convex program, by Clarabel, lies between bound and objective, to Clarabel's accuracy;
+- the value of the full convex program, by Clarabel, is not below the bounds; how often it is above the objectives,
+  or Clarabel says that it is inaccurate, is counted;
 - from ``max_beta`` on, the zero network is optimal.
 """
 
@@ -32,6 +33,7 @@ NUMBERS = ("squared", "huber", "huber:0.3", "absolute", "quantile", "quantile:0.
 LABELS = ("logistic", "hinge", "squared_hinge")
 SMOOTH = ("squared", "huber", "logistic", "squared_hinge", "poisson")
 TOL = {2: 1e-7, 3: 1e-5}  # relative gap asked for, by depth
+TIME_LIMIT = 30.0  # seconds of one training, which else might hang the run
 REFERENCE_TOL = 1e-7  # of the conic solver, relative to the loss of the zero network, where that is above 1
 
 
@@ -54,7 +56,8 @@ def draw(seed: int, index: int) -> FuzzProblem:
     layers = 3 if rng.random() < 0.06 else 2
     loss = str(rng.choice(SMOOTH if layers == 3 else (*NUMBERS, *LABELS, "poisson")))
     r = int(rng.integers(1, 3 if layers == 3 else 5))
-    n = int(rng.integers(1, 4 if layers == 3 else 13))
+    most = 3 if layers == 3 else 8 if r == 4 and rng.random() < 0.9 else 12  # the references take long on many cells
+    n = int(rng.integers(1, most + 1))
     X = draw_matrix(rng, n, r)
     if layers == 2 and rng.random() < 0.15:  # collinear columns, exactly
         twin = X[:, rng.integers(0, r, rng.integers(1, 3))] * rng.choice([-2.0, -1.0, 0.5, 1.0])
@@ -116,7 +119,7 @@ def check(problem: FuzzProblem) -> tuple[list[str], bool]:
     reference = price_patterns(X, nu, patterns)
     failures.hold(abs(largest - reference) <= 1e-7 * reference, f"max_beta {largest:.17g}, reference {reference:.17g}")
     beta = problem.ratio * largest if largest > 0.0 else 1.0
-    options.update(layers=problem.layers, width=problem.width, tol=TOL[problem.layers])
+    options.update(layers=problem.layers, width=problem.width, tol=TOL[problem.layers], time_limit=TIME_LIMIT)
     solutions = [train(X, y, beta, pricing=pricing, **options) for pricing in ("bound", "enumerate")]
     at_zero = loss_value(loss, np.zeros(len(y)), y, weight)
     rounding = 1e-12 * at_zero
@@ -157,7 +160,11 @@ def check_solution(problem: FuzzProblem, solution, patterns: np.ndarray) -> list
 
 
 def compare(problem: FuzzProblem, beta: float, patterns: np.ndarray, solutions: list, failures: Failures) -> bool:
-    """Hold the solutions against the conic solver; False when that did not reach its own accuracy."""
+    """Hold the proven bounds against the conic solver's value; False when that value is not accurate.
+
+    The value may lie above our objectives: those are of given weights, recomputed, so that then the conic solver
+    stopped early.
+    """
     X, y, weight, loss = problem.X, problem.y, problem.weight, problem.loss
     if problem.layers == 3:
         value, exact = joint_program(X, y, beta, composite_cells(X, 2), loss, weight)
@@ -167,12 +174,9 @@ def compare(problem: FuzzProblem, beta: float, patterns: np.ndarray, solutions: 
         return False
     allowed = REFERENCE_TOL * max(1.0, loss_value(loss, np.zeros(len(y)), y, weight))
     for solution in solutions:
-        low, high = solution.lower_bound, solution.objective
-        failures.hold(
-            low - allowed <= value <= high + allowed,
-            f"{solution.certificate.pricing}: conic solver {value:.12g} is not in [{low:.12g}, {high:.12g}]",
-        )
-    return True
+        low, name = solution.lower_bound, solution.certificate.pricing
+        failures.hold(value >= low - allowed, f"{name}: conic solver {value:.12g} below the bound {low:.12g}")
+    return value <= solutions[0].objective + allowed
 
 
 def run(seed: int, indices: range | list[int]) -> tuple[dict[int, list[str]], int]:
@@ -184,6 +188,8 @@ def run(seed: int, indices: range | list[int]) -> tuple[dict[int, list[str]], in
             inaccurate += not exact
         except Exception as error:  # an error is a failure of that problem, not of the run
             failures = [f"{type(error).__name__}: {error}"]
+        if (index + 1) % 100 == 0:
+            print(f"{index + 1 - indices[0]} problems done", flush=True)
         if failures:
             failed[index] = failures
             print(f"seed {seed}, problem {index}: " + "; ".join(failures), flush=True)

@@ -25,7 +25,7 @@ def cone_program(X, y, beta, patterns, loss="squared", sample_weight=None):
 
 
 def group_program(A, G, size, y, beta, loss, sample_weight=None):
-    """Minimum of ``L(A (v - w)) + beta sum of norms``, ``G v >= 0, G w >= 0``, and whether Clarabel got it accurately."""
+    """Minimum of ``L(A (v - w)) + beta sum of norms``, ``G v >= 0, G w >= 0``, and whether Clarabel succeeded."""
     plus, minus = cp.Variable(A.shape[1]), cp.Variable(A.shape[1])
     shape = (A.shape[1] // size, size)
     penalty = sum(cp.sum(cp.norm(cp.reshape(v, shape, order="C"), axis=1)) for v in (plus, minus))
