@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from exactrelu.enumerate import merge_parallel
 
 from ._losses import Loss, get_loss
-from ._weighted import with_weights
+from ._weighted import WeightedLoss, with_weights
 
 Array = NDArray[np.float64]
 
@@ -43,6 +43,12 @@ class Coordinates:
         return self.Z.shape[1]
 
 
+def unit_rows(A: Array) -> Array:
+    """The nonzero rows of `A` (k, r) divided by their norms; none of these underflows."""
+    A = np.ldexp(A, -np.frexp(np.abs(A).max(axis=1, initial=0.0))[1][:, None])
+    return np.ascontiguousarray(A / np.linalg.norm(A, axis=1)[:, None])
+
+
 def row_space(X: Array, rank: int | None = None) -> Coordinates:
     """Isometric coordinates ``Z = X V`` of the row space of `X`, from its singular value decomposition.
 
@@ -63,8 +69,9 @@ def row_space(X: Array, rank: int | None = None) -> Coordinates:
         When `rank` is not between 1 and ``min(n, d)``.
     """
     n, d = X.shape
-    if rank is not None and not 1 <= rank <= min(n, d):
-        raise ValueError(f"rank must be between 1 and min(n, d) = {min(n, d)}, got {rank}")
+    whole = rank is None or (isinstance(rank, int | np.integer) and not isinstance(rank, bool))
+    if not whole or (rank is not None and not 1 <= rank <= min(n, d)):
+        raise ValueError(f"rank must be between 1 and min(n, d) = {min(n, d)}, got {rank!r}")
     scale = float(np.abs(X).max(initial=0.0))
     if scale == 0.0:
         return Coordinates(np.zeros((n, 0)), np.zeros((d, 0)), np.zeros(n), False, 0.0)
@@ -194,7 +201,7 @@ def _as_floats(values: ArrayLike, name: str) -> Array:
         if given.dtype.kind in "cSUMmV":
             raise ValueError(f"got dtype {given.dtype}")
         return np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be numeric: {error}") from None
 
 
@@ -233,4 +240,7 @@ def make_problem(
     targets = check_vector(y, data.shape[0])
     chosen = get_loss(loss)
     chosen.check_targets(targets)
-    return Problem(data, targets, with_weights(chosen, sample_weight, len(targets)), row_space(data, rank))
+    weighted = with_weights(chosen, sample_weight, len(targets))
+    if isinstance(weighted, WeightedLoss):
+        _check_scale(weighted.weight, "sample_weight")
+    return Problem(data, targets, weighted, row_space(data, rank))

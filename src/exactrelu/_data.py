@@ -92,7 +92,14 @@ class Table:
         names = [name for name in self.names if name != without]
         if not names:
             raise ValueError(f"{self.path} has no column besides {without!r}")
-        return np.column_stack([self.numbers(name) for name in names]), names
+        chosen = [k for k, name in enumerate(self.names) if name != without]
+        try:
+            values = np.array([[_number(row[k]) for k in chosen] for row in self.rows])
+        except ValueError:
+            values = np.full((1, 1), np.nan)
+        if not np.isfinite(values).all():  # column by column, for the place of the first cell that is no number
+            values = np.column_stack([self.numbers(name) for name in names])
+        return values, names
 
     def labels(self, name: str) -> tuple[Array, tuple[str, str]]:
         """A column of two distinct values as -1 and +1, (n,), and the two values in that order."""
