@@ -22,7 +22,7 @@ def test_random_problems(part):
     assert inaccurate <= 6  # the reference has a value for most of them
 
 
-@pytest.mark.parametrize("index", [6, 7, 14, 24, 97, 360])
+@pytest.mark.parametrize("index", [6, 7, 14, 24, 97, 360, 468])
 def test_once_failed(index):
     """One of two directions looked at (rank 1); no curvature; a master problem or a step without anything in it."""
     assert fuzz.check(fuzz.draw(0, index))[0] == []

@@ -265,7 +265,7 @@ def test_labels_of_any_kind(labels):
 
 
 def test_labels_of_mixed_types():
-    with pytest.raises((ValueError, TypeError), match="str|Unknown label type"):
+    with pytest.raises((ValueError, TypeError), match=r"str|Unknown label type"):
         ConvexReLUClassifier(beta=0.1).fit(X, np.array([1, "a", 1, "a"], dtype=object))
 
 

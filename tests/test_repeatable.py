@@ -81,12 +81,12 @@ from test_repeatable import problem
 from exactrelu import ConvexReLURegressor
 from exactrelu.enumerate import sign_patterns
 from exactrelu.solve import train
-X, y = problem(n=30)
+X, y = problem(n=20, r=2)
 print(hashlib.sha256(sign_patterns(X, packed=True).tobytes()).hexdigest())
 solution = train(X, y, 0.5)
 print(hashlib.sha256(solution.network.W.tobytes()).hexdigest())
 print(repr(float(solution.objective)), repr(float(solution.lower_bound)))
-print(hashlib.sha256(ConvexReLURegressor(beta=0.5).fit(X, y).network_.W.tobytes()).hexdigest())
+print(hashlib.sha256(ConvexReLURegressor(beta=0.5, time_limit=None).fit(X, y).network_.W.tobytes()).hexdigest())
 """
 
 
@@ -101,7 +101,7 @@ def output(**environment):
 
 def test_hash_seeds_and_threads_of_blas():
     plain = output(PYTHONHASHSEED="0", OPENBLAS_NUM_THREADS="1")
-    assert plain[0] == hashlib.sha256(sign_patterns(problem(n=30)[0], packed=True).tobytes()).hexdigest()
+    assert plain[0] == hashlib.sha256(sign_patterns(problem(n=20, r=2)[0], packed=True).tobytes()).hexdigest()
     assert output(PYTHONHASHSEED="1", OPENBLAS_NUM_THREADS="1") == plain
     threads = output(PYTHONHASHSEED="0", OPENBLAS_NUM_THREADS="2")
     assert threads[0] == plain[0]  # the patterns are exact
