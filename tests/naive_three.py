@@ -96,7 +96,8 @@ def joint_program(X, y, beta, cells, loss="squared", sample_weight=None):
         blocks.append(features(X, cell))
         cones.append(cone_rows(X, cell))
     G = sp.block_diag(cones, format="csr")
-    return group_program(np.hstack(blocks), G, X.shape[1], y, beta, loss, sample_weight)
+    tol = 1e-10 if loss == "squared" else 1e-8  # the exponential cone does not allow more
+    return group_program(np.hstack(blocks), G, X.shape[1], y, beta, loss, sample_weight, tol)
 
 
 def price_cell(X, nu, cell):

@@ -24,14 +24,13 @@ def cone_program(X, y, beta, patterns, loss="squared", sample_weight=None):
     return group_program(np.hstack(blocks), G, d, y, beta, loss, sample_weight)
 
 
-def group_program(A, G, size, y, beta, loss, sample_weight=None):
+def group_program(A, G, size, y, beta, loss, sample_weight=None, tol=1e-10):
     """Minimum of ``L(A (v - w)) + beta sum of norms``, ``G v >= 0, G w >= 0``, and whether Clarabel succeeded."""
     plus, minus = cp.Variable(A.shape[1]), cp.Variable(A.shape[1])
     shape = (A.shape[1] // size, size)
     penalty = sum(cp.sum(cp.norm(cp.reshape(v, shape, order="C"), axis=1)) for v in (plus, minus))
     data = cvxpy_loss(A @ (plus - minus), y, loss, np.ones(len(y)) if sample_weight is None else sample_weight)
     problem = cp.Problem(cp.Minimize(data + beta * penalty), [G @ plus >= 0, G @ minus >= 0])
-    tol = 1e-8 if loss in ("logistic", "poisson") else 1e-10  # the exponential cone does not allow more
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a solution may be inaccurate is what the status says
         try:
