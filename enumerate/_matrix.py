@@ -22,12 +22,14 @@ def as_matrix(X: ArrayLike) -> Floats:
     ValueError
         When it is none, with what arrived.
     """
-    given = np.asarray(X)
+    if np.ma.isMaskedArray(X) and np.ma.getmaskarray(X).any():
+        raise ValueError(f"X must have no missing values, got a masked array with {np.ma.count_masked(X)}")
+    try:
+        given = np.asarray(X)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"X must be a matrix: {error}") from None
     if given.dtype.kind == "O":
-        try:
-            given = given.astype(np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"X must be numeric, got {describe(X)}") from None
+        given = _from_objects(X, given)
     if given.dtype.kind not in "biuf":
         raise ValueError(f"X must be real and numeric, got dtype {given.dtype}")
     if given.ndim != 2:
@@ -44,6 +46,20 @@ def as_matrix(X: ArrayLike) -> Floats:
             raise ValueError(f"X must hold integers that float64 represents, got {wrong[0]}")
     if given.dtype.kind == "f" and given.dtype.itemsize > 8 and (out != given).any():
         raise ValueError(f"X must hold float64 values, got {given.dtype} entries that are none")
+    return out
+
+
+def _from_objects(X: ArrayLike, given: NDArray[np.object_]) -> Floats:
+    """Numbers held as objects, or ValueError when they are none, or integers that would be rounded."""
+    try:
+        out = given.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"X must be finite as float64: {error}") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"X must be numeric, got {describe(X)}") from None
+    for value, number in zip(given.ravel(), out.ravel(), strict=True):
+        if isinstance(value, int | np.integer) and int(value) != int(number):
+            raise ValueError(f"X must hold integers that float64 represents, got {value}")
     return out
 
 

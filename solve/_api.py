@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -27,16 +28,34 @@ from ._train import PRICERS, _Trainer
 def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:
     if layers not in (2, 3):
         raise ValueError(f"layers must be 2 or 3, got {layers!r}")
-    if not (isinstance(width, (int, np.integer)) and width >= 1):
+    if not (_is_integer(width) and width >= 1):
         raise ValueError(f"width must be a positive integer, got {width!r}")
     if pricing not in PRICERS:
         raise ValueError(f"unknown pricing {pricing!r}; known: {', '.join(sorted(PRICERS))}")
-    if not (np.isfinite(tol) and tol > 0.0):
+    if not (isinstance(tol, Real) and np.isfinite(float(tol)) and tol > 0.0):
         raise ValueError(f"tol must be positive, got {tol!r}")
-    if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
+    if not (_is_integer(max_iter) and max_iter >= 1):
         raise ValueError(f"max_iter must be a positive integer, got {max_iter!r}")
-    if time_limit is not None and not time_limit > 0.0:
+    if time_limit is not None and not (isinstance(time_limit, Real) and time_limit > 0.0):
         raise ValueError(f"time_limit must be positive seconds or None, got {time_limit!r}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _threads(n_jobs: int | None) -> int:
+    """Number of threads that `n_jobs` stands for, or ValueError."""
+    if n_jobs is not None and (not _is_integer(n_jobs) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+    return int(effective_n_jobs(n_jobs))
+
+
+def _check_run(callback: object, verbose: int) -> None:
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback must be callable or None, got {callback!r}")
+    if not isinstance(verbose, int | np.integer):
+        raise ValueError(f"verbose must be an integer, got {verbose!r}")
 
 
 def _check_scope(patterns: str, time_limit: float | None, layers: int, loss: str | Loss) -> None:
@@ -142,6 +161,7 @@ def train(
     beta = check_beta(beta)
     _check_options(layers, width, pricing, tol, max_iter, time_limit)
     _check_scope(patterns, time_limit, layers, loss)
+    _check_run(callback, verbose)
     problem = make_problem(X, y, loss, rank, sample_weight)
     progress = Progress(verbose)
     deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -149,7 +169,7 @@ def train(
     if layers == 3:
         trainer: _Trainer | JointTrainer = JointTrainer(problem, int(width), *common)
     else:
-        trainer = _Trainer(problem, *common, effective_n_jobs(n_jobs))
+        trainer = _Trainer(problem, *common, _threads(n_jobs))
     if warm_start is not None:
         trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
     try:
@@ -206,7 +226,7 @@ def max_beta(
     problem = make_problem(X, y, loss, rank, sample_weight)
     if layers == 3:
         return price_joint_at_zero(problem, int(width), tol, pricing).best
-    return price_at_zero(problem, tol, pricing, effective_n_jobs(n_jobs)).best
+    return price_at_zero(problem, tol, pricing, _threads(n_jobs)).best
 
 
 def price_at_zero(problem: Problem, tol: float, pricing: str, n_jobs: int = 1) -> Pricing:

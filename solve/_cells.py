@@ -11,7 +11,7 @@ from exactrelu.enumerate import Arrangement, Cell, cell_across, cell_containing
 
 from ._bcd import nonnegative_multipliers, project_onto_cone
 from ._master import Block
-from ._problem import Problem
+from ._problem import Problem, unit_rows
 from ._quadratic import ON_FACET
 
 Array = NDArray[np.float64]
@@ -84,7 +84,7 @@ class CellFinder:
     def _normals(self, active: NDArray[np.bool_], rows: NDArray[np.int64]) -> Array:
         """Unit normals (k, r) of the given rows, inward from the side of `active`."""
         normals = self.Z[rows] * np.where(active[rows], 1.0, -1.0)[:, None]
-        return np.ascontiguousarray(normals / np.linalg.norm(normals, axis=1)[:, None])
+        return unit_rows(normals)
 
     def pressed_facet(self, block: Block, residual: Array, nu: Array, least: float) -> int:
         """The facet across which the block would gain most, or -1.

@@ -13,6 +13,7 @@ from exactrelu.enumerate import CellChunk, iter_cells
 from ._bcd import project_onto_cone
 from ._bound import prune_level
 from ._pricing import Pricing, ascend, trivial_bound
+from ._problem import unit_rows
 
 if TYPE_CHECKING:
     from ._cells import CellFinder
@@ -100,7 +101,7 @@ def unit_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
     mine = rows[indptr[cell] : indptr[cell + 1]]
     active = (chunk.patterns[cell, mine >> 3] >> (7 - (mine & 7))) & 1
     normals = Z[mine] * np.where(active == 1, 1.0, -1.0)[:, None]
-    return np.ascontiguousarray(normals / np.linalg.norm(normals, axis=1)[:, None])
+    return unit_rows(normals)
 
 
 def _ranked(found: list[tuple[Array, float]]) -> tuple[Array, Array]:

@@ -168,11 +168,11 @@ def unit_mix(rays, j, k, mix):
 
 
 @njit(nogil=True)
-def balanced_row(dots, size, best, place, edge):
+def balanced_row(dots, size, best, balance, place, edge):
     """Update `place` (row) and `edge` (its lowest and highest ray) when a row of this family cuts deeper than `best`.
 
     The depth of a cut is the smaller of how far the row reaches on its two sides.  Rows that cross their
-    edge close to an end are passed over: splitting there would leave one child as large as the parent.
+    edge close to an end (`balance`) are passed over: splitting there would leave one child as large as the parent.
     """
     found = best
     for c in range(size):
@@ -183,7 +183,7 @@ def balanced_row(dots, size, best, place, edge):
             if dots[ray, c] > dots[high, c]:
                 high = ray
         depth = min(-dots[low, c], dots[high, c])
-        if depth > found and max(-dots[low, c], dots[high, c]) <= BALANCE * depth:
+        if depth > found and max(-dots[low, c], dots[high, c]) <= balance * depth:
             found = depth
             place[0] = c
             edge[0] = low
@@ -196,16 +196,22 @@ def choose_split(rays, dots_p, dots_m, sizes, mix):
     """Edge (j, k) to split and the weights `mix` (out) of its ends in the new unit ray.
 
     The crossing of the most balanced row when few rows cut the cone or it is narrow, otherwise the
-    middle of the longest edge.  Returns (j, k, family, row) of the row that the new ray lies on, family
+    middle of the longest edge.  Of few rows, the deepest is taken also where none is balanced: with columns of
+    very different scale, a row may cross an edge at a millionth of its length, and halving all edges down to
+    that length would take forever.  Returns (j, k, family, row) of the row that the new ray lies on, family
     -1 when there is none.
     """
     r = rays.shape[0]
     place = np.zeros(1, np.int64)
     edge = np.zeros(2, np.int64)
     far_j, far_k, cosine = longest_edge(rays)
-    if sizes[0] + sizes[1] > 0 and (sizes[0] + sizes[1] <= FEW_ROWS * r or cosine > 1.0 - NARROW):
-        first = balanced_row(dots_p, sizes[0], 0.0, place, edge)
-        second = balanced_row(dots_m, sizes[1], first, place, edge)
+    few = sizes[0] + sizes[1] <= FEW_ROWS * r
+    if sizes[0] + sizes[1] > 0 and (few or cosine > 1.0 - NARROW):
+        first = balanced_row(dots_p, sizes[0], 0.0, BALANCE, place, edge)
+        second = balanced_row(dots_m, sizes[1], first, BALANCE, place, edge)
+        if few and second == 0.0:
+            first = balanced_row(dots_p, sizes[0], 0.0, np.inf, place, edge)
+            second = balanced_row(dots_m, sizes[1], first, np.inf, place, edge)
         family = 1 if second > first else 0
         dots = dots_m if family == 1 else dots_p
         if second > 0.0:

@@ -128,7 +128,9 @@ class Master:
     @property
     def weights(self) -> Array:
         """Current weights, (K, r), a copy."""
-        return np.array([block.weight for block in self.blocks]).reshape(len(self.blocks), -1)
+        return np.array([block.weight for block in self.blocks]).reshape(
+            len(self.blocks), self.problem.coordinates.rank
+        )
 
     def prediction(self) -> Array:
         """Output of the current network on the data, (n,)."""
@@ -138,7 +140,7 @@ class Master:
 
     def correlations(self, nu: Array) -> Array:
         """``s_k Z'D_k nu`` for every block, (K, r)."""
-        return (self._features.T @ nu).reshape(len(self.blocks), -1)
+        return (self._features.T @ nu).reshape(len(self.blocks), self.problem.coordinates.rank)
 
     def objective(self) -> float:
         """Objective of the convex program at the current weights."""

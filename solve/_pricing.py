@@ -220,7 +220,7 @@ def price_by_bound(
     families, shared = split_by_sign(Z, nu), np.zeros(1)
     trees = [BoundAndPrune(families, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
     climbs = [] if starts is None else [ascend(Z, nu, u) for u in starts]
-    if starts is None or len(starts) == 0:
+    if starts is None or len(starts) == 0 or r == 1:  # a line has two directions, and no cones to find them in
         climbs = [ascend(Z, nu, u) for u in np.vstack([np.eye(r), -np.eye(r)])]
     for u, value in climbs:
         trees[0].start(u, value)

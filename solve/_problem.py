@@ -12,9 +12,11 @@ from exactrelu.enumerate import merge_parallel
 
 from ._loss import Loss
 from ._losses import get_loss
-from ._weighted import with_weights
+from ._weighted import WeightedLoss, with_weights
 
 Array = NDArray[np.float64]
+
+LARGEST, SMALLEST = 1e70, 1e-70  # sizes of data whose products and squares neither overflow nor vanish
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Coordinates:
         return self.Z.shape[1]
 
 
+def unit_rows(A: Array) -> Array:
+    """The nonzero rows of `A` (k, r) divided by their norms; none of these underflows."""
+    A = np.ldexp(A, -np.frexp(np.abs(A).max(axis=1, initial=0.0))[1][:, None])
+    return np.ascontiguousarray(A / np.linalg.norm(A, axis=1)[:, None])
+
+
 def row_space(X: Array, rank: int | None = None) -> Coordinates:
     """Isometric coordinates ``Z = X V`` of the row space of `X`, from its singular value decomposition.
 
@@ -62,8 +70,9 @@ def row_space(X: Array, rank: int | None = None) -> Coordinates:
         When `rank` is not between 1 and ``min(n, d)``.
     """
     n, d = X.shape
-    if rank is not None and not 1 <= rank <= min(n, d):
-        raise ValueError(f"rank must be between 1 and min(n, d) = {min(n, d)}, got {rank}")
+    whole = rank is None or (isinstance(rank, int | np.integer) and not isinstance(rank, bool))
+    if not whole or (rank is not None and not 1 <= rank <= min(n, d)):
+        raise ValueError(f"rank must be between 1 and min(n, d) = {min(n, d)}, got {rank!r}")
     scale = float(np.abs(X).max(initial=0.0))
     if scale == 0.0:
         return Coordinates(np.zeros((n, 0)), np.zeros((d, 0)), np.zeros(n), False, 0.0)
@@ -151,9 +160,10 @@ def bundle_rows(Z: Array, exact: Array) -> Bundle:
     rows = np.flatnonzero(Z.any(axis=1) & exact.any(axis=1))
     if rows.size == 0:
         return Bundle(np.zeros((0, Z.shape[1])), rows, rows, np.zeros(0))
+    length = np.linalg.norm(Z[rows], axis=1)
+    rows, length = rows[length > 0.0], length[length > 0.0]  # a norm below 1e-160 is 0, and hidden by any rounding
     line, side = merge_parallel(exact[rows])
     _, first, index = np.unique(2 * line + (side > 0), return_index=True, return_inverse=True)
-    length = np.linalg.norm(Z[rows], axis=1)
     return Bundle(np.ascontiguousarray(Z[rows[first]] / length[first][:, None]), index.reshape(-1), rows, length)
 
 
@@ -161,30 +171,48 @@ def check_matrix(X: ArrayLike) -> Array:
     """`X` as a finite, nonempty float64 matrix, or ValueError saying what arrived."""
     if hasattr(X, "toarray") and not isinstance(X, np.ndarray):
         raise ValueError(f"X must be a dense array, got {type(X).__name__}; convert it with X.toarray()")
-    try:
-        array = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"X must be numeric: {error}") from None
+    array = _as_floats(X, "X")
     if array.ndim != 2:
         raise ValueError(f"X must be 2-D, got shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"X must not be empty, got shape {array.shape}")
     _check_finite(array, "X")
+    _check_scale(array, "X")
     return np.ascontiguousarray(array)
 
 
 def check_vector(y: ArrayLike, n: int, name: str = "y") -> Array:
     """`y` as a finite float64 vector of length `n`, or ValueError saying what arrived."""
-    try:
-        array = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numeric: {error}") from None
+    array = _as_floats(y, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
     if array.shape[0] != n:
         raise ValueError(f"X has {n} rows but {name} has length {array.shape[0]}")
     _check_finite(array, name)
+    _check_scale(array, name)
     return np.ascontiguousarray(array)
+
+
+def _as_floats(values: ArrayLike, name: str) -> Array:
+    """`values` as float64, or ValueError where that would drop something: an imaginary part, a mask, a label."""
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        raise ValueError(f"{name} must have no missing values, got a masked array with {np.ma.count_masked(values)}")
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind in "cSUMmV":
+            raise ValueError(f"got dtype {given.dtype}")
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be numeric: {error}") from None
+
+
+def _check_scale(array: Array, name: str) -> None:
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > LARGEST or 0.0 < largest < SMALLEST:
+        raise ValueError(
+            f"the largest entry of {name} must be of a size from {SMALLEST:g} to {LARGEST:g}, or 0, got {largest:g}; "
+            "scale it"
+        )
 
 
 def _check_finite(array: Array, name: str) -> None:
@@ -213,4 +241,7 @@ def make_problem(
     targets = check_vector(y, data.shape[0])
     chosen = get_loss(loss)
     chosen.check_targets(targets)
-    return Problem(data, targets, with_weights(chosen, sample_weight, len(targets)), row_space(data, rank))
+    weighted = with_weights(chosen, sample_weight, len(targets))
+    if isinstance(weighted, WeightedLoss):
+        _check_scale(weighted.weight, "sample_weight")
+    return Problem(data, targets, weighted, row_space(data, rank))

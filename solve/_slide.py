@@ -124,7 +124,8 @@ def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f:
     gradient = A.T @ problem.loss.gradient(f, problem.y) + beta * unit.ravel()
     _, step, info = dposv(hessian, -gradient)
     if info != 0:
-        step = -gradient / np.abs(hessian).sum(axis=1)
+        size = np.abs(hessian).sum(axis=1)  # zero for one coordinate and no curvature: then the damping grows first
+        step = np.divide(-gradient, size, out=np.zeros_like(size), where=size > 0.0)
     return step.reshape(count, r)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._joint import price_block
-from ._problem import Problem
+from ._problem import Problem, unit_rows
 from ._three_pricing import signs_of
 
 Array = NDArray[np.float64]
@@ -111,7 +111,7 @@ class JointCells:
             layer[j, :, j] = np.where(active[:, j], 1.0, -1.0)[:, None] * self.rows
         signed = (active[mixed] * t * np.where(second[mixed], 1.0, -1.0)[:, None])[:, :, None]
         facets = np.vstack([layer.reshape(m * k, m * r), (signed * self.rows[mixed, None]).reshape(-1, m * r)])
-        facets /= np.linalg.norm(facets, axis=1)[:, None]
+        facets = unit_rows(facets)
         return JointBlock(sign, n_plus, first, second, np.ascontiguousarray(facets), a.ravel().copy())
 
     def features(self, block: JointBlock) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._joint import solve_together, sweep_joint
-from ._master import LEAST_DAMPING, damped
+from ._master import LEAST_DAMPING, damped, next_damping
 from ._three_cells import JointBlock, JointCells
 
 Array = NDArray[np.float64]
@@ -44,6 +44,7 @@ class JointMaster:
         self._known: dict[bytes, Array] = {}
         self._features = np.zeros((len(self.problem.y), 0))
         self.sweeps = 0
+        self._damping = 0.0
 
     def set_blocks(self, blocks: Sequence[JointBlock]) -> None:
         """Replace the active set; blocks of one cell are merged, at no cost by the triangle inequality. O(n K D)."""
@@ -101,7 +102,7 @@ class JointMaster:
         f = A @ W.ravel()
         weight = loss.curvature(f, y)
         if not loss.quadratic:
-            weight = damped(weight, LEAST_DAMPING)
+            weight = damped(weight, max(self._damping, LEAST_DAMPING))
         gram = (A * weight[:, None]).T @ A if not np.all(weight == 1.0) else A.T @ A
         return np.ascontiguousarray(gram), gram @ W.ravel() - A.T @ loss.gradient(f, y)
 
@@ -121,7 +122,11 @@ class JointMaster:
         self.multipliers = [force[starts[k] : starts[k + 1]] for k in range(len(self.blocks))]
 
     def _proximal_newton(self, W: Array, tol: float, max_steps: int = 40) -> None:
-        """Quadratic models around the current prediction, each followed by a line search, which stays in the cones."""
+        """Quadratic models around the current prediction, each followed by a line search, which stays in the cones.
+
+        Where the curvature jumps (Huber, hinges) a step may overshoot by far: the model is then damped, until full
+        steps succeed again.
+        """
         loss, y, r = self.problem.loss, self.problem.y, self.cells.r
         value = self.objective()
         for _ in range(max_steps):
@@ -140,9 +145,11 @@ class JointMaster:
                     W[:] = trial
                     break
                 step *= 0.5
-            if not new < value - 0.1 * tol * abs(value):
+            settled = step == 1.0 or self._damping >= 1.0
+            self._damping = next_damping(self._damping, step)
+            if settled and not new < value - 0.1 * tol * abs(value):
                 break
-            value = new
+            value = min(new, value)
 
     def _store(self, W: Array) -> None:
         for block, weight in zip(self.blocks, W, strict=True):

@@ -9,6 +9,7 @@ from itertools import combinations, product
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from naive_training import group_program
 
 from naive import has_interior, lp_patterns
 
@@ -81,25 +82,22 @@ def features(X, cell):
 
 def full_three_layer_program(X, y, beta, m, loss="squared", cells=None):
     """Optimal value of the convex program over every composite cell and every two-layer cell (CVXPY, Clarabel)."""
+    return joint_program(X, y, beta, composite_cells(X, m) if cells is None else cells, loss)[0]
+
+
+def joint_program(X, y, beta, cells, loss="squared", sample_weight=None):
+    """The same for given composite cells, and whether Clarabel reached its accuracy."""
     X = np.asarray(X, dtype=float)
-    r = X.shape[1]
     blocks, cones = [], []
     for pattern in lp_patterns(X):
         blocks.append(pattern[:, None] * X)
         cones.append((2.0 * pattern - 1.0)[:, None] * X)
-    for cell in composite_cells(X, m) if cells is None else cells:
+    for cell in cells:
         blocks.append(features(X, cell))
         cones.append(cone_rows(X, cell))
-    A = np.hstack(blocks)
     G = sp.block_diag(cones, format="csr")
-    plus, minus = cp.Variable(A.shape[1]), cp.Variable(A.shape[1])
-    f = A @ (plus - minus)
-    penalty = sum(cp.sum(cp.norm(cp.reshape(v, (A.shape[1] // r, r), order="C"), axis=1)) for v in (plus, minus))
-    data = 0.5 * cp.sum_squares(f - y) if loss == "squared" else cp.sum(cp.logistic(-cp.multiply(y, f)))
-    problem = cp.Problem(cp.Minimize(data + beta * penalty), [G @ plus >= 0, G @ minus >= 0])
     tol = 1e-10 if loss == "squared" else 1e-8  # the exponential cone does not allow more
-    problem.solve(solver=cp.CLARABEL, tol_gap_abs=tol, tol_gap_rel=tol, tol_feas=tol)
-    return problem.value
+    return group_program(np.hstack(blocks), G, X.shape[1], y, beta, loss, sample_weight, tol)
 
 
 def price_cell(X, nu, cell):

@@ -1,9 +1,11 @@
 """Plain references for training: the convex program over all patterns, and pricing cell by cell."""
 
+import warnings
 from itertools import combinations
 
 import cvxpy as cp
 import numpy as np
+import scipy.sparse as sp
 from scipy.optimize import nnls
 
 from exactrelu.enumerate import sign_patterns
@@ -11,19 +13,69 @@ from exactrelu.enumerate import sign_patterns
 
 def full_program(X, y, beta, loss="squared", sample_weight=None):
     """Optimal value of the convex program over every activation pattern, by CVXPY and Clarabel."""
-    patterns = sign_patterns(X)
-    total, penalty, constraints = 0, 0, []
-    for active in patterns:
-        sides = (2.0 * active - 1.0)[:, None] * X
-        for sign in (1.0, -1.0):
-            v = cp.Variable(X.shape[1])
-            total = total + sign * ((active[:, None] * X) @ v)
-            penalty = penalty + cp.norm(v)
-            constraints.append(sides @ v >= 0)
-    data = cvxpy_loss(total, y, loss, np.ones(len(y)) if sample_weight is None else sample_weight)
-    problem = cp.Problem(cp.Minimize(data + beta * penalty), constraints)
-    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
-    return problem.value
+    return cone_program(X, y, beta, sign_patterns(X), loss, sample_weight)[0]
+
+
+def cone_program(X, y, beta, patterns, loss="squared", sample_weight=None):
+    """Optimal value of the convex program over the given patterns, and whether Clarabel reached its accuracy."""
+    d = X.shape[1]
+    blocks = [active[:, None] * X for active in patterns]
+    G = sp.block_diag([(2.0 * active - 1.0)[:, None] * X for active in patterns], format="csr")
+    return group_program(np.hstack(blocks), G, d, y, beta, loss, sample_weight)
+
+
+def group_program(A, G, size, y, beta, loss, sample_weight=None, tol=1e-10):
+    """Minimum of ``L(A (v - w)) + beta sum of norms``, ``G v >= 0, G w >= 0``, and whether Clarabel succeeded."""
+    plus, minus = cp.Variable(A.shape[1]), cp.Variable(A.shape[1])
+    shape = (A.shape[1] // size, size)
+    penalty = sum(cp.sum(cp.norm(cp.reshape(v, shape, order="C"), axis=1)) for v in (plus, minus))
+    data = cvxpy_loss(A @ (plus - minus), y, loss, np.ones(len(y)) if sample_weight is None else sample_weight)
+    problem = cp.Problem(cp.Minimize(data + beta * penalty), [G @ plus >= 0, G @ minus >= 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a solution may be inaccurate is what the status says
+        try:
+            problem.solve(solver=cp.CLARABEL, tol_gap_abs=tol, tol_gap_rel=tol, tol_feas=tol)
+        except cp.SolverError:
+            return np.nan, False
+    return problem.value, problem.status == cp.OPTIMAL
+
+
+def loss_value(loss, f, y, weight=None):
+    """The loss of outputs `f`, from the definitions in `exactrelu.solve.Loss`."""
+    name, _, parameter = loss.partition(":")
+    error = np.abs(f - y)
+    delta = q = float(parameter or {"huber": 1.0}.get(name, 0.5))
+    margin = np.maximum(1.0 - y * f, 0.0)
+    if name == "poisson":
+        samples = np.exp(f) - y * f + np.array([t * np.log(t) - t if t > 0.0 else 0.0 for t in y])
+    else:
+        samples = {
+            "squared": 0.5 * error**2,
+            "huber": np.where(error <= delta, 0.5 * error**2, delta * (error - 0.5 * delta)),
+            "absolute": error,
+            "quantile": np.where(y > f, q * error, (1.0 - q) * error),
+            "logistic": np.logaddexp(0.0, -y * f),
+            "hinge": margin,
+            "squared_hinge": 0.5 * margin**2,
+        }[name]
+    return float(np.sum(samples if weight is None else weight * samples))
+
+
+def minus_gradient_at_zero(loss, y, weight=None):
+    """``-grad L(0)``, with the slope 0 at kinks, (n,)."""
+    name, _, parameter = loss.partition(":")
+    delta = q = float(parameter or {"huber": 1.0}.get(name, 0.5))
+    samples = {
+        "squared": y,
+        "huber": np.clip(y, -delta, delta),
+        "absolute": np.sign(y),
+        "quantile": np.where(y > 0.0, q, np.where(y < 0.0, q - 1.0, 0.0)),
+        "poisson": y - 1.0,
+        "logistic": 0.5 * y,
+        "hinge": y,
+        "squared_hinge": y,
+    }[name]
+    return samples if weight is None else weight * samples
 
 
 def cvxpy_loss(f, y, loss, weight):
@@ -75,8 +127,13 @@ def project_on_cone(normals, q):
 
 def price_every_cell(X, nu):
     """h* = max over cells and signs of |Proj_K(s X'D nu)|, one cell at a time."""
+    return price_patterns(X, nu, sign_patterns(X))
+
+
+def price_patterns(X, nu, patterns):
+    """The same for the cells of given patterns."""
     best = 0.0
-    for active in sign_patterns(X):
+    for active in patterns:
         normals = (2.0 * active - 1.0)[:, None] * X
         q = X.T @ np.where(active, nu, 0.0)
         for sign in (1.0, -1.0):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ Array = NDArray[np.float64]
 DELIMITERS = ",;\t"
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 TARGET_NAMES = ("target", "label", "class", "y")
+SHOWN_NAMES, SHOWN_CHARACTERS = 20, 60  # of long lists of names, and of long cells, in messages
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,20 @@ class Table:
 
     def position(self, name: str) -> int:
         """Index of the column called `name`, or ValueError listing the columns there are."""
-        if name not in self.names:
-            raise ValueError(f"{self.path} has no column {name!r}; its columns are {', '.join(self.names)}")
-        return self.names.index(name)
+        if name not in self._positions:
+            raise ValueError(f"{self.path} has no column {name!r}; its columns are {self.shown_names}")
+        return self._positions[name]
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.names)}
+
+    @property
+    def shown_names(self) -> str:
+        """The first column names, for messages."""
+        return ", ".join(self.names[:SHOWN_NAMES]) + (
+            f", ... ({len(self.names)})" if len(self.names) > SHOWN_NAMES else ""
+        )
 
     def usual_target(self) -> str | None:
         """The column with a name that targets usually have (`TARGET_NAMES`), if there is exactly one."""
@@ -60,7 +74,7 @@ class Table:
         """One column as floats, (n,); ValueError with the line of the first cell that is no finite number."""
         cells = self.text(name)
         try:
-            values = np.array([float(cell) for cell in cells])
+            values = np.array([_number(cell) for cell in cells])
         except ValueError:
             line, cell = next((ln, c) for ln, c in zip(self.lines, cells, strict=True) if not _is_number(c))
             place = f"{self.path}, line {line}"
@@ -78,7 +92,14 @@ class Table:
         names = [name for name in self.names if name != without]
         if not names:
             raise ValueError(f"{self.path} has no column besides {without!r}")
-        return np.column_stack([self.numbers(name) for name in names]), names
+        chosen = [k for k, name in enumerate(self.names) if name != without]
+        try:
+            values = np.array([[_number(row[k]) for k in chosen] for row in self.rows])
+        except ValueError:
+            values = np.full((1, 1), np.nan)
+        if not np.isfinite(values).all():  # column by column, for the place of the first cell that is no number
+            values = np.column_stack([self.numbers(name) for name in names])
+        return values, names
 
     def is_label(self, name: str, label: str) -> NDArray[np.bool_]:
         """Where a column holds this label, (n,) bool; 1 and 1.0 are the same label."""
@@ -87,7 +108,7 @@ class Table:
     def labels(self, name: str) -> tuple[Array, tuple[str, str]]:
         """A column of two distinct values as -1 and +1, (n,), and the two values in that order."""
         cells = self.text(name)
-        values = [float(c) if _is_number(c) else c for c in cells]  # 1 and 1.0 are the same label
+        values = [_number(c) if _is_number(c) else c for c in cells]  # 1 and 1.0 are the same label
         kinds = {type(value) for value in values}
         distinct = sorted(set(values)) if len(kinds) == 1 else sorted(set(values), key=str)
         if len(distinct) != 2:
@@ -148,7 +169,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     if len(rows) == 1:
         raise ValueError(f"{name} has a header but no data")
     names = rows[0]
-    repeated = sorted({column for column in names if names.count(column) > 1})
+    repeated = sorted(column for column, times in Counter(names).items() if times > 1)
     if repeated:
         raise ValueError(f"{name} has more than one column called {', '.join(map(repr, repeated))}")
     return Table(name, names, rows[1:], lines[1:])
@@ -161,9 +182,16 @@ def _has_header(rows: list[list[str]]) -> bool:
     return len(rows) > 1 and any(up and _is_number(down) for up, down in zip(words, rows[1], strict=True))
 
 
+def _number(cell: str) -> float:
+    """The number in a cell; Python would also read 1_000 as one."""
+    if "_" in cell:
+        raise ValueError(cell)
+    return float(cell)
+
+
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return True

@@ -70,8 +70,7 @@ def choose_target(table: Table, wanted: str | None) -> str:
         return wanted
     usual = table.usual_target()
     if usual is None:
-        columns = ", ".join(table.names)
-        raise ValueError(f"which column of {table.path} is the target? Name it with --target: {columns}")
+        raise ValueError(f"which column of {table.path} is the target? Name it with --target: {table.shown_names}")
     return usual
 
 
