@@ -29,9 +29,10 @@ default_role = "autolink"  # `train` in a docstring is a link where train is pub
 numpydoc_show_class_members = False
 
 # What a docstring names with single backticks, and what is not documented here: other libraries, private modules,
-# fields of dataclasses (they stand in the lists of attributes).
+# parameters, and fields of dataclasses (they stand in the lists of attributes).
 nitpick_ignore_regex = [
     ("py:obj", r"(numpy|scipy|sklearn|joblib|matplotlib)\..*"),
     ("py:obj", r"(.*\.)?_[a-z].*"),
-    ("py:obj", r"(.*\.)?(lipschitz|root_lipschitz|truncation_factor|history|network)"),
+    ("py:obj", r"(.*\.)?(truncation_factor|history|network)"),
+    ("py:obj", r"[a-z_]+"),  # parameters
 ]

@@ -49,7 +49,7 @@ def plot_arrangement(
     feature_names: Sequence[str] | None = None,
     max_cells: int = 20_000,
 ) -> Axes:
-    """Draw the cells that the hyperplanes ``x_i . u = 0`` cut the directions u into, for data of rank up to 3.
+    """Draw the cells that the hyperplanes ``x_i·u = 0`` cut the directions u into, for data of rank up to 3.
 
     Rank 2: sectors of a disc.  Rank 3: the sphere of directions, its two halves side by side, each in stereographic
     projection, in which great circles are circles; a direction on the common rim stands at the same angle in both.
