@@ -35,6 +35,7 @@ def fit(args: argparse.Namespace) -> int:
     """Train on a file or on the demo, report, write what was asked for; returns the exit code."""
     from ._training import train_network
     from .solve import get_loss
+    from .solve._problem import check_matrix, check_vector
 
     get_loss(args.loss)
     demo = args.data is None
@@ -46,6 +47,7 @@ def fit(args: argparse.Namespace) -> int:
         task = task_from_table(read_table(args.data), args.target, args.loss, args.intercept)
     out, picture = args.out or (DEMO_MODEL if demo else None), args.plot or (DEMO_PICTURE if demo else None)
     _check_outputs(out, picture)
+    check_vector(task.y, len(check_matrix(task.data)))
     _describe(task, args.rank)
     beta = _beta(task, args)
     started = time.monotonic()
