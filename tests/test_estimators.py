@@ -31,7 +31,7 @@ WEIGHT_CHECKS = ("check_sample_weight_equivalence_on_dense_data",)
 
 @pytest.mark.parametrize(
     "estimator",
-    [ConvexReLURegressor(time_limit=5.0), ConvexReLUClassifier(time_limit=2.0)],
+    [ConvexReLURegressor(time_limit=60.0), ConvexReLUClassifier(time_limit=2.0)],
     ids=["regressor", "classifier"],
 )
 def test_check_estimator(estimator):

@@ -39,12 +39,15 @@ class _PathSearch(ConvexReLU):
             raise ValueError(
                 f"betas must be a positive number and eps between 0 and 1, got {self.betas} and {self.eps}"
             )
-        options = {
-            "loss": self.loss, "sample_weight": sample_weight, "rank": self.rank, "tol": 1e-2, "layers": self.layers,
-            "width": self.width,
-        }  # fmt: skip
         data = add_intercept(X, self.fit_intercept)
-        top = max(max_beta(data, y, **options) for y in targets) or 1.0
+        largest = [
+            max_beta(
+                data, y, layers=self.layers, width=self.width, loss=self.loss, sample_weight=sample_weight,
+                rank=self.rank, tol=1e-2,
+            )
+            for y in targets
+        ]  # fmt: skip
+        top = max(largest) or 1.0
         return falling(top * np.geomspace(0.9, self.eps, self.betas))
 
     def _train_path(

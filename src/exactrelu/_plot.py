@@ -54,8 +54,10 @@ def plot_fit(path: str | os.PathLike[str], task: Task, solution: Solution, tol: 
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
         if len(varying_columns(task.X)) <= 2:
-            names = {"feature_names": task.features, "target_name": task.target, "classes": task.labels}
-            plot_function(solution, task.X, task.y, left, **names)
+            plot_function(
+                solution, task.X, task.y, left,
+                feature_names=task.features, target_name=task.target, classes=task.labels,
+            )  # fmt: skip
         elif task.labels is None:
             _draw_predictions(left, task, solution)
         else:

@@ -159,13 +159,11 @@ def _targets(
     given = np.asarray(y)
     if given.shape != (len(X),):
         raise ValueError(f"X has {len(X)} rows, got y of shape {given.shape}")
-    labels = drawable.classes
+    labels, names = drawable.classes, drawable.classes
     if classes is not None:
         if len(classes) != 2 or len(drawable.networks) != 1:
             raise ValueError(f"classes names the two classes of one network, got {list(classes)}")
         labels, names = np.array([-1, 1]), np.array(classes)
-    else:
-        names = labels
     if labels is None:
         return given.astype(np.float64), None
     known = given[:, None] == labels
