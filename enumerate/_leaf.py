@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._bits import copy_pattern, put
-from ._exact import UNIT_ROUNDOFF, inner, kernel, once, spliced
+from ._exact import UNIT_ROUNDOFF, inner, kernel, once
 from ._frames import DECIDED, DEPTH, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
 from ._tree import copy_child, keep_child, load_root, low_bit_index, split
 
@@ -278,7 +278,7 @@ def room(frames, pool, walk, out, level, mode):
     return DONE
 
 
-@spliced
+@once
 def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
     """Split the frame on top of the stack and put its children there, except those that are finished at once.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._exact import LANES, cross_entry, exact_sign, independent_rows, inner, lane_minors, once, ray_sign, spliced
+from ._exact import LANES, cross_entry, exact_sign, independent_rows, inner, lane_minors, once, ray_sign
 from ._frames import DECIDED, DEPTH, DONE, GROW_FACETS, GROW_RAYS, SIZE, START, WORD
 
 _DE_BRUIJN = 0x03F79D71B4CB0A89
@@ -318,7 +318,7 @@ def keep_child(frames, level, scratch, side, n_new, facet_slot):
         frames.facet[level, facet_slot] *= -1
 
 
-@spliced
+@once
 def split(planes, frames, pool, level, scratch, place, both):
     """Split the frame on its first conflict and sort the others; the frame itself is left to the caller.
 
