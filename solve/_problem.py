@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrelu.enumerate import merge_parallel
+from exactrelu.enumerate import Arrangement, merge_parallel
 
 from ._losses import Loss, get_loss
 from ._weighted import with_weights
@@ -106,7 +106,21 @@ class Problem:
     @cached_property
     def bundle(self) -> Bundle:
         """The rows of Z, those that point in the same direction merged."""
-        return bundle_rows(self.Z, self.Z if self.coordinates.truncated else self.X)
+        known = self.__dict__.get("arrangement")
+        if known is not None and known.rank == known.d:  # no column left out: it has merged the very same rows
+            rows = np.flatnonzero(~known.zero_rows)
+            return _bundle(self.Z, rows, known.row_plane[rows], known.row_sign[rows])
+        return bundle_rows(self.Z, self._exact)
+
+    @cached_property
+    def arrangement(self) -> Arrangement:
+        """The hyperplanes of the rows, for the look-up of cells."""
+        return Arrangement(self._exact)
+
+    @property
+    def _exact(self) -> Array:
+        """The rows whose combinatorics count: those given, or Z under truncation."""
+        return self.Z if self.coordinates.truncated else self.X
 
     def slack(self, nu: Array) -> float:
         """Bound of what rounding and the change of coordinates can hide from h*(nu).
@@ -150,7 +164,11 @@ def bundle_rows(Z: Array, exact: Array) -> Bundle:
     rows = np.flatnonzero(Z.any(axis=1) & exact.any(axis=1))
     if rows.size == 0:
         return Bundle(np.zeros((0, Z.shape[1])), rows, rows, np.zeros(0))
-    line, side = merge_parallel(exact[rows])
+    return _bundle(Z, rows, *merge_parallel(exact[rows]))
+
+
+def _bundle(Z: Array, rows: NDArray[np.int64], line: NDArray[np.int64], side: NDArray[np.int64]) -> Bundle:
+    """Merge `rows` of `Z` that lie on one line, on the same side."""
     _, first, index = np.unique(2 * line + (side > 0), return_index=True, return_inverse=True)
     length = np.linalg.norm(Z[rows], axis=1)
     return Bundle(np.ascontiguousarray(Z[rows[first]] / length[first][:, None]), index.reshape(-1), rows, length)

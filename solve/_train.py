@@ -196,7 +196,7 @@ class _Trainer(Rounds):
         directions, signs = priced.directions[violating][chosen], np.sign(priced.values[violating][chosen])
         if exact:
             blocks = list(self.master.blocks)
-            blocks += [self.finder.containing(s, u) for s, u in zip(signs, directions, strict=True)]
+            blocks += self.finder.around(signs, directions, np.zeros_like(directions))
         else:
             fresh = first_weights(self.model, self.beta, self._outputs(), signs, directions)
             moved_signs, moved = slide(
@@ -206,8 +206,8 @@ class _Trainer(Rounds):
             if self.only_slide:
                 self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
                 return
-            blocks = [self.finder.containing(s, w, w) for s, w in zip(self.signs, self.weights, strict=True)]
-            blocks += [self.finder.containing(s, u) for s, u in zip(signs[:1], directions[:1], strict=True)]
+            blocks = self.finder.around(self.signs, self.weights, self.weights)
+            blocks += self.finder.around(signs[:1], directions[:1], np.zeros((1, r)))
         self._solve_master(blocks)
         if self.model is not self.problem:
             self._sharpen()
@@ -232,14 +232,12 @@ class _Trainer(Rounds):
 
     def _solve_master(self, blocks: list[Block]) -> None:
         """Solve over the given cells, then let blocks pressed against a facet move across while that helps."""
-        for _ in range(MAX_MOVES):
+        for _ in range(MAX_MOVES if blocks else 0):
             self.master.set_blocks(_merged(blocks))
             self.master.solve(0.02 * self.tol)
-            alive = [block for block in self.master.blocks if block.norm > 0.0]
-            self._keep(
-                np.array([b.sign for b in alive]),
-                np.array([b.weight for b in alive]).reshape(len(alive), self.problem.coordinates.rank),
-            )
+            weights = self.master.weights
+            alive = weights.any(axis=1)
+            self._keep(self.master.signs[alive], weights[alive])
             blocks, moved = self._move()
             if not moved or self._late():
                 break
@@ -250,14 +248,14 @@ class _Trainer(Rounds):
         nu = -self.model.loss.gradient(self.master.prediction(), self.problem.y)
         # a force g across a facet raises h* from beta to sqrt(beta^2 + g^2) only: of second order
         least = 1e-2 * np.sqrt(self.tol) * self.beta
-        result, moved = [], False
-        for block, correlation in zip(self.master.blocks, self.master.correlations(nu), strict=True):
-            facet, norm = -1, block.norm
-            if norm > 0.0:
-                facet = self.finder.pressed_facet(block, correlation - self.beta / norm * block.weight, nu, least)
-            moved |= facet >= 0
-            result.append(self.finder.across(block, facet) if facet >= 0 else block)
-        return result, moved
+        rows = np.concatenate([block.cone.rows for block in self.master.blocks])
+        forces = self.finder.forces(nu)[self.finder.arrangement.row_plane[rows]]
+        facets = self.master.pressed(forces, nu, least).tolist()
+        blocks = [
+            block if facet < 0 else self.finder.across(block, facet)
+            for block, facet in zip(self.master.blocks, facets, strict=True)
+        ]
+        return blocks, any(facet >= 0 for facet in facets)
 
     def solution(self, status: str, layers: int, width: int, rank: int | None) -> Solution:
         """The best network so far with its certificate."""
