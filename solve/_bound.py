@@ -118,6 +118,15 @@ def ascend(Z, nu, start, max_steps):
 
 
 @njit(cache=True, nogil=True)
+def ascend_many(Z, nu, starts, max_steps):
+    """`ascend` from each of the starts (m, r): directions (m, r) and values (m,)."""
+    directions, values = np.empty(starts.shape), np.empty(len(starts))
+    for k in range(len(starts)):
+        directions[k], values[k] = ascend(Z, nu, starts[k], max_steps)
+    return directions, values
+
+
+@njit(cache=True, nogil=True)
 def prepare_family(dots, size, j, k, mix, fresh, total, weight):
     """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
 

@@ -68,6 +68,13 @@ def ascend(Z: Array, nu: Array, u: Array, max_steps: int = 30) -> tuple[Array, f
     return u, float(value)
 
 
+def ascend_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
+    """`ascend` from many directions (m, r): directions (m, r), best first, and their signed values (m,)."""
+    directions, values = _bound.ascend_many(Z, nu, np.ascontiguousarray(starts), max_steps)
+    order = np.argsort(-np.abs(values), kind="stable")
+    return directions[order], values[order]
+
+
 def climb_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
     """Climb from many directions (m, r) for both output signs at once; (2 m, r) directions and signed values.
 

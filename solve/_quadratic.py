@@ -43,7 +43,7 @@ class Quadratic:
         facets, starts = self.facets, self.starts
         violation = np.inf
         for attempt in range(max_rounds):
-            _, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 8 + 4 * attempt, tol)
+            _, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 2 + 2 * attempt, tol)
             if violation <= tol:
                 break
             newton(self.gram, self.linear, facets, starts, self.beta, W, tol)

@@ -16,7 +16,7 @@ from ._certificate import Certificate, dual_value, relative_gap, truncation_fact
 from ._complete import price_by_enumeration
 from ._losses import PiecewiseLinearLoss
 from ._master import Block, Master
-from ._pricing import Pricing, climb_many, distinct, price_by_bound, trivial_bound
+from ._pricing import Pricing, ascend_many, climb_many, distinct, price_by_bound, trivial_bound
 from ._problem import Problem
 from ._progress import Progress
 from ._reduce import reduce_network
@@ -34,6 +34,8 @@ SAMPLES, IDLE_SAMPLES = 256, 3
 MAX_RESTARTS, RESTART_NEURONS = 30, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
+MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relative gain that asks for another
+MAX_CLIMBED = 1 << 14  # entries of the data times directions climbed from, between two of these descents
 MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
@@ -190,19 +192,12 @@ class _Trainer(Rounds):
         assert self.finder is not None
         exact &= not self.only_slide
         r = self.problem.coordinates.rank
-        violating = np.abs(priced.values) > self.beta
-        limit = min(4 * (r + 1), max(4, MAX_FRESH // r))
-        chosen = distinct(priced.directions[violating], priced.values[violating], limit=limit)
-        directions, signs = priced.directions[violating][chosen], np.sign(priced.values[violating][chosen])
+        signs, directions = self._violating(priced.directions, priced.values)
         if exact:
             blocks = list(self.master.blocks)
             blocks += self.finder.around(signs, directions, np.zeros_like(directions))
         else:
-            fresh = first_weights(self.model, self.beta, self._outputs(), signs, directions)
-            moved_signs, moved = slide(
-                self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
-            )
-            self._keep(moved_signs, moved)
+            signs, directions = self._join(signs, directions, priced.directions)
             if self.only_slide:
                 self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
                 return
@@ -211,6 +206,37 @@ class _Trainer(Rounds):
         self._solve_master(blocks)
         if self.model is not self.problem:
             self._sharpen()
+
+    def _violating(self, directions: Array, values: Array) -> tuple[Array, Array]:
+        """Output signs and directions of distinct neurons that would lower the objective, best first."""
+        r = self.problem.coordinates.rank
+        violating = np.abs(values) > self.beta
+        directions, values = directions[violating], values[violating]
+        chosen = distinct(directions, values, limit=min(4 * (r + 1), max(4, MAX_FRESH // r)))
+        return np.sign(values[chosen]), directions[chosen]
+
+    def _join(self, signs: Array, directions: Array, starts: Array) -> tuple[Array, Array]:
+        """Descend with new neurons; then again with those that climbs from `starts` find, while that helps much.
+
+        Returns the signs and directions that the last climbs found, those given when there were none.
+        """
+        bundle = self.problem.bundle
+        starts = starts[: max(2, MAX_CLIMBED // bundle.Z.size)]
+        for _ in range(MAX_JOINS):
+            before = self.value
+            fresh = first_weights(self.model, self.beta, self._outputs(), signs, directions)
+            moved_signs, moved = slide(
+                self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
+            )
+            self._keep(moved_signs, moved)
+            if before - self.value <= SMALL_GAIN * abs(before) or self._late():
+                break
+            nu = bundle.weights(-self.model.loss.gradient(self._outputs(), self.problem.y))
+            found = self._violating(*ascend_many(bundle.Z, nu, starts))
+            if len(found[0]) == 0:
+                break
+            signs, directions = found
+        return signs, directions
 
     def _sharpen(self) -> None:
         """Proximal point steps for a loss with kinks, until they matter less than what pricing left open."""
