@@ -57,30 +57,43 @@ def positive_sum(column, size):
 
 
 @njit(cache=True, nogil=True)
-def push_root(root, dots_up, dots_down, pool, rays, sums, meta, bound, state):
-    """Stack one root cone; arrays as in `bound_and_prune`, dots (r, m) of its rays with the rows of either family."""
-    top = 0
-    sums[0] = 0.0
-    for family in range(2):
-        dots = dots_up if family == 0 else dots_down
-        first = top
-        for i in range(dots.shape[1]):
-            low, high = np.inf, -np.inf
-            for k in range(dots.shape[0]):
-                low, high = min(low, dots[k, i]), max(high, dots[k, i])
-            cuts = low < 0.0 < high
-            for k in range(dots.shape[0]):
-                sums[0, family, k] += max(dots[k, i], 0.0)
-                if cuts:
-                    pool[k, top] = dots[k, i]
-                else:
-                    sums[0, 2 + family, k] += max(dots[k, i], 0.0)
-            top += cuts
-        meta[0, 1 + family] = top - first
-    meta[0, 0] = 0
-    rays[0] = root
-    bound[0] = np.inf
-    state[DEPTH], state[TOP] = 1, top
+def push_roots(roots, up, down, pool, rays, sums, meta, bound, state):
+    """Stack root cones (R, r, r), as long as there is room for one with all rows; returns how many.
+
+    The only place where data meet rays: O(n r^2) each.  up, down : the rows (m, r) of either family; the other
+    arrays as in `bound_and_prune`.
+    """
+    r = roots.shape[1]
+    dots = np.empty(r)
+    for number in range(len(roots)):
+        level, top = state[DEPTH], state[TOP]
+        if number > 0 and (level + 2 > len(bound) or 2 * (top + len(up) + len(down)) > pool.shape[1]):
+            return number
+        meta[level, 0] = top
+        sums[level] = 0.0
+        for family in range(2):
+            first = top
+            A = up if family == 0 else down
+            for i in range(len(A)):
+                low, high = np.inf, -np.inf
+                for k in range(r):
+                    dots[k] = 0.0
+                    for j in range(r):
+                        dots[k] += roots[number, k, j] * A[i, j]
+                    low, high = min(low, dots[k]), max(high, dots[k])
+                cuts = low < 0.0 < high
+                for k in range(r):
+                    sums[level, family, k] += max(dots[k], 0.0)
+                    if cuts:
+                        pool[k, top] = dots[k]
+                    else:
+                        sums[level, 2 + family, k] += max(dots[k], 0.0)
+                top += cuts
+            meta[level, 1 + family] = top - first
+        rays[level] = roots[number]
+        bound[level] = np.inf
+        state[DEPTH], state[TOP] = level + 1, top
+    return len(roots)
 
 
 @njit(cache=True, nogil=True)
@@ -124,6 +137,25 @@ def ascend_many(Z, nu, starts, max_steps):
     for k in range(len(starts)):
         directions[k], values[k] = ascend(Z, nu, starts[k], max_steps)
     return directions, values
+
+
+@njit(cache=True, nogil=True)
+def distinct(directions, values, limit, cosine):
+    """See `_pricing.distinct`."""
+    chosen, count = np.empty(min(limit, len(values)), np.int64), 0
+    for k in range(len(values)):
+        if count == len(chosen):
+            break
+        fresh = True
+        for c in range(count):
+            dot = 0.0
+            for j in range(directions.shape[1]):
+                dot += directions[k, j] * directions[chosen[c], j]
+            fresh = fresh and (dot < cosine or np.sign(values[k]) != np.sign(values[chosen[c]]))
+        if fresh:
+            chosen[count] = k
+            count += 1
+    return chosen[:count]
 
 
 @njit(cache=True, nogil=True)

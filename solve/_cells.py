@@ -32,7 +32,7 @@ class CellFinder:
 
     def __init__(self, problem: Problem) -> None:
         self.Z = problem.Z
-        self.lengths = np.linalg.norm(problem.Z, axis=1)
+        self.lengths = problem.lengths
         self._unit = problem.Z / np.where(self.lengths > 0.0, self.lengths, 1.0)[:, None]
         # (columns of the arrangement, r): ``vectors @ to_coordinates`` maps its vectors to isometric ones
         self.to_coordinates = (

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 SLICE = 4000  # nodes between two looks at the clock; fewer at high rank
 STACK_BYTES = 1 << 28  # a stack of cones, or eight times its first size, may grow to twice this
 COVERED, ENOUGH, LATE = 0, 1, 2
+MANY_ROOTS = 32  # stacked at once when there is one thread
 MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it the r + 1 simplex cones
 # With many dimensions, prove loose bounds first, so that a time limit finds the best proof so far.
 STAGES = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01)
@@ -156,10 +157,13 @@ class BoundAndPrune:
             self.best_u[:] = u
             self.shared[0] = max(self.shared[0], abs(value))
 
-    def push_root(self, rays: Array) -> None:
-        """Stack one root cone; the only place where data meet rays. O(n r^2)."""
-        up, down = (rays @ A.T for A in self.families)
-        _bound.push_root(rays, up, down, self.pool, self.rays, self.sums, self.meta, self.bound, self.state)
+    def push_roots(self, roots: Array) -> int:
+        """Stack root cones (R, r, r) while there is room, at least one; returns how many. O(n r^2) each."""
+        return int(
+            _bound.push_roots(
+                roots, *self.families, self.pool, self.rays, self.sums, self.meta, self.bound, self.state
+            )
+        )
 
     def run(self, target: float, rel: float) -> int:
         """Continue with the stacked cones for one slice of nodes; more room is made when the stack is full."""
@@ -267,14 +271,20 @@ def _cover_sphere(
     Each tree takes the next root when it has finished one, in a thread of its own when there are several.
     """
     roots = deque(root_cones(trees[0].r))
+    share = MANY_ROOTS if len(trees) == 1 else 1
     outcomes = [COVERED]
 
     def work(tree: BoundAndPrune) -> None:
         while roots and max(outcomes) == COVERED:
-            try:
-                tree.push_root(roots.popleft())
-            except IndexError:  # another thread took the last one
+            taken = []
+            while len(taken) < share:
+                try:
+                    taken.append(roots.popleft())
+                except IndexError:  # no more, or another thread took the last one
+                    break
+            if not taken:
                 return
+            roots.extendleft(reversed(taken[tree.push_roots(np.array(taken)) :]))
             status = _bound.PAUSED
             while status != _bound.DONE and max(outcomes) == COVERED:
                 status = tree.run(goal, rel)
@@ -312,13 +322,4 @@ def _collect(trees: list[BoundAndPrune], climbs: list[tuple[Array, float]]) -> t
 
 def distinct(directions: Array, values: Array, limit: int, cosine: float = 0.98) -> NDArray[np.int_]:
     """Indices of the best directions no two of which, of equal sign, are closer than `cosine`."""
-    chosen: list[int] = []
-    sides = np.sign(values)
-    left = np.arange(len(values))
-    while left.size and len(chosen) < limit:
-        k = int(left[0])
-        chosen.append(k)
-        close = (directions[left] @ directions[k] >= cosine) & (sides[left] == sides[k])
-        close[0] = True
-        left = left[~close]
-    return np.array(chosen, dtype=int)
+    return _bound.distinct(np.ascontiguousarray(directions), np.ascontiguousarray(values), limit, cosine)

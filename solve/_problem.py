@@ -122,6 +122,11 @@ class Problem:
         """The rows whose combinatorics count: those given, or Z under truncation."""
         return self.Z if self.coordinates.truncated else self.X
 
+    @cached_property
+    def lengths(self) -> Array:
+        """Euclidean norms of the rows of Z, (n,)."""
+        return np.asarray(np.linalg.norm(self.Z, axis=1))
+
     def slack(self, nu: Array) -> float:
         """Bound of what rounding and the change of coordinates can hide from h*(nu).
 
@@ -131,7 +136,7 @@ class Problem:
         add ``sum |nu_i| |x_i - V z_i|``, but not under truncation, where Z *is* the data.
         """
         n, r = self.Z.shape
-        size = float(np.abs(nu) @ np.linalg.norm(self.Z, axis=1))
+        size = float(np.abs(nu) @ self.lengths)
         hidden = 0.0 if self.coordinates.truncated else float(np.abs(nu) @ self.coordinates.error)
         return 1.01 * (n + 100 * r + 100) * np.finfo(float).eps * size + hidden
 

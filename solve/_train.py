@@ -44,7 +44,7 @@ class _Trainer(Rounds):
     """One run of column generation; holds the best network and the best bound at every moment.
 
     Work is done on `model`: the problem itself, or for a loss with kinks the problem with a smoothed one.
-    `signs`, `weights` and `value` belong to it; `best` and `objective` to the problem.
+    `signs`, `weights`, `value` and `outputs` (n,) belong to it; `best` and `objective` to the problem.
     """
 
     problem: Problem
@@ -61,6 +61,7 @@ class _Trainer(Rounds):
     signs: Array = field(init=False)
     weights: Array = field(init=False)
     value: float = field(init=False)
+    outputs: Array = field(init=False)
     best: tuple[Array, Array] = field(init=False)
     objective: float = np.inf
     lower_bound: float = -np.inf
@@ -110,7 +111,7 @@ class _Trainer(Rounds):
         self._restarts(rng, self.started + 0.25 * time_limit)
         idle = 0
         while idle < IDLE_SAMPLES and not self._late():
-            self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
+            self.nu = -self.model.loss.gradient(self.outputs, self.problem.y)
             sampled = self._sample(rng)
             state = self._take_stock(len(self.history), sampled.upper)
             if self.callback is not None and self.callback(state):
@@ -154,7 +155,7 @@ class _Trainer(Rounds):
 
     def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
-        self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
+        self.nu = -self.model.loss.gradient(self.outputs, self.problem.y)
         fine = 0.4 * self.tol
         rel = max(fine, min(1e-2, 0.1 * violation))
         norms = np.linalg.norm(self.weights, axis=1)
@@ -167,15 +168,11 @@ class _Trainer(Rounds):
         self.cells += priced.nodes
         return priced
 
-    def _outputs(self) -> Array:
-        """Outputs (n,) of the current network."""
-        return network_value(self.model, self.beta, self.signs, self.weights)[1]
-
     def _keep(self, signs: Array, weights: Array) -> None:
         """Make this the current network when it is better, and the best one when it is that."""
         value, f = network_value(self.model, self.beta, signs, weights)
         if value <= self.value:
-            self.signs, self.weights, self.value = signs, weights, value
+            self.signs, self.weights, self.value, self.outputs = signs, weights, value, f
         if self.model is not self.problem:
             penalty = self.beta * float(np.linalg.norm(weights, axis=1).sum())
             value = self.problem.loss.value(f, self.problem.y) + penalty
@@ -224,14 +221,14 @@ class _Trainer(Rounds):
         starts = starts[: max(2, MAX_CLIMBED // bundle.Z.size)]
         for _ in range(MAX_JOINS):
             before = self.value
-            fresh = first_weights(self.model, self.beta, self._outputs(), signs, directions)
+            fresh = first_weights(self.model, self.beta, self.outputs, signs, directions)
             moved_signs, moved = slide(
                 self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
             )
             self._keep(moved_signs, moved)
             if before - self.value <= SMALL_GAIN * abs(before) or self._late():
                 break
-            nu = bundle.weights(-self.model.loss.gradient(self._outputs(), self.problem.y))
+            nu = bundle.weights(-self.model.loss.gradient(self.outputs, self.problem.y))
             found = self._violating(*ascend_many(bundle.Z, nu, starts))
             if len(found[0]) == 0:
                 break
@@ -244,7 +241,7 @@ class _Trainer(Rounds):
         allowed = 0.1 * max(self.tol, 0.1 * self.history[-1].gap) * abs(self.objective)
         before = np.inf
         for _ in range(MAX_PROXIMAL):
-            f, smoothed = self._outputs(), self.model.loss
+            f, smoothed = self.outputs, self.model.loss
             assert isinstance(smoothed, SmoothedLoss)
             v = smoothed.gradient(f, y)
             excess = loss.value(f, y) + loss.conjugate(v, y) - float(v @ f)  # 0 when v is a subgradient at f

@@ -80,17 +80,18 @@ def test_root_cones_hold_the_sums_at_their_rays(nu_sign):
     Z, nu = rng.standard_normal((30, 3)), rng.standard_normal(30)
     nu = nu if nu_sign is None else np.abs(nu)
     families = split_by_sign(Z, nu)
-    for rays in root_cones(3):
-        tree = BoundAndPrune(families, np.zeros(1))
-        tree.push_root(rays)
-        start = 0
+    tree, roots = BoundAndPrune(families, np.zeros(1)), list(root_cones(3))
+    assert tree.push_roots(np.array(roots)) == len(roots)
+    start = 0
+    for level, rays in enumerate(roots):
+        assert tree.meta[level, 0] == start
         for family, A in enumerate(families):
             dots = rays @ A.T
             cuts = (dots < 0.0).any(axis=0) & (dots > 0.0).any(axis=0)
-            np.testing.assert_allclose(tree.sums[0, family], np.maximum(dots, 0.0).sum(axis=1), atol=1e-12)
+            np.testing.assert_allclose(tree.sums[level, family], np.maximum(dots, 0.0).sum(axis=1), atol=1e-12)
             np.testing.assert_allclose(
-                tree.sums[0, 2 + family], np.maximum(dots[:, ~cuts], 0.0).sum(axis=1), atol=1e-12
+                tree.sums[level, 2 + family], np.maximum(dots[:, ~cuts], 0.0).sum(axis=1), atol=1e-12
             )
-            assert tree.meta[0, 1 + family] == cuts.sum()
+            assert tree.meta[level, 1 + family] == cuts.sum()
             np.testing.assert_array_equal(tree.pool[:, start : start + cuts.sum()], dots[:, cuts])
             start += cuts.sum()
