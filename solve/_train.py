@@ -35,7 +35,7 @@ MAX_RESTARTS, RESTART_NEURONS = 30, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
 MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relative gain that asks for another
-MAX_CLIMBED = 1 << 14  # entries of the data times directions climbed from, between two of these descents
+MAX_CLIMBED = 1 << 17  # entries of the data times directions climbed from, between two of these descents
 MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
@@ -218,7 +218,7 @@ class _Trainer(Rounds):
         Returns the signs and directions that the last climbs found, those given when there were none.
         """
         bundle = self.problem.bundle
-        starts = starts[: max(2, MAX_CLIMBED // bundle.Z.size)]
+        starts = starts[: min(32, max(2, MAX_CLIMBED // bundle.Z.size))]
         for _ in range(MAX_JOINS):
             before = self.value
             fresh = first_weights(self.model, self.beta, self.outputs, signs, directions)
