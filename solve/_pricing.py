@@ -160,9 +160,7 @@ class BoundAndPrune:
     def push_roots(self, roots: Array) -> int:
         """Stack root cones (R, r, r) while there is room, at least one; returns how many. O(n r^2) each."""
         return int(
-            _bound.push_roots(
-                roots, *self.families, self.pool, self.rays, self.sums, self.meta, self.bound, self.state
-            )
+            _bound.push_roots(roots, *self.families, self.pool, self.rays, self.sums, self.meta, self.bound, self.state)
         )
 
     def run(self, target: float, rel: float) -> int:
@@ -230,11 +228,10 @@ def price_by_bound(
         return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
     families, shared = split_by_sign(Z, nu), np.zeros(1)
     trees = [BoundAndPrune(families, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
-    climbs = [] if starts is None else [ascend(Z, nu, u) for u in starts]
     if starts is None or len(starts) == 0:
-        climbs = [ascend(Z, nu, u) for u in np.vstack([np.eye(r), -np.eye(r)])]
-    for u, value in climbs:
-        trees[0].start(u, value)
+        starts = np.vstack([np.eye(r), -np.eye(r)])
+    climbs = ascend_many(Z, nu, starts)
+    trees[0].start(climbs[0][0], float(climbs[1][0]))
     stages = STAGES if r >= STAGED_RANK else ()
     upper = trivial_bound(Z, nu) if stages else np.inf
     outcome = COVERED
@@ -307,15 +304,11 @@ def _cover_sphere(
     return max(outcomes)
 
 
-def _collect(trees: list[BoundAndPrune], climbs: list[tuple[Array, float]]) -> tuple[Array, Array]:
+def _collect(trees: list[BoundAndPrune], climbs: tuple[Array, Array]) -> tuple[Array, Array]:
     """Incumbents, climbed starts and recorded rays, best first."""
     recorded = [(tree, int(tree.state[_bound.N_CAND])) for tree in trees]
-    directions = np.vstack(
-        [*[tree.best_u[None] for tree in trees], *[u[None] for u, _ in climbs], *[t.cand_u[:k] for t, k in recorded]]
-    )
-    values = np.concatenate(
-        [*[tree.best[:1] for tree in trees], [v for _, v in climbs], *[t.cand_value[:k] for t, k in recorded]]
-    )
+    directions = np.vstack([*[tree.best_u[None] for tree in trees], climbs[0], *[t.cand_u[:k] for t, k in recorded]])
+    values = np.concatenate([*[tree.best[:1] for tree in trees], climbs[1], *[t.cand_value[:k] for t, k in recorded]])
     order = np.argsort(-np.abs(values), kind="stable")
     return directions[order], values[order]
 
