@@ -140,25 +140,6 @@ def ascend_many(Z, nu, starts, max_steps):
 
 
 @njit(cache=True, nogil=True)
-def distinct(directions, values, limit, cosine):
-    """See `_pricing.distinct`."""
-    chosen, count = np.empty(min(limit, len(values)), np.int64), 0
-    for k in range(len(values)):
-        if count == len(chosen):
-            break
-        fresh = True
-        for c in range(count):
-            dot = 0.0
-            for j in range(directions.shape[1]):
-                dot += directions[k, j] * directions[chosen[c], j]
-            fresh = fresh and (dot < cosine or np.sign(values[k]) != np.sign(values[chosen[c]]))
-        if fresh:
-            chosen[count] = k
-            count += 1
-    return chosen[:count]
-
-
-@njit(cache=True, nogil=True)
 def prepare_family(dots, size, j, k, mix, fresh, total, weight):
     """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
 

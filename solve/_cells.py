@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrelu.enumerate import Arrangement
 from exactrelu.enumerate._cells import facets_on
 
 from ._master import Block, Cone

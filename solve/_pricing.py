@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _bound
+from . import _bound, _cones
 
 if TYPE_CHECKING:
     from ._cells import CellFinder
@@ -315,4 +315,4 @@ def _collect(trees: list[BoundAndPrune], climbs: tuple[Array, Array]) -> tuple[A
 
 def distinct(directions: Array, values: Array, limit: int, cosine: float = 0.98) -> NDArray[np.int_]:
     """Indices of the best directions no two of which, of equal sign, are closer than `cosine`."""
-    return _bound.distinct(np.ascontiguousarray(directions), np.ascontiguousarray(values), limit, cosine)
+    return _cones.distinct(np.ascontiguousarray(directions), np.ascontiguousarray(values), limit, cosine)

@@ -188,7 +188,6 @@ class _Trainer(Rounds):
         """
         assert self.finder is not None
         exact &= not self.only_slide
-        r = self.problem.coordinates.rank
         signs, directions = self._violating(priced.directions, priced.values)
         if exact:
             blocks = list(self.master.blocks)
@@ -199,7 +198,7 @@ class _Trainer(Rounds):
                 self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
                 return
             blocks = self.finder.around(self.signs, self.weights, self.weights)
-            blocks += self.finder.around(signs[:1], directions[:1], np.zeros((1, r)))
+            blocks += self.finder.around(signs[:1], directions[:1], np.zeros_like(directions[:1]))
         self._solve_master(blocks)
         if self.model is not self.problem:
             self._sharpen()
