@@ -42,8 +42,8 @@ def solve_conic_master(blocks: list[Block], Z: Array, y: Array, beta: float, tol
     import cvxpy as cp
 
     r = Z.shape[1]
-    A = np.hstack([np.where(block.active, block.sign, 0.0)[:, None] * Z for block in blocks])
-    G = sp.block_diag([block.normals for block in blocks], format="csr")
+    A = np.hstack([np.where(block.cone.active, block.sign, 0.0)[:, None] * Z for block in blocks])
+    G = sp.block_diag([block.cone.normals for block in blocks], format="csr")
     w = cp.Variable(len(blocks) * r)
     norms = cp.norm(cp.reshape(w, (len(blocks), r), order="C"), 2, axis=1)
     problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(A @ w - y) + beta * cp.sum(norms)), [G @ w >= 0])

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrangement import Arrangement, as_arrangement
-from ._leaf import CELLS
+from ._leaf import CELLS, Output
 from ._region import Region, Within, make_region
 from ._thin import exact_geometry
 from ._walk import TreeWalk, find_cell
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+WORK = ("cell",)  # where an arrangement keeps the workspace; it is taken out while in use: threads may share it
 
 
 @dataclass(frozen=True)
@@ -344,16 +346,35 @@ def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]
     return [cell_across(arrangement, cell.pattern, int(row)) for row in cell.facets]
 
 
+def facets_on(arrangement: Arrangement, side: Ints) -> tuple[NDArray[np.bool_], Ints]:
+    """Pattern (n,) and facets (k,) of the cell that the tree reaches by the given sides ±1 (n_planes,).
+
+    What `cell_containing` and `cell_across` return without rays and points.  O(n) expected.
+    """
+    if arrangement.rank == 0:
+        return arrangement.zero_rows.copy(), np.zeros(0, dtype=np.int64)
+    out, work = find_cell(arrangement, side, arrangement.prepared.pop(WORK, None))
+    found = _pattern_and_facets(arrangement, out)
+    arrangement.prepared[WORK] = work
+    return found
+
+
 def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
     """The cell that the tree reaches by the given sides (n_planes,)."""
     a = arrangement
     if a.rank == 0:
         return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
-    key = ("cell",)
-    out, a.prepared[key] = find_cell(a, side, a.prepared.pop(key, None))  # taken out: threads may share `a`
-    pattern = a.unpacked(out.patterns)[0]
+    out, work = find_cell(a, side, a.prepared.pop(WORK, None))
+    pattern, facets = _pattern_and_facets(a, out)
     points, rays = out.points, out.rays[: out.ray_ptr[1]]
     if out.thin[0]:
         points[0], rays[...] = exact_geometry(a, np.where(pattern[a.representative], 1, -1))
-    facets = a.representative[out.facets[: out.facet_ptr[1]]]
-    return Cell(pattern, a.to_features(points)[0], a.to_features(rays), facets)
+    cell = Cell(pattern, a.to_features(points)[0], a.to_features(rays), facets)
+    a.prepared[WORK] = work
+    return cell
+
+
+def _pattern_and_facets(arrangement: Arrangement, out: Output) -> tuple[NDArray[np.bool_], Ints]:
+    """Pattern (n,) and facets (k,) of the one cell in `out`."""
+    facets = arrangement.representative[out.facets[: out.facet_ptr[1]]]
+    return arrangement.unpacked(out.patterns)[0], facets

@@ -62,9 +62,11 @@ class Workspace:
         self.frames = make_frames(levels, 1, 1, self.r, n_sums, path)
         self.pool = make_pool(pool, 1)
         self.scratch = make_scratch(1, 1, self.r)
+        self.cell: tuple[Walk, Output] | None = None  # of `find_cell`
 
     def grow(self, code: int) -> None:
         """Double what `code` names."""
+        self.cell = None
         levels, ray_words = self.frames.alive.shape
         facet_words, n_sums = self.frames.tight.shape[2], self.frames.sums.shape[1]
         path = self.frames.path.shape[1]
@@ -216,14 +218,18 @@ def find_cell(
 ) -> tuple[Output, Workspace]:
     """The cell on the given sides (n_planes,) of the hyperplanes that split it off, and the frame it came from.
 
-    `work` is that of an earlier call.
+    `work` is that of an earlier call, whose output is overwritten.
     """
     a = arrangement
     work = Workspace(a, 2, 2 * a.n_planes, 0) if work is None else work
-    flip = sum(1 << k for k, h in enumerate(a.roots.basis.tolist()) if side[h] < 0)
+    flip = int((side[a.roots.basis] < 0) @ (1 << np.arange(a.rank)))
     while True:
-        walk = make_walk(a, None, flip, flip)
-        out = _wider(make_output(a, CELLS, 1, 0), work)
+        if work.cell is None:
+            work.cell = make_walk(a, None, flip, flip), _wider(make_output(a, CELLS, 1, 0), work)
+        walk, out = work.cell
+        walk.state[:] = 0
+        walk.state[LEVEL], walk.state[ROOT], walk.state[LAST], walk.state[STEP] = -1, flip, flip, 1
+        walk.pattern[:] = a.zero_words
         code = PAUSED
         while code == PAUSED:
             code = walk_tree(

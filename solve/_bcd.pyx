@@ -87,21 +87,74 @@ def project_onto_cone(const double[:, ::1] facets, const double[::1] q):
     return np.asarray(out)
 
 
-def nonnegative_multipliers(const double[:, ::1] facets, const double[::1] target):
-    """argmin |facets' mu - target| over mu >= 0, unit facet normals; an (m,) array."""
-    cdef int r = <int>target.shape[0], i
-    cdef double[::1] out = np.zeros(facets.shape[0]), q = np.empty(r), p = np.empty(r)
+def into_cones(const double[:, ::1] facets, const Py_ssize_t[::1] starts, double[:, ::1] weights):
+    """Project the weights (K, r), in place, on the closed cones of their blocks where they are outside of them.
+
+    facets : (F, r) in, unit normals, block k owns ``starts[k]:starts[k+1]``.  O(F r) when all are inside.
+    """
+    cdef int r = <int>weights.shape[1], i
+    cdef Py_ssize_t k, j
     cdef Work work
     if work_alloc(&work, r) < 0:
         work_free(&work)
         raise MemoryError("no memory for the workspace of the projection")
-    for i in range(r):
-        q[i] = -target[i]
-    project(&work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &q[0], &p[0])
-    for i in range(work.n_tight):
-        out[work.tight[i]] = work.mult[i]
+    with nogil:
+        for k in range(weights.shape[0]):
+            for j in range(starts[k], starts[k + 1]):
+                if dot(&facets[j, 0], &weights[k, 0], r) < 0.0:
+                    project(&work, &facets[starts[k], 0], <int>(starts[k + 1] - starts[k]), &weights[k, 0], work.point)
+                    for i in range(r):
+                        weights[k, i] = work.point[i]
+                    break
     work_free(&work)
-    return np.asarray(out)
+
+
+def pressed_facets(const double[:, ::1] facets, const Py_ssize_t[::1] starts, const double[:, ::1] weights,
+                   const double[:, ::1] residual, const double[::1] force, double least):
+    """For every block the facet across which it would gain most, counted from its first one, or -1; a (K,) array.
+
+    With residual ``q - beta w/|w| = -sum mu_j n_j`` (unit inward normals n_j of the facets tight at w, multipliers
+    mu >= 0) the cell across facet j offers descent iff ``mu_j + force_j > 0``.
+
+    Parameters
+    ----------
+    facets : (F, r) in, unit normals, block k owns ``starts[k]:starts[k+1]``;  weights : (K, r) in
+    residual : (K, r) in, gradient part ``s Z'D nu - beta w/|w|``
+    force : (F,) in, ``s sum_i nu_i |z_i|`` over the rows on the facet
+    least : float in, gains up to this do not count
+    """
+    cdef Py_ssize_t k, j
+    cdef int r = <int>weights.shape[1], i, count
+    cdef double norm, gain, most
+    cdef double[:, ::1] near = np.empty((max(facets.shape[0], 1), r))
+    cdef Py_ssize_t[::1] chosen = np.full(weights.shape[0], -1, dtype=np.intp), place = np.empty(len(near), np.intp)
+    cdef Work work
+    if work_alloc(&work, r) < 0:
+        work_free(&work)
+        raise MemoryError("no memory for the workspace of the projection")
+    with nogil:
+        for k in range(weights.shape[0]):
+            norm = sqrt(dot(&weights[k, 0], &weights[k, 0], r))
+            count = 0
+            for j in range(starts[k], starts[k + 1]):
+                if norm > 0.0 and dot(&facets[j, 0], &weights[k, 0], r) <= ON_FACET * norm:
+                    memcpy(&near[count, 0], &facets[j, 0], r * sizeof(double))
+                    place[count] = j
+                    count += 1
+            if count == 0:
+                continue
+            project(&work, &near[0, 0], count, &residual[k, 0], work.point)
+            most = least
+            for j in range(count):
+                gain = force[place[j]]
+                for i in range(work.n_tight):
+                    if work.tight[i] == j:
+                        gain += work.mult[i]
+                if gain > most:
+                    most = gain
+                    chosen[k] = place[j] - starts[k]
+    work_free(&work)
+    return np.asarray(chosen)
 
 
 def solve_single_block(const double[:, ::1] matrix, const double[::1] q, double beta, const double[:, ::1] facets):

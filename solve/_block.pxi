@@ -11,6 +11,7 @@ from libc.math cimport fabs, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+cdef double ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
 cdef double FEASIBLE = 1e-13  # facet normals have unit length; slack relative to |w|
 cdef int MAX_FACES = 100
 
@@ -412,7 +413,7 @@ cdef double violation(Work* work, const double* facets, int n_facets, const doub
         value = project(work, facets, n_facets, residual, work.point)
         return (value - beta) / beta if value > beta else 0.0
     for j in range(n_facets):
-        if fabs(dot(facets + j * r, v, r)) <= 1e-11 * norm:
+        if fabs(dot(facets + j * r, v, r)) <= ON_FACET * norm:
             memcpy(near + count * r, facets + j * r, r * sizeof(double))
             count += 1
     for j in range(r):

@@ -58,32 +58,45 @@ def positive_sum(column, size):
 
 
 @njit(nogil=True)
-def push_root(root, dots_up, dots_down, pool, rays, sums, meta, bound, state):
-    """Stack one root cone; arrays as in `bound_and_prune`, dots (r, m) of its rays with the rows of either family."""
-    top = 0
-    sums[0] = 0.0
-    for family in range(2):
-        dots = dots_up if family == 0 else dots_down
-        first = top
-        for i in range(dots.shape[1]):
-            low, high = np.inf, -np.inf
-            for k in range(dots.shape[0]):
-                low, high = min(low, dots[k, i]), max(high, dots[k, i])
-            cuts = low < 0.0 < high
-            for k in range(dots.shape[0]):
-                sums[0, family, k] += max(dots[k, i], 0.0)
-                if cuts:
-                    pool[k, top] = dots[k, i]
-                else:
-                    sums[0, 2 + family, k] += max(dots[k, i], 0.0)
-            top += cuts
-        meta[0, 1 + family] = top - first
-    meta[0, 0] = 0
-    for k in range(root.shape[0]):  # `rays[0] = root` would compile the text of an error message for a second
-        for j in range(root.shape[1]):
-            rays[0, k, j] = root[k, j]
-    bound[0] = np.inf
-    state[DEPTH], state[TOP] = 1, top
+def push_roots(roots, up, down, pool, rays, sums, meta, bound, state):
+    """Stack root cones (R, r, r), as long as there is room for one with all rows; returns how many.
+
+    The only place where data meet rays: O(n r^2) each.  up, down : the rows (m, r) of either family; the other
+    arrays as in `bound_and_prune`.
+    """
+    r = roots.shape[1]
+    dots = np.empty(r)
+    for number in range(len(roots)):
+        level, top = state[DEPTH], state[TOP]
+        if number > 0 and (level + 2 > len(bound) or 2 * (top + len(up) + len(down)) > pool.shape[1]):
+            return number
+        meta[level, 0] = top
+        sums[level] = 0.0
+        for family in range(2):
+            first = top
+            A = up if family == 0 else down
+            for i in range(len(A)):
+                low, high = np.inf, -np.inf
+                for k in range(r):
+                    dots[k] = 0.0
+                    for j in range(r):
+                        dots[k] += roots[number, k, j] * A[i, j]
+                    low, high = min(low, dots[k]), max(high, dots[k])
+                cuts = low < 0.0 < high
+                for k in range(r):
+                    sums[level, family, k] += max(dots[k], 0.0)
+                    if cuts:
+                        pool[k, top] = dots[k]
+                    else:
+                        sums[level, 2 + family, k] += max(dots[k], 0.0)
+                top += cuts
+            meta[level, 1 + family] = top - first
+        for k in range(r):  # `rays[level] = roots[number]` would compile the text of an error message for a second
+            for j in range(r):
+                rays[level, k, j] = roots[number, k, j]
+        bound[level] = np.inf
+        state[DEPTH], state[TOP] = level + 1, top
+    return len(roots)
 
 
 @njit(nogil=True)
@@ -118,6 +131,15 @@ def ascend(Z, nu, start, max_steps):
         u, value = trial, new
         q, fresh = fresh, q
     return u, value
+
+
+@njit(nogil=True)
+def ascend_many(Z, nu, starts, max_steps):
+    """`ascend` from each of the starts (m, r): directions (m, r) and values (m,)."""
+    directions, values = np.empty(starts.shape), np.empty(len(starts))
+    for k in range(len(starts)):
+        directions[k], values[k] = ascend(Z, nu, starts[k], max_steps)
+    return directions, values
 
 
 @njit(nogil=True)

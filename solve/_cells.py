@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrelu.enumerate import Arrangement, Cell, cell_across, cell_containing
+from exactrelu.enumerate._cells import facets_on
 
-from ._bcd import nonnegative_multipliers, project_onto_cone
-from ._master import Block
+from ._master import Block, Cone
 from ._problem import Problem, unit_rows
-from ._quadratic import ON_FACET
 
 Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 # Up to this rank a cell is described by its irredundant facets, from a descent in the cone tree; above it
@@ -34,84 +31,61 @@ class CellFinder:
 
     def __init__(self, problem: Problem) -> None:
         self.Z = problem.Z
-        self.lengths = np.linalg.norm(problem.Z, axis=1)
+        self.lengths = problem.lengths
+        self._unit = np.zeros_like(problem.Z)
+        used = problem.Z.any(axis=1)
+        self._unit[used] = unit_rows(problem.Z[used])
         # (columns of the arrangement, r): ``vectors @ to_coordinates`` maps its vectors to isometric ones
         self.to_coordinates = (
             np.eye(problem.coordinates.rank) if problem.coordinates.truncated else problem.coordinates.V
         )
-        self.arrangement = Arrangement(problem.Z if problem.coordinates.truncated else problem.X)
+        self.arrangement = problem.arrangement
         self._irredundant = problem.coordinates.rank <= FACET_RANK
-        # by the sides asked for: the cell that the tree reaches, and its normals
-        self._known: dict[bytes, tuple[Cell, Array]] = {}
+        self._known: dict[bytes, Cone] = {}  # by the sides asked for: the cell that the tree reaches
 
-    def containing(self, sign: float, u: Array, weight: Array | None = None) -> Block:
-        """Block of the cell around direction `u` (r,), with zero weight unless one is given. O(n) expected."""
-        start = np.zeros(len(u)) if weight is None else weight
+    def containing(self, sign: float, u: Array) -> Block:
+        """Block of the cell around direction `u` (r,), with zero weight. O(n) expected."""
+        return self.around(np.array([sign]), u[None], np.zeros((1, len(u))))[0]
+
+    def around(self, signs: Array, directions: Array, weights: Array) -> list[Block]:
+        """Blocks of the cells around nonzero directions (K, r), with the weights (K, r).  O(n K) expected."""
+        scaled = np.ldexp(directions, -np.frexp(np.abs(directions).max(axis=1, keepdims=True))[1])
         if self._irredundant:
-            direction = self.to_coordinates @ u
-            wanted = ~(self.arrangement.X @ direction < 0.0)
-            cell, normals = self._look_up(wanted, lambda: cell_containing(self.arrangement, direction))
-            return Block(sign, cell.pattern, cell.facets, normals, into_cone(normals, start))
-        active = (self.Z @ u > 0.0) | self.arrangement.zero_rows
-        rows = self.arrangement.representative
-        normals = self._normals(active, rows)
-        return Block(sign, active, rows, normals, into_cone(normals, start))
+            values = (scaled @ self.to_coordinates.T) @ self.arrangement.X[self.arrangement.representative].T
+            cones = [self._look_up(upper) for upper in values >= 0.0]
+        else:
+            cones = [self._cone((self.Z @ u > 0.0) | self.arrangement.zero_rows) for u in scaled]
+        return [Block(float(s), cone, w) for s, cone, w in zip(signs, cones, weights, strict=True)]
 
     def across(self, block: Block, facet: int) -> Block:
         """The block on the other side of facet number `facet`, with the same weight, which must lie on the facet."""
-        row = int(block.rows[facet])
-        members = self.arrangement.parallel_rows(row)
-        active, rows = block.active.copy(), block.rows
+        row, arrangement = int(block.cone.rows[facet]), self.arrangement
+        members = arrangement.parallel_rows(row)
+        active = block.cone.active.copy()
         active[members] = ~active[members]
-        if self._irredundant:
-            cell, normals = self._look_up(active, lambda: cell_across(self.arrangement, block.active, row))
-            active, rows = cell.pattern, cell.facets
-        else:
-            normals = self._normals(active, rows)
-        weight = into_cone(normals, block.weight)
-        return Block(block.sign, active, rows, normals, weight, origin=block.key, flipped=members)
+        cone = self._look_up(active[arrangement.representative]) if self._irredundant else self._cone(active)
+        if (cone.active != active).any():
+            raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
+        return Block(block.sign, cone, block.weight, origin=block.key, flipped=members)
 
-    def _look_up(self, wanted: NDArray[np.bool_], find: Callable[[], Cell]) -> tuple[Cell, Array]:
-        """The cell on the sides `wanted` (n,) and its normals, from `find` when it is asked for the first time."""
-        key = np.packbits(wanted).tobytes()
-        if key not in self._known:
-            if len(self._known) * len(wanted) > KNOWN_BYTES:
+    def _look_up(self, upper: Bools) -> Cone:
+        """The cell that the tree reaches by the given sides of the hyperplanes, True for the positive one."""
+        key = np.packbits(upper).tobytes()
+        cone = self._known.get(key)
+        if cone is None:
+            if len(self._known) * len(self.Z) > KNOWN_BYTES:
                 self._known.clear()
-            cell = find()
-            self._known[key] = cell, self._normals(cell.pattern, cell.facets)
-        return self._known[key]
+            cone = self._known[key] = self._cone(*facets_on(self.arrangement, np.where(upper, 1, -1)))
+        return cone
 
-    def _normals(self, active: NDArray[np.bool_], rows: NDArray[np.int64]) -> Array:
-        """Unit normals (k, r) of the given rows, inward from the side of `active`."""
-        normals = self.Z[rows] * np.where(active[rows], 1.0, -1.0)[:, None]
-        return unit_rows(normals)
+    def _cone(self, active: Bools, rows: NDArray[np.int64] | None = None) -> Cone:
+        """The cell of a pattern, bounded by the given rows, or by one row of every hyperplane."""
+        rows = self.arrangement.representative if rows is None else rows
+        normals = np.where(active[rows, None], self._unit[rows], -self._unit[rows])
+        return Cone(active, rows, normals, np.packbits(active).tobytes())
 
-    def pressed_facet(self, block: Block, residual: Array, nu: Array, least: float) -> int:
-        """The facet across which the block would gain most, or -1.
-
-        With residual ``q - beta w/|w| = -sum mu_j n_j`` (unit inward normals n_j, multipliers mu >= 0) and
-        c_i the length of the rows on facet j, the cell across offers descent iff
-        ``mu_j + s sum_i nu_i c_i > 0``.
-
-        Parameters
-        ----------
-        residual : (r,), gradient part ``s Z'D nu - beta w/|w|``;  nu : (n,)
-        least : float, gains up to this do not count
-        """
-        tight = (block.normals @ block.weight <= ON_FACET * block.norm).nonzero()[0]
-        if tight.size == 0:
-            return -1
-        mult = nonnegative_multipliers(block.normals[tight], -residual)
-        gains = np.empty(tight.size)
-        for place, j in enumerate(tight):
-            members = self.arrangement.parallel_rows(int(block.rows[j]))
-            gains[place] = mult[place] + block.sign * float(nu[members] @ self.lengths[members])
-        best = int(np.argmax(gains))
-        return int(tight[best]) if gains[best] > least else -1
-
-
-def into_cone(normals: Array, weight: Array) -> Array:
-    """`weight`, moved by no more than rounding so that it lies in the closed cone."""
-    if len(normals) and weight.any() and (normals @ weight).min() < 0.0:
-        return project_onto_cone(normals, weight)
-    return weight.copy()
+    def forces(self, nu: Array) -> Array:
+        """``sum_i nu_i |z_i|`` over the rows i of each hyperplane, (n_planes,).  O(n)."""
+        use = ~self.arrangement.zero_rows
+        planes = self.arrangement.row_plane[use]
+        return np.bincount(planes, (nu * self.lengths)[use], minlength=self.arrangement.n_planes)

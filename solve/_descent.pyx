@@ -12,7 +12,6 @@ from scipy.linalg.cython_lapack cimport dposv
 
 include "_block.pxi"
 
-cdef double ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
 cdef double DEPENDENT = 1e-13  # remainders of unit normals below this are rounding
 cdef int MAX_RIDGES = 8
 

@@ -8,44 +8,60 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._bcd import sweep
+from ._bcd import into_cones, pressed_facets, sweep
 from ._problem import Problem
 from ._quadratic import Quadratic
 
 Array = NDArray[np.float64]
 
+FRESH_GRAM = 2_000_000  # products up to which a Gram matrix is computed anew: keeping parts of it costs more
 LEAST_DAMPING = 1e-7  # a cell whose active samples have no curvature would have an unbounded model
 
 
-@dataclass
+class Cone(NamedTuple):
+    """One cell.
+
+    Attributes
+    ----------
+    active : (n,) bool, its sign pattern
+    rows : (k,) rows of the data that bound it
+    normals : (k, r) their unit normals, inward: the cell is ``{u : normals @ u >= 0}``
+    bits : the pattern, packed
+    """
+
+    active: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    normals: Array
+    bits: bytes
+
+
+@dataclass(slots=True)
 class Block:
     """One active cell with an output sign.
 
     Attributes
     ----------
     sign : +1.0 or -1.0
-    active : (n,) bool, the sign pattern of the cell
-    rows : (k,) rows of the data that bound the cell
-    normals : (k, r) their unit normals, inward: the cell is ``{u : normals @ u >= 0}``
-    weight : (r,) current weight, in the closure of the cell
+    cone : Cone
+    weight : (r,) current weight, in the closure of the cell but for rounding
     origin, flipped : key of the block it slid from, and the rows that changed sides; no key when it did not
     """
 
     sign: float
-    active: NDArray[np.bool_]
-    rows: NDArray[np.int64]
-    normals: Array
+    cone: Cone
     weight: Array
     origin: bytes = b""
     flipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    key: bytes = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.key = (b"+" if self.sign > 0 else b"-") + np.packbits(self.active).tobytes()
+    @property
+    def key(self) -> bytes:
+        """Names the cell and the sign."""
+        return (b"+" if self.sign > 0 else b"-") + self.cone.bits
 
     @property
     def norm(self) -> float:
@@ -68,50 +84,51 @@ class Master:
     """
 
     def __init__(self, problem: Problem, beta: float) -> None:
+        r = problem.coordinates.rank
         self.problem = problem
         self.beta = beta
         self.blocks: list[Block] = []
+        self.signs = np.zeros(0)
+        self.facets = np.zeros((0, r))  # of block k: starts[k] to starts[k+1]
+        self.starts = np.zeros(1, np.intp)
+        self._columns = np.ascontiguousarray(problem.Z.T)
         self._features = np.zeros((problem.Z.shape[0], 0))
         self._gram = np.zeros((0, 0))
         self._damping = 0.0
         self.sweeps = 0
 
     def set_blocks(self, blocks: Sequence[Block]) -> None:
-        """Replace the active set.
+        """Replace the active set.  O(n r K), and for the Gram matrix of a quadratic loss as in `_updated_gram`."""
+        signs = np.array([block.sign for block in blocks])
+        signed = np.where([block.cone.active for block in blocks], signs[:, None], 0.0)
+        features = (signed[:, None, :] * self._columns).reshape(-1, self._columns.shape[1]).T
+        if self.problem.loss.quadratic:
+            self._gram = self._updated_gram(features, blocks)
+        self._features, self.blocks, self.signs = features, list(blocks), signs
+        self.facets = np.vstack([block.cone.normals for block in blocks])
+        self.starts = np.zeros(len(blocks) + 1, np.intp)
+        np.cumsum([len(block.cone.normals) for block in blocks], out=self.starts[1:])
 
-        Gram blocks of cells that stay are kept; one that slid across a facet changes by the rows that flipped,
-        O(r K) each; any other new cell costs O(n r^2 K).
+    def _updated_gram(self, features: Array, blocks: Sequence[Block]) -> Array:
+        """Gram matrix of the `features` of new blocks.
+
+        O(n r^2 K^2) while that is little.  Otherwise entries of cells that stay are kept, a cell that slid across a
+        facet changes by the rows that flipped, O(r K) each, and any other new cell costs O(n r^2 K).
         """
         r = self.problem.coordinates.rank
+        weight = self._curvature()
+        if features.shape[0] * features.shape[1] ** 2 <= FRESH_GRAM:
+            weighted = features if (weight == 1.0).all() else weight[:, None] * features
+            return weighted.T @ features
         place = {block.key: k for k, block in enumerate(self.blocks)}
         source = np.array([place.get(b.key, place.get(b.origin, -1)) for b in blocks], dtype=int)
-        features = np.empty((self.problem.Z.shape[0], r * len(blocks)), order="F")
-        for k, block in enumerate(blocks):
-            here = slice(k * r, (k + 1) * r)
-            if source[k] < 0:
-                features[:, here] = np.where(block.active, block.sign, 0.0)[:, None] * self.problem.Z
-                continue
-            features[:, here] = self._features[:, source[k] * r : (source[k] + 1) * r]
-            if block.key not in place:
-                features[block.flipped, here] = (block.sign * block.active[block.flipped])[:, None] * (
-                    self.problem.Z[block.flipped]
-                )
-        if self.problem.loss.quadratic:
-            slid = [k for k, block in enumerate(blocks) if source[k] >= 0 and block.key not in place]
-            self._gram = self._updated_gram(features, source, {k: blocks[k].flipped for k in slid})
-        self._features = features
-        self.blocks = list(blocks)
-
-    def _updated_gram(self, features: Array, source: NDArray[np.int_], flipped: dict[int, NDArray[np.int64]]) -> Array:
-        """Gram matrix of `features`, whose block k was block ``source[k]`` before rows ``flipped[k]`` changed."""
-        r = self.problem.coordinates.rank
+        flipped = [b.flipped for k, b in enumerate(blocks) if source[k] >= 0 and b.key not in place]
         gram = np.empty((features.shape[1], features.shape[1]))
         old = np.repeat(source >= 0, r)
         columns = (source[source >= 0][:, None] * r + np.arange(r)).ravel()
         before = self._features[:, columns]
-        weight = self._curvature()
         gram[np.ix_(old, old)] = self._gram[np.ix_(columns, columns)]
-        rows = np.unique(np.concatenate([np.zeros(0, np.int64), *flipped.values()]))
+        rows = np.unique(np.concatenate([np.zeros(0, np.int64), *flipped]))
         if rows.size:  # A'CA changes only by the rows in which A changed
             now, then, c = features[np.ix_(rows, np.flatnonzero(old))], before[rows], weight[rows][:, None]
             gram[np.ix_(old, old)] += (c * now).T @ now - (c * then).T @ then
@@ -152,6 +169,7 @@ class Master:
         if not self.blocks:
             return 0.0
         W = self.weights
+        into_cones(self.facets, self.starts, W)
         if self.problem.loss.quadratic:
             slope = -self.problem.loss.gradient(np.zeros(len(self.problem.y)), self.problem.y)
             violation = self._quadratic(self._gram, self._features.T @ slope, W, tol)
@@ -163,13 +181,21 @@ class Master:
 
     def _quadratic(self, gram: Array, linear: Array, W: Array, tol: float) -> float:
         """Solve a quadratic model in place, and count its sweeps; returns the largest violation."""
-        model = Quadratic(gram, linear, self._normals(), self.beta)
+        model = Quadratic(gram, linear, self.facets, self.starts, self.beta)
         violation = model.solve(W, tol)
         self.sweeps += model.sweeps
         return violation
 
-    def _normals(self) -> list[Array]:
-        return [block.normals for block in self.blocks]
+    def pressed(self, forces: Array, nu: Array, least: float) -> NDArray[np.intp]:
+        """For every block the facet across which it would gain more than `least`, or -1, (K,).
+
+        forces : (F,), ``sum_i nu_i |z_i|`` over the rows on each facet.  O(n r K).
+        """
+        W = self.weights
+        norms = np.sqrt(np.einsum("kr,kr->k", W, W))[:, None]
+        residual = self.correlations(nu) - self.beta * W / np.where(norms > 0.0, norms, 1.0)
+        force = np.repeat(self.signs, np.diff(self.starts)) * forces
+        return pressed_facets(self.facets, self.starts, W, residual, force, least)
 
     def _proximal_newton(self, W: Array, tol: float, max_steps: int = 60) -> float:
         """Quadratic models of the loss around the current prediction, each followed by a line search.
@@ -178,8 +204,6 @@ class Master:
         overshoot: the model is then damped, until full steps succeed again.
         """
         loss, y, A = self.problem.loss, self.problem.y, self._features
-        facets = np.ascontiguousarray(np.vstack(self._normals()))
-        starts = np.concatenate([[0], np.cumsum([len(g) for g in self._normals()])]).astype(np.intp)
         violation = np.inf
         for _ in range(max_steps):
             f = A @ W.ravel()
@@ -188,7 +212,7 @@ class Master:
             gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / len(gram) + 1e-300
             linear = gram @ W.ravel() - A.T @ loss.gradient(f, y)
             # no sweep is done: this only measures the violation at W, where model and loss agree
-            _, violation = sweep(gram, linear, facets, starts, self.beta, W, 0, tol)
+            _, violation = sweep(gram, linear, self.facets, self.starts, self.beta, W, 0, tol)
             if violation <= tol:
                 break
             target = W.copy()

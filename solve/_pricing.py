@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _bound
+from . import _bound, _cones
 
 if TYPE_CHECKING:
     from ._cells import CellFinder
@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 SLICE = 4000  # nodes between two looks at the clock; fewer at high rank
 STACK_BYTES = 1 << 28  # a stack of cones, or eight times its first size, may grow to twice this
 COVERED, ENOUGH, LATE = 0, 1, 2
+MANY_ROOTS = 32  # stacked at once when there is one thread
 MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it the r + 1 simplex cones
 # With many dimensions, prove loose bounds first, so that a time limit finds the best proof so far.
 STAGES = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01)
@@ -66,6 +67,13 @@ def ascend(Z: Array, nu: Array, u: Array, max_steps: int = 30) -> tuple[Array, f
     """Climb from `u` by jumping to the best direction of the current linear piece while that helps. O(n r) a step."""
     u, value = _bound.ascend(Z, nu, np.ascontiguousarray(u, dtype=np.float64), max_steps)
     return u, float(value)
+
+
+def ascend_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
+    """`ascend` from many directions (m, r): directions (m, r), best first, and their signed values (m,)."""
+    directions, values = _bound.ascend_many(Z, nu, np.ascontiguousarray(starts), max_steps)
+    order = np.argsort(-np.abs(values), kind="stable")
+    return directions[order], values[order]
 
 
 def climb_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
@@ -149,10 +157,11 @@ class BoundAndPrune:
             self.best_u[:] = u
             self.shared[0] = max(self.shared[0], abs(value))
 
-    def push_root(self, rays: Array) -> None:
-        """Stack one root cone; the only place where data meet rays. O(n r^2)."""
-        up, down = (rays @ A.T for A in self.families)
-        _bound.push_root(rays, up, down, self.pool, self.rays, self.sums, self.meta, self.bound, self.state)
+    def push_roots(self, roots: Array) -> int:
+        """Stack root cones (R, r, r) while there is room, at least one; returns how many. O(n r^2) each."""
+        return int(
+            _bound.push_roots(roots, *self.families, self.pool, self.rays, self.sums, self.meta, self.bound, self.state)
+        )
 
     def run(self, target: float, rel: float) -> int:
         """Continue with the stacked cones for one slice of nodes; more room is made when the stack is full."""
@@ -219,11 +228,10 @@ def price_by_bound(
         return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
     families, shared = split_by_sign(Z, nu), np.zeros(1)
     trees = [BoundAndPrune(families, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
-    climbs = [] if starts is None else [ascend(Z, nu, u) for u in starts]
     if starts is None or len(starts) == 0 or r == 1:  # a line has two directions, and no cones to find them in
-        climbs = [ascend(Z, nu, u) for u in np.vstack([np.eye(r), -np.eye(r)])]
-    for u, value in climbs:
-        trees[0].start(u, value)
+        starts = np.vstack([np.eye(r), -np.eye(r)])
+    climbs = ascend_many(Z, nu, starts)
+    trees[0].start(climbs[0][0], float(climbs[1][0]))
     stages = STAGES if r >= STAGED_RANK else ()
     upper = trivial_bound(Z, nu) if stages else np.inf
     outcome = COVERED
@@ -260,14 +268,20 @@ def _cover_sphere(
     Each tree takes the next root when it has finished one, in a thread of its own when there are several.
     """
     roots = deque(root_cones(trees[0].r))
+    share = MANY_ROOTS if len(trees) == 1 else 1
     outcomes = [COVERED]
 
     def work(tree: BoundAndPrune) -> None:
         while roots and max(outcomes) == COVERED:
-            try:
-                tree.push_root(roots.popleft())
-            except IndexError:  # another thread took the last one
+            taken = []
+            while len(taken) < share:
+                try:
+                    taken.append(roots.popleft())
+                except IndexError:  # no more, or another thread took the last one
+                    break
+            if not taken:
                 return
+            roots.extendleft(reversed(taken[tree.push_roots(np.array(taken)) :]))
             status = _bound.PAUSED
             while status != _bound.DONE and max(outcomes) == COVERED:
                 status = tree.run(goal, rel)
@@ -290,28 +304,15 @@ def _cover_sphere(
     return max(outcomes)
 
 
-def _collect(trees: list[BoundAndPrune], climbs: list[tuple[Array, float]]) -> tuple[Array, Array]:
+def _collect(trees: list[BoundAndPrune], climbs: tuple[Array, Array]) -> tuple[Array, Array]:
     """Incumbents, climbed starts and recorded rays, best first."""
     recorded = [(tree, int(tree.state[_bound.N_CAND])) for tree in trees]
-    directions = np.vstack(
-        [*[tree.best_u[None] for tree in trees], *[u[None] for u, _ in climbs], *[t.cand_u[:k] for t, k in recorded]]
-    )
-    values = np.concatenate(
-        [*[tree.best[:1] for tree in trees], [v for _, v in climbs], *[t.cand_value[:k] for t, k in recorded]]
-    )
+    directions = np.vstack([*[tree.best_u[None] for tree in trees], climbs[0], *[t.cand_u[:k] for t, k in recorded]])
+    values = np.concatenate([*[tree.best[:1] for tree in trees], climbs[1], *[t.cand_value[:k] for t, k in recorded]])
     order = np.argsort(-np.abs(values), kind="stable")
     return directions[order], values[order]
 
 
 def distinct(directions: Array, values: Array, limit: int, cosine: float = 0.98) -> NDArray[np.int_]:
     """Indices of the best directions no two of which, of equal sign, are closer than `cosine`."""
-    chosen: list[int] = []
-    sides = np.sign(values)
-    left = np.arange(len(values))
-    while left.size and len(chosen) < limit:
-        k = int(left[0])
-        chosen.append(k)
-        close = (directions[left] @ directions[k] >= cosine) & (sides[left] == sides[k])
-        close[0] = True
-        left = left[~close]
-    return np.array(chosen, dtype=int)
+    return _cones.distinct(np.ascontiguousarray(directions), np.ascontiguousarray(values), limit, cosine)

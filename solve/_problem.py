@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrelu.enumerate import merge_parallel
+from exactrelu.enumerate import Arrangement, merge_parallel
 
 from ._loss import Loss
 from ._losses import get_loss
@@ -116,7 +116,26 @@ class Problem:
     @cached_property
     def bundle(self) -> Bundle:
         """The rows of Z, those that point in the same direction merged."""
-        return bundle_rows(self.Z, self.Z if self.coordinates.truncated else self.X)
+        known = self.__dict__.get("arrangement")
+        if known is not None and known.rank == known.d:  # no column left out: it has merged the very same rows
+            rows = np.flatnonzero(~known.zero_rows)
+            return _bundle(self.Z, rows, known.row_plane[rows], known.row_sign[rows])
+        return bundle_rows(self.Z, self._exact)
+
+    @cached_property
+    def arrangement(self) -> Arrangement:
+        """The hyperplanes of the rows, for the look-up of cells."""
+        return Arrangement(self._exact)
+
+    @property
+    def _exact(self) -> Array:
+        """The rows whose combinatorics count: those given, or Z under truncation."""
+        return self.Z if self.coordinates.truncated else self.X
+
+    @cached_property
+    def lengths(self) -> Array:
+        """Euclidean norms of the rows of Z, (n,)."""
+        return np.asarray(np.linalg.norm(self.Z, axis=1))
 
     def slack(self, nu: Array) -> float:
         """Bound of what rounding and the change of coordinates can hide from h*(nu).
@@ -127,7 +146,7 @@ class Problem:
         add ``sum |nu_i| |x_i - V z_i|``, but not under truncation, where Z *is* the data.
         """
         n, r = self.Z.shape
-        size = float(np.abs(nu) @ np.linalg.norm(self.Z, axis=1))
+        size = float(np.abs(nu) @ self.lengths)
         hidden = 0.0 if self.coordinates.truncated else float(np.abs(nu) @ self.coordinates.error)
         return 1.01 * (n + 100 * r + 100) * np.finfo(float).eps * size + hidden
 
@@ -160,9 +179,14 @@ def bundle_rows(Z: Array, exact: Array) -> Bundle:
     rows = np.flatnonzero(Z.any(axis=1) & exact.any(axis=1))
     if rows.size == 0:
         return Bundle(np.zeros((0, Z.shape[1])), rows, rows, np.zeros(0))
+    return _bundle(Z, rows, *merge_parallel(exact[rows]))
+
+
+def _bundle(Z: Array, rows: NDArray[np.int64], line: NDArray[np.int64], side: NDArray[np.int64]) -> Bundle:
+    """Merge `rows` of `Z` that lie on one line, on the same side."""
     length = np.linalg.norm(Z[rows], axis=1)
-    rows, length = rows[length > 0.0], length[length > 0.0]  # a norm below 1e-160 is 0, and hidden by any rounding
-    line, side = merge_parallel(exact[rows])
+    long = length > 0.0  # a norm below 1e-160 is 0, and hidden by any rounding
+    rows, length, line, side = rows[long], length[long], line[long], side[long]
     _, first, index = np.unique(2 * line + (side > 0), return_index=True, return_inverse=True)
     return Bundle(np.ascontiguousarray(Z[rows[first]] / length[first][:, None]), index.reshape(-1), rows, length)
 

@@ -6,7 +6,6 @@ those coordinates (`_descent.pyx`) finish with quadratic convergence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +16,18 @@ from ._descent import newton
 
 Array = NDArray[np.float64]
 
-ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
-
 
 @dataclass
 class Quadratic:
-    """``minimise 1/2 w'Hw - c'w + beta sum |w_k|`` over the product of the blocks' cones."""
+    """``minimise 1/2 w'Hw - c'w + beta sum |w_k|`` over the product of the blocks' cones.
+
+    facets : (F, r) unit normals, block k owns ``starts[k]:starts[k+1]``
+    """
 
     gram: Array
     linear: Array
-    normals: Sequence[Array]
+    facets: Array
+    starts: NDArray[np.intp]
     beta: float
     sweeps: int = 0  # done by `solve`
 
@@ -40,11 +41,10 @@ class Quadratic:
 
         Alternates sweeps with Newton steps on the support and faces that the sweeps identified.
         """
-        starts = np.concatenate([[0], np.cumsum([len(g) for g in self.normals])]).astype(np.intp)
-        facets = np.ascontiguousarray(np.vstack(self.normals))
+        facets, starts = self.facets, self.starts
         violation = np.inf
         for attempt in range(max_rounds):
-            done, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 8 + 4 * attempt, tol)
+            done, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 2 + 2 * attempt, tol)
             self.sweeps += done
             if violation <= tol:
                 break

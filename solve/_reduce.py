@@ -56,6 +56,10 @@ def reduce_network(Z: Array, signs: Array, W: Array) -> tuple[Array, Array]:
 def merge_neurons(Z: Array, signs: Array, W: Array) -> tuple[Array, Array]:
     """Sums of neurons of equal sign that lie in the closure of one cell.  O(n K^2)."""
     sides = np.sign(Z @ W.T)
+    above, below = (sides > 0.0).astype(float), (sides < 0.0).astype(float)
+    apart = above.T @ below
+    if ((apart + apart.T > 0.0) | (np.multiply.outer(signs, signs) < 0.0)).sum() == len(signs) * (len(signs) - 1):
+        return signs, W  # any two have different signs or a sample between them
     kept_signs: list[float] = []
     kept: list[Array] = []
     kept_sides: list[Array] = []

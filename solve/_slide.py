@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 def network_value(problem: Problem, beta: float, signs: Array, W: Array) -> tuple[float, Array]:
     """Objective and prediction of the neurons `W` (K, r) with output signs `signs` (K,). O(n r K)."""
     f = np.maximum(problem.Z @ W.T, 0.0) @ signs
-    return problem.loss.value(f, problem.y) + beta * float(np.linalg.norm(W, axis=1).sum()), f
+    return problem.loss.value(f, problem.y) + beta * float(np.sqrt(np.einsum("kr,kr->k", W, W)).sum()), f
 
 
 def first_weights(problem: Problem, beta: float, f: Array, signs: Array, directions: Array) -> Array:

@@ -16,7 +16,7 @@ from ._certificate import Certificate, dual_value, relative_gap, truncation_fact
 from ._complete import price_by_enumeration
 from ._losses import PiecewiseLinearLoss
 from ._master import Block, Master
-from ._pricing import Pricing, climb_many, distinct, price_by_bound, trivial_bound
+from ._pricing import Pricing, ascend_many, climb_many, distinct, price_by_bound, trivial_bound
 from ._problem import Problem
 from ._progress import Progress
 from ._reduce import reduce_network
@@ -34,6 +34,8 @@ SAMPLES, IDLE_SAMPLES = 256, 3
 MAX_RESTARTS, RESTART_NEURONS = 30, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
+MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relative gain that asks for another
+MAX_CLIMBED = 1 << 17  # entries of the data times directions climbed from, between two of these descents
 MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
@@ -42,7 +44,7 @@ class _Trainer(Rounds):
     """One run of column generation; holds the best network and the best bound at every moment.
 
     Work is done on `model`: the problem itself, or for a loss with kinks the problem with a smoothed one.
-    `signs`, `weights` and `value` belong to it; `best` and `objective` to the problem.
+    `signs`, `weights`, `value` and `outputs` (n,) belong to it; `best` and `objective` to the problem.
     """
 
     problem: Problem
@@ -59,6 +61,7 @@ class _Trainer(Rounds):
     signs: Array = field(init=False)
     weights: Array = field(init=False)
     value: float = field(init=False)
+    outputs: Array = field(init=False)
     best: tuple[Array, Array] = field(init=False)
     objective: float = np.inf
     lower_bound: float = -np.inf
@@ -113,7 +116,7 @@ class _Trainer(Rounds):
         self._restarts(rng, self.started + 0.25 * time_limit)
         idle = 0
         while idle < IDLE_SAMPLES and not self._late():
-            self.nu = -self.model.loss.gradient(self._outputs(), self.problem.y)
+            self.nu = -self.model.loss.gradient(self.outputs, self.problem.y)
             sampled = self._sample(rng)
             state = self._take_stock(len(self.history), sampled.upper)
             if self.callback is not None and self.callback(state):
@@ -159,7 +162,7 @@ class _Trainer(Rounds):
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
         # where all inputs are zero no smoothing is needed: any slope of the loss at zero is a dual optimum
         loss = self.model.loss if self.finder is not None else self.problem.loss
-        self.nu = -loss.gradient(self._outputs(), self.problem.y)
+        self.nu = -loss.gradient(self.outputs, self.problem.y)
         fine = 0.4 * self.tol
         rel = max(fine, min(1e-2, 0.1 * violation))
         norms = np.linalg.norm(self.weights, axis=1)
@@ -172,15 +175,11 @@ class _Trainer(Rounds):
         self.cells += priced.nodes
         return priced
 
-    def _outputs(self) -> Array:
-        """Outputs (n,) of the current network."""
-        return network_value(self.model, self.beta, self.signs, self.weights)[1]
-
     def _keep(self, signs: Array, weights: Array) -> None:
         """Make this the current network when it is better, and the best one when it is that."""
         value, f = network_value(self.model, self.beta, signs, weights)
         if value <= self.value:
-            self.signs, self.weights, self.value = signs, weights, value
+            self.signs, self.weights, self.value, self.outputs = signs, weights, value, f
         if self.model is not self.problem:
             penalty = self.beta * float(np.linalg.norm(weights, axis=1).sum())
             value = self.problem.loss.value(f, self.problem.y) + penalty
@@ -197,28 +196,51 @@ class _Trainer(Rounds):
         if self.finder is None:  # all inputs are zero: there is nothing to train
             return
         exact &= not self.only_slide
-        r = self.problem.coordinates.rank
-        violating = np.abs(priced.values) > self.beta
-        limit = min(4 * (r + 1), max(4, MAX_FRESH // r))
-        chosen = distinct(priced.directions[violating], priced.values[violating], limit=limit)
-        directions, signs = priced.directions[violating][chosen], np.sign(priced.values[violating][chosen])
+        signs, directions = self._violating(priced.directions, priced.values)
         if exact:
             blocks = list(self.master.blocks)
-            blocks += [self.finder.containing(s, u) for s, u in zip(signs, directions, strict=True)]
+            blocks += self.finder.around(signs, directions, np.zeros_like(directions))
         else:
-            fresh = first_weights(self.model, self.beta, self._outputs(), signs, directions)
+            signs, directions = self._join(signs, directions, priced.directions)
+            if self.only_slide:
+                self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
+                return
+            blocks = self.finder.around(self.signs, self.weights, self.weights)
+            blocks += self.finder.around(signs[:1], directions[:1], np.zeros_like(directions[:1]))
+        self._solve_master(blocks)
+        if self.model is not self.problem:
+            self._sharpen()
+
+    def _violating(self, directions: Array, values: Array) -> tuple[Array, Array]:
+        """Output signs and directions of distinct neurons that would lower the objective, best first."""
+        r = self.problem.coordinates.rank
+        violating = np.abs(values) > self.beta
+        directions, values = directions[violating], values[violating]
+        chosen = distinct(directions, values, limit=min(4 * (r + 1), max(4, MAX_FRESH // r)))
+        return np.sign(values[chosen]), directions[chosen]
+
+    def _join(self, signs: Array, directions: Array, starts: Array) -> tuple[Array, Array]:
+        """Descend with new neurons; then again with those that climbs from `starts` find, while that helps much.
+
+        Returns the signs and directions that the last climbs found, those given when there were none.
+        """
+        bundle = self.problem.bundle
+        starts = starts[: min(32, max(2, MAX_CLIMBED // bundle.Z.size))]
+        for _ in range(MAX_JOINS):
+            before = self.value
+            fresh = first_weights(self.model, self.beta, self.outputs, signs, directions)
             moved_signs, moved = slide(
                 self.model, self.beta, np.append(self.signs, signs), np.vstack([self.weights, fresh])
             )
             self._keep(moved_signs, moved)
-            if self.only_slide:
-                self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
-                return
-            blocks = [self.finder.containing(s, w, w) for s, w in zip(self.signs, self.weights, strict=True)]
-            blocks += [self.finder.containing(s, u) for s, u in zip(signs[:1], directions[:1], strict=True)]
-        self._solve_master(blocks)
-        if self.model is not self.problem:
-            self._sharpen()
+            if before - self.value <= SMALL_GAIN * abs(before) or self._late():
+                break
+            nu = bundle.weights(-self.model.loss.gradient(self.outputs, self.problem.y))
+            found = self._violating(*ascend_many(bundle.Z, nu, starts))
+            if len(found[0]) == 0:
+                break
+            signs, directions = found
+        return signs, directions
 
     def _sharpen(self) -> None:
         """Proximal point steps for a loss with kinks, until they matter less than what pricing left open."""
@@ -226,7 +248,7 @@ class _Trainer(Rounds):
         allowed = 0.1 * max(self.tol, 0.1 * self.history[-1].gap) * abs(self.objective)
         before = np.inf
         for _ in range(MAX_PROXIMAL):
-            f, smoothed = self._outputs(), self.model.loss
+            f, smoothed = self.outputs, self.model.loss
             assert isinstance(smoothed, SmoothedLoss)
             v = smoothed.gradient(f, y)
             excess = loss.value(f, y) + loss.conjugate(v, y) - float(v @ f)  # 0 when v is a subgradient at f
@@ -240,14 +262,12 @@ class _Trainer(Rounds):
 
     def _solve_master(self, blocks: list[Block]) -> None:
         """Solve over the given cells, then let blocks pressed against a facet move across while that helps."""
-        for _ in range(MAX_MOVES):
+        for _ in range(MAX_MOVES if blocks else 0):
             self.master.set_blocks(_merged(blocks))
             self.master.solve(0.02 * self.tol)
-            alive = [block for block in self.master.blocks if block.norm > 0.0]
-            self._keep(
-                np.array([b.sign for b in alive]),
-                np.array([b.weight for b in alive]).reshape(len(alive), self.problem.coordinates.rank),
-            )
+            weights = self.master.weights
+            alive = weights.any(axis=1)
+            self._keep(self.master.signs[alive], weights[alive])
             blocks, moved = self._move()
             if not moved or self._late():
                 break
@@ -258,14 +278,14 @@ class _Trainer(Rounds):
         nu = -self.model.loss.gradient(self.master.prediction(), self.problem.y)
         # a force g across a facet raises h* from beta to sqrt(beta^2 + g^2) only: of second order
         least = 1e-2 * np.sqrt(self.tol) * self.beta
-        result, moved = [], False
-        for block, correlation in zip(self.master.blocks, self.master.correlations(nu), strict=True):
-            facet, norm = -1, block.norm
-            if norm > 0.0:
-                facet = self.finder.pressed_facet(block, correlation - self.beta / norm * block.weight, nu, least)
-            moved |= facet >= 0
-            result.append(self.finder.across(block, facet) if facet >= 0 else block)
-        return result, moved
+        rows = np.concatenate([block.cone.rows for block in self.master.blocks])
+        forces = self.finder.forces(nu)[self.finder.arrangement.row_plane[rows]]
+        facets = self.master.pressed(forces, nu, least).tolist()
+        blocks = [
+            block if facet < 0 else self.finder.across(block, facet)
+            for block, facet in zip(self.master.blocks, facets, strict=True)
+        ]
+        return blocks, any(facet >= 0 for facet in facets)
 
     def solution(self, status: str, layers: int, width: int, rank: int | None) -> Solution:
         """The best network so far with its certificate."""

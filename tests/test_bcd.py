@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from naive_training import project_on_cone
 from scipy.optimize import nnls
 
-from exactrelu.solve._bcd import nonnegative_multipliers, project_onto_cone, solve_single_block, sweep
+from exactrelu.solve._bcd import into_cones, pressed_facets, project_onto_cone, solve_single_block, sweep
 
 
 def random_block(seed, integer=False):
@@ -41,15 +41,37 @@ def test_projection_satisfies_moreau(seed, integer):
         assert nnls(normals.T, p - q)[1] <= 1e-9 * scale
 
 
-@settings(max_examples=300)
-@given(seed=st.integers(0, 10**6), integer=st.booleans())
-def test_multipliers_are_as_close_as_those_of_scipy(seed, integer):
+@settings(max_examples=200)
+@given(seed=st.integers(0, 10**6), integer=st.booleans(), least=st.sampled_from([0.0, 0.3]))
+def test_pressed_facet_is_the_one_with_the_largest_gain(seed, integer, least):
+    rng = np.random.default_rng(seed)
     _, target, normals = random_block(seed, integer)
-    mult = nonnegative_multipliers(normals, target)
-    assert mult.shape == (len(normals),)
-    assert np.min(mult, initial=0.0) >= 0.0
-    best = nnls(normals.T, target)[1] if len(normals) else np.linalg.norm(target)
-    assert np.linalg.norm(normals.T @ mult - target) <= best + 1e-10 * np.linalg.norm(target)
+    r = len(target)
+    weight = project_onto_cone(normals, rng.standard_normal(r))
+    far = np.eye(r)  # facets that are not tight do not count
+    facets = np.vstack([far, normals, far])
+    starts = np.array([0, r, r + len(normals), 2 * r + len(normals)])
+    force = rng.standard_normal(len(facets))
+    weights = np.vstack([np.ones(r), weight, np.zeros(r)])
+    found = pressed_facets(facets, starts, weights, np.vstack([target, -target, target]), force, least)
+    assert found[0] == found[2] == -1
+    tight = np.flatnonzero(normals @ weight <= 1e-11 * np.linalg.norm(weight))
+    if not weight.any() or tight.size == 0 or np.linalg.matrix_rank(normals[tight]) < tight.size:
+        return  # no facet at all, or multipliers that are not unique
+    gains = nnls(normals[tight].T, target)[0] + force[r + tight]
+    if np.abs(gains - least).min() > 1e-9:
+        assert found[1] == (tight[np.argmax(gains)] if gains.max() > least else -1)
+
+
+@settings(max_examples=200)
+@given(seed=st.integers(0, 10**6), integer=st.booleans())
+def test_weights_outside_of_their_cones_are_projected(seed, integer):
+    _, q, normals = random_block(seed, integer)
+    weights = np.vstack([q, q])
+    into_cones(normals, np.array([0, len(normals), len(normals)]), weights)
+    np.testing.assert_array_equal(weights[1], q)  # no facets
+    wanted = project_on_cone(normals, q) if len(normals) else q
+    np.testing.assert_allclose(weights[0], wanted, atol=1e-10 * np.linalg.norm(q))
 
 
 @settings(max_examples=300)

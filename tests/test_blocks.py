@@ -29,15 +29,15 @@ def test_blocks_are_the_cells_however_often_they_are_looked_up(r, monkeypatch):
             block, cell = finder.containing(-1.0, u), cell_containing(X, V @ u)
             assert block.sign == -1.0
             assert not block.weight.any()
-            np.testing.assert_array_equal(block.active, cell.pattern)
-            np.testing.assert_array_equal(block.rows, cell.facets)
-            assert (block.normals @ u > 0.0).all()
-            for k, row in enumerate(block.rows):
+            np.testing.assert_array_equal(block.cone.active, cell.pattern)
+            np.testing.assert_array_equal(block.cone.rows, cell.facets)
+            assert (block.cone.normals @ u > 0.0).all()
+            for k, row in enumerate(block.cone.rows):
                 beyond, wanted = finder.across(block, k), cell_across(X, cell.pattern, int(row))
-                np.testing.assert_array_equal(beyond.active, wanted.pattern)
-                np.testing.assert_array_equal(beyond.rows, wanted.facets)
+                np.testing.assert_array_equal(beyond.cone.active, wanted.pattern)
+                np.testing.assert_array_equal(beyond.cone.rows, wanted.facets)
                 assert beyond.origin == block.key
-                np.testing.assert_array_equal(np.flatnonzero(beyond.active != block.active), beyond.flipped)
+                np.testing.assert_array_equal(np.flatnonzero(beyond.cone.active != block.cone.active), beyond.flipped)
         if attempt == 1:  # and when next to nothing is kept
             monkeypatch.setattr("exactrelu.solve._cells.KNOWN_BYTES", 0)
 
@@ -60,7 +60,7 @@ def test_correlations_of_blocks():
     master.set_blocks([finder.containing(s, u) for s, u in zip((1.0, -1.0, 1.0), np.eye(3), strict=True)])
     nu = rng.standard_normal(20)
     for block, q in zip(master.blocks, master.correlations(nu), strict=True):
-        np.testing.assert_allclose(q, block.sign * problem.Z[block.active].T @ nu[block.active], atol=1e-12)
+        np.testing.assert_allclose(q, block.sign * problem.Z[block.cone.active].T @ nu[block.cone.active], atol=1e-12)
 
 
 @pytest.mark.parametrize("limit", [0, 3, 50])
@@ -80,17 +80,18 @@ def test_root_cones_hold_the_sums_at_their_rays(nu_sign):
     Z, nu = rng.standard_normal((30, 3)), rng.standard_normal(30)
     nu = nu if nu_sign is None else np.abs(nu)
     families = split_by_sign(Z, nu)
-    for rays in root_cones(3):
-        tree = BoundAndPrune(families, np.zeros(1))
-        tree.push_root(rays)
-        start = 0
+    tree, roots = BoundAndPrune(families, np.zeros(1)), list(root_cones(3))
+    assert tree.push_roots(np.array(roots)) == len(roots)
+    start = 0
+    for level, rays in enumerate(roots):
+        assert tree.meta[level, 0] == start
         for family, A in enumerate(families):
             dots = rays @ A.T
             cuts = (dots < 0.0).any(axis=0) & (dots > 0.0).any(axis=0)
-            np.testing.assert_allclose(tree.sums[0, family], np.maximum(dots, 0.0).sum(axis=1), atol=1e-12)
+            np.testing.assert_allclose(tree.sums[level, family], np.maximum(dots, 0.0).sum(axis=1), atol=1e-12)
             np.testing.assert_allclose(
-                tree.sums[0, 2 + family], np.maximum(dots[:, ~cuts], 0.0).sum(axis=1), atol=1e-12
+                tree.sums[level, 2 + family], np.maximum(dots[:, ~cuts], 0.0).sum(axis=1), atol=1e-12
             )
-            assert tree.meta[0, 1 + family] == cuts.sum()
+            assert tree.meta[level, 1 + family] == cuts.sum()
             np.testing.assert_array_equal(tree.pool[:, start : start + cuts.sum()], dots[:, cuts])
             start += cuts.sum()
