@@ -34,7 +34,7 @@ if __name__ == "__main__":
     setup(
         packages=list(FOLDERS),
         package_dir=FOLDERS,
-        package_data={"exactrelu": ["py.typed"]},
+        package_data={"exactrelu": ["py.typed"], "exactrelu.bench": ["results/guard.csv"]},
         include_package_data=False,
         ext_modules=cythonize(
             extensions(), include_path=["."], build_dir="build/cython", annotate="ANNOTATE" in os.environ

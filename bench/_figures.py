@@ -107,11 +107,12 @@ def _panel(axes: Any, found: list[Series], quantity: str) -> None:
         if fit is not None:
             middle = np.exp([np.log(n).mean(), np.log(value).mean()])
             ends = np.array([n.min(), n.max()])
-            interval = "" if np.isnan(fit.low) else f" [{fit.low:.3g}, {fit.high:.3g}]"
-            label += f": exponent {fit.value:.3g}{interval}"
+            interval = " (no interval)" if np.isnan(fit.low) else f" [{fit.low:.2f}, {fit.high:.2f}]"
+            label += f": exponent {fit.value:.2f}{interval}"
             axes.plot(ends, middle[1] * (ends / middle[0]) ** fit.value, "-", color=colour, lw=1.3)
         axes.plot([], [], "-" + marker, color=colour, ms=5.5, mec="white", mew=0.6, label=label)
         _theory(axes, series, quantity, n, value, colour)
+    _mark_sizes(axes, sorted({n for series in found for n in series.points(quantity)[0]}))
     axes.grid(which="major", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", handlelength=2.6)
@@ -119,11 +120,25 @@ def _panel(axes: Any, found: list[Series], quantity: str) -> None:
     axes.set_ylim(low, high * (high / low) ** (0.08 + 0.075 * len(axes.get_legend().get_texts())))
 
 
+def _mark_sizes(axes: Any, sizes: list[float]) -> None:
+    """Ticks at the sizes themselves, as far as there is room for their numbers."""
+    from matplotlib.ticker import NullFormatter
+
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    chosen = sizes[:: max(1, -(-len(sizes) // 8))]
+    axes.set_xticks(chosen, [f"{size:,.0f}".replace(",", " ") for size in chosen])
+
+
 def _theory(axes: Any, series: Series, quantity: str, n: Any, value: Any, colour: str) -> None:
-    """A dashed line with theory's slope through the largest size, where the lower-order terms weigh least."""
+    """A line with theory's slope through the largest size, where the lower-order terms weigh least.
+
+    Where bounds spare the visit of most cells, it shows what the visit would cost, from the smallest size on.
+    """
     known = series.theory
-    if known is None or known.exponent is None or quantity not in (*EXACT, SECONDS) or len(np.unique(n)) < 2:
+    if known is None or quantity not in (*EXACT, SECONDS) or len(np.unique(n)) < 2:
         return
-    ends, top = np.array([n.min(), n.max()]), np.exp(np.log(value[n == n.max()]).mean())
-    axes.plot(ends, top * (ends / n.max()) ** known.exponent, "--", color=colour, lw=1.3, alpha=0.9,
-              label=f"theory: exponent {known.exponent:g}")  # fmt: skip
+    ends, text = np.array([n.min(), n.max()]), "theory" if known.exhaustive else "visiting every cell"
+    start = n.max() if known.exhaustive else n.min()
+    height = np.exp(np.log(value[n == start]).mean())
+    axes.plot(ends, height * (ends / start) ** known.cells, "--" if known.exhaustive else ":", color=colour, lw=1.3,
+              label=f"{text}: exponent {known.cells}")  # fmt: skip

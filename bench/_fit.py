@@ -33,13 +33,15 @@ class Theory:
 
     Attributes
     ----------
-    exponent : float or None, of the count as n grows, in general position; None where only bounds are known
-    bound : int or None, exponent of the papers' worst-case bound
-    text : str, both in words
+    cells : int, exponent of the number of cells as n grows, in general position
+    exhaustive : bool, whether every cell is visited, so that this is the exponent of what is counted, too
+    bound : int, exponent of the papers' worst-case bound
+    text : str, all in words
     """
 
-    exponent: float | None
-    bound: int | None
+    cells: int
+    exhaustive: bool
+    bound: int
     text: str
 
 
@@ -81,7 +83,8 @@ def exponent(x: ArrayLike, y: ArrayLike) -> Exponent:
     fit = stats.linregress(u, v)
     if len(np.unique(u)) < 3:
         return Exponent(float(fit.slope), np.nan, np.nan)
-    half = float(stats.t.ppf(0.5 + 0.5 * LEVEL, len(u) - 2) * fit.stderr)
+    error = fit.stderr if np.ptp(v) > 0.0 else 0.0  # SciPy divides by the spread of y
+    half = float(stats.t.ppf(0.5 + 0.5 * LEVEL, len(u) - 2) * error)
     return Exponent(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
 
 
@@ -152,7 +155,7 @@ def theory(what: str, r: int, m: int = 1, pricing: str = "bound") -> Theory:
     """
     cells, paper = m * r - 1, (m + 1) * r if m > 1 else r
     if what in ("enumerate", "composite") or pricing == "enumerate":
-        return Theory(float(cells), paper, f"theory {cells}, papers' bound {paper}")
+        return Theory(cells, True, paper, f"theory {cells}, papers' bound {paper}")
     if what == "train" and m == 1:
-        return Theory(None, 3 * r, f"exhaustive pricing {cells}, papers' interior-point bound {3 * r}")
-    return Theory(None, paper, f"exhaustive pricing {cells}, papers' bound of the cells {paper}")
+        return Theory(cells, False, 3 * r, f"visiting every cell {cells}, papers' interior-point bound {3 * r}")
+    return Theory(cells, False, paper, f"visiting every cell {cells}, papers' bound of the cells {paper}")

@@ -65,15 +65,20 @@ def work_of(config: Config, X: Array, y: Array) -> Callable[[], Counted]:
         return lambda: {"cells": count_composite_cells(cut, config.m, n_jobs=config.threads)}
     assert config.loss is not None
     assert config.tol is not None
-    pricing = config.pricing or "auto"
-    if pricing == "auto":
-        pricing = "bound" if config.m > 1 else choose_pricing(X, config.r)
+    pricing = resolved(config, X)
     if config.what == "price":
         problem, tol = make_problem(X, y, config.loss, config.r), config.tol
         if config.m > 1:
             return lambda: {"nodes": price_joint_at_zero(problem, config.m, tol, pricing).nodes}
         return lambda: {"nodes": price_at_zero(problem, tol, pricing, config.threads).nodes}
     return training(config, X, y, pricing)
+
+
+def resolved(config: Config, X: Array) -> str:
+    """The way of pricing, chosen as the command line does it where the configuration says "auto"."""
+    if config.pricing in ("bound", "enumerate"):
+        return config.pricing
+    return "bound" if config.m > 1 else choose_pricing(X, config.r)
 
 
 def training(config: Config, X: Array, y: Array, pricing: str) -> Callable[[], Counted]:
@@ -112,7 +117,7 @@ def measure(config: Config, watch: Callable[[float], Callable[[], None]] | None 
 
     Returns
     -------
-    dict with the keys `MEASURED`
+    dict with the keys `MEASURED`, and "pricing" with what "auto" became
 
     Raises
     ------
@@ -120,8 +125,11 @@ def measure(config: Config, watch: Callable[[float], Callable[[], None]] | None 
         When two runs on one thread count differently: nothing in them is random.
     """
     with threadpool_limits(1, user_api="blas"):
+        X, y = instance(config)
+        if config.pricing is not None:
+            config = replace(config, pricing=resolved(config, X))
         warm_up(config)
-        work = work_of(config, *instance(config))
+        work = work_of(config, X, y)
         limit = config.time_limit
         baseline = start_of_peak()
         seconds, counted = [], {}
@@ -141,7 +149,8 @@ def measure(config: Config, watch: Callable[[float], Callable[[], None]] | None 
                 break
     late = limit is not None and max(seconds) > limit
     return {
-        **dict.fromkeys(MEASURED), "status": LATE if late else FINISHED, **counted, "seconds_min": min(seconds),
+        **dict.fromkeys(MEASURED), "pricing": config.pricing, "status": LATE if late else FINISHED, **counted,
+        "seconds_min": min(seconds),
         "seconds_median": float(np.median(seconds)), "memory_mb": peak(), "baseline_mb": baseline,
     }  # fmt: skip
 

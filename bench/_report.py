@@ -33,8 +33,8 @@ class Series:
     theory: Theory | None
 
     def points(self, quantity: str) -> tuple[list[float], list[float]]:
-        """Sizes and values of a quantity, where it is known and positive."""
-        found = [(row["n"], row[quantity]) for row in self.rows if row.get(quantity)]
+        """Sizes and values of a quantity, where it is known."""
+        found = [(row["n"], row[quantity]) for row in self.rows if row.get(quantity) is not None]
         return [float(n) for n, _ in found], [float(value) for _, value in found]
 
     def sizes(self, quantity: str) -> int:
@@ -67,18 +67,20 @@ def _name(row: Row) -> str:
 
 
 def fitted(series: Series, quantity: str) -> Exponent | None:
-    """The exponent of a quantity in n, None where it is not known for two sizes."""
-    return exponent(*series.points(quantity)) if series.sizes(quantity) > 1 else None
+    """The exponent of a quantity in n, None where it is not known for two sizes, or zero somewhere."""
+    n, values = series.points(quantity)
+    return exponent(n, values) if series.sizes(quantity) > 1 and min(values) > 0 else None
 
 
 def fit_lines(rows: Iterable[Row]) -> Iterator[str]:
     """A line for every series and quantity: exponent with interval, theory, exponents between neighbouring sizes."""
     for series in series_of(rows):
         for quantity in GROWING:
-            found = fitted(series, quantity)
+            found, points = fitted(series, quantity), series.points(quantity)
+            if found is None and series.sizes(quantity) > 1:
+                yield f"{series.label}: {quantity} has no exponent, it is 0 for some n"
             if found is None:
                 continue
-            points = series.points(quantity)
             line = f"{series.label}: {quantity} ~ n^p, p = {found}"
             if quantity in EXACT and series.sizes(quantity) > 2:
                 line += f"; as n grows {asymptotic_exponent(*points)}"

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from exactrelu.enumerate import count_composite_cells
 
+from ._fit import exponent
 from ._record import Record, command_line
 
 COLUMNS = ("n", "r", "width", "seed", "threads", "cells", "seconds", "cpu_seconds", "cells_per_second")
@@ -40,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "n": n, "r": options.rank, "width": options.width, "seed": seed, "threads": options.threads,
                     "cells": cells, "seconds": seconds, "cpu_seconds": cpu, "cells_per_second": cells / seconds,
                 })  # fmt: skip
-    logs = np.log(np.array(points, dtype=float))
-    fit = stats.linregress(logs[:, 0], logs[:, 1])
-    half = stats.t.ppf(0.975, len(logs) - 2) * fit.stderr
-    print(f"growth exponent {fit.slope:.3f} ± {half:.3f} (95 %), theory {options.width * options.rank - 1} as n grows")
+    if len(set(options.size)) > 1:
+        growth = exponent(*zip(*points, strict=True))
+        print(f"growth exponent {growth}, theory {options.width * options.rank - 1} as n grows")
 
 
 if __name__ == "__main__":

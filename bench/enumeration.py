@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from exactrelu.enumerate import Arrangement, count_patterns, max_patterns, sign_patterns
 
+from ._fit import exponent
 from ._record import Record, command_line
 
 Array = NDArray[np.float64]
@@ -151,13 +152,7 @@ def growth(record: Record, threads: int, repeat: int) -> None:
         seconds = seconds_of(partial(count_patterns, a, n_jobs=threads), times)
         medians.append(float(np.median(seconds)))
         row(record, "growth", "gaussian", a.X, threads, cells[-1], seconds, np.nan)
-    x, y = np.log(cells), np.log(medians)
-    slope, intercept = np.polyfit(x, y, 1)
-    residual = y - slope * x - intercept
-    spread = np.sqrt(residual @ residual / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
-    from scipy.stats import t
-
-    print(f"seconds ~ cells**e, e = {slope:.3f} ± {t.ppf(0.975, len(x) - 2) * spread:.3f} (95 %)")
+    print(f"seconds ~ cells**e, e = {exponent(cells, medians)}")
 
 
 def memory(threads: int) -> None:

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import max_beta, train
 
+from ._fit import exponent
 from ._instances import planted
 from ._record import Record, command_line
 
@@ -65,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for n, r in sizes
             ]
             if options.slope:
-                slope = np.polyfit(np.log([n for n, _ in sizes]), np.log(cpu), 1)[0]
-                print(f"exponent of the CPU seconds in n at beta_ratio {ratio}: {slope:.2f}", flush=True)
+                growth = exponent([n for n, _ in sizes], cpu)
+                print(f"exponent of the CPU seconds in n at beta_ratio {ratio}: {growth}", flush=True)
 
 
 if __name__ == "__main__":
