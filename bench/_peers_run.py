@@ -243,7 +243,7 @@ class Worker:
         self._process = None
 
     def run(self, peer: Peer, task: Task, limit: float) -> Outcome:
-        """A peer on a task; at most `limit` seconds after it is ready, the process is ended then."""
+        """A peer on a task: `limit` seconds for each of its runs, twice that for all; then the process is ended."""
         if self._process is None:
             self._start()
         outcome = Outcome(TIME_LIMIT)
@@ -262,6 +262,7 @@ class Worker:
 
     def _receive(self, outcome: Outcome, limit: float) -> None:
         deadline, begun = time.monotonic() + SETUP_LIMIT, None
+        last = deadline
         for place in itertools.count():
             if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                 if begun is None:
@@ -271,9 +272,11 @@ class Worker:
                 return
             item = self._connection.recv()
             if place == 0 and item == READY:
-                deadline, begun = time.monotonic() + limit, time.monotonic()
+                begun = time.monotonic()
+                deadline, last = begun + limit, begun + 2.0 * limit
             elif item == BEGIN:
                 begun = time.monotonic()
+                deadline = min(begun + limit, last)
             elif item == DONE:
                 outcome.status = FINISHED
                 return

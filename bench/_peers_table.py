@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ._peers_run import ABSENT, FAILED, FINISHED, MEMORY_LIMIT, TIME_LIMIT, Outcome, Point
+from ._peers_run import ABSENT, FINISHED, TIME_LIMIT, Outcome, Point
 from ._record import Row
 
 REACHED, NOT_REACHED, WRONG, SKIPPED = "reached", "not reached", "wrong", "skipped"
 COLUMNS = ("ratio", "relation", "peer", "instance", "accuracy", "seconds", "our_seconds", "n", "r", "cells", "answer",
            "reference", "status", "note")  # fmt: skip
-STATUSES = (REACHED, NOT_REACHED, WRONG, SKIPPED, TIME_LIMIT, MEMORY_LIMIT, ABSENT, FAILED)
 
 
 def time_to(points: Iterable[Point], level: float) -> float | None:

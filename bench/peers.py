@@ -183,7 +183,7 @@ def study(
     ----------
     out_dir : folder for ``peers_training.csv``, ``peers_patterns.csv``, ``peers.md`` and the figures, or None
     studies : of {"training", "patterns"}
-    time_limit : float, seconds for one peer on one instance
+    time_limit : float, seconds for one run of a peer; all its runs on an instance get twice that
     threads : int, for everybody
     quick : bool, one tiny instance each
     only : names of peers; default all
@@ -213,7 +213,10 @@ def study(
             raise ValueError(f"studies must be of {', '.join(runs)}, got {name!r}")
     for name in studies:
         out = None if out_dir is None else Path(out_dir) / f"peers_{name}.csv"
-        notes = {"threads": str(threads), "time limit": f"{time_limit:g} s for a peer on an instance"}
+        notes = {
+            "threads": str(threads),
+            "time limit": f"{time_limit:g} s for a run of a peer, twice that for an instance",
+        }
         with Record(out, COLUMNS, command=command, notes=notes) as record:
             runs[name](record, time_limit, threads, quick, only)
             rows[name] = record.rows
@@ -241,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="exactrelu bench peers", description=__doc__)
     parser.add_argument("studies", nargs="*", metavar="training|patterns", help="default: both")
     parser.add_argument("--out-dir", help="folder for the CSV files, the Markdown tables and the figures")
-    parser.add_argument("--time-limit", type=float, default=15.0, help="seconds for one peer on one instance")
+    parser.add_argument("--time-limit", type=float, default=15.0, help="seconds for one run of a peer")
     parser.add_argument("--threads", type=int, default=1, help="for everybody (default 1)")
     parser.add_argument("--peer", action="append", help="only this peer (may be repeated)")
     parser.add_argument("--quick", action="store_true", help="one tiny instance each")

@@ -38,9 +38,10 @@ class Plan:
     command: str
 
 
-def exponents(rows: Sequence[Row]) -> str:
-    """The fitted exponents of a scaling study, a line for each."""
-    return "".join(f"- {line}\n" for line in fit_lines(rows)) + "\n"
+def exponents(rows: Sequence[Row], count: str) -> str:
+    """The fitted exponents of the count and of the seconds, a line for each series; empty when there are none."""
+    wanted = (f": {count} ~", ": seconds_min ~")
+    return "".join(f"- {line}\n" for line in fit_lines(rows) if any(name in line for name in wanted))
 
 
 def scaling_text(title: str, name: str, rows: Sequence[Row], count: str) -> str:
@@ -48,7 +49,7 @@ def scaling_text(title: str, name: str, rows: Sequence[Row], count: str) -> str:
     header = ("n", "d", "rank", count, "s, shortest run", "s, median", "status")
     keys = ("n", "d", "r", count, "seconds_min", "seconds_median", "status")
     table = [["–" if row[key] is None else _short(row[key]) for key in keys] for row in rows]
-    return f"### {title}\n\n![{title}]({name}.png)\n\n{markdown(header, table)}\n{exponents(rows)}"
+    return f"### {title}\n\n![{title}]({name}.png)\n\n{markdown(header, table)}\n{exponents(rows, count)}"
 
 
 def _short(value: object) -> str:
@@ -58,6 +59,7 @@ def _short(value: object) -> str:
 def _grids(plan: Plan, what: str, title: str, n: Sequence[int], d_n: Sequence[int], count: str, **options: Any) -> str:
     """A study against n for every rank, and one against d at rank 3."""
     ranks, wide = ((2,), (3, 6)) if plan.quick else (RANKS, WIDE)
+    titles = {"n": f"{title.capitalize()} against n", "d": f"{title.capitalize()} for several d, rank 3"}
     parts = []
     for kind, grid in (("n", {"n": n, "r": ranks}), ("d", {"n": d_n, "r": (3,), "d": wide})):
         name = f"{title}_{kind}"
@@ -65,7 +67,7 @@ def _grids(plan: Plan, what: str, title: str, n: Sequence[int], d_n: Sequence[in
             what, **grid, threads=plan.threads, repeat=1 if plan.quick else 3, time_limit=60.0,
             out=plan.out / f"{name}.csv", plot=plan.out / f"{name}.png", command=plan.command, verbose=True, **options,
         )  # fmt: skip
-        parts.append(scaling_text(f"{title.capitalize()} against {kind}", name, rows, count))
+        parts.append(scaling_text(titles[kind], name, rows, count))
     return "\n".join(parts)
 
 
