@@ -364,8 +364,8 @@ def test_searches_report_what_they_meet(name):
 @pytest.mark.parametrize("layers", [2, 3])
 def test_local_search_writes_table_and_picture(layers, tmp_path):
     out, picture = tmp_path / "local.csv", tmp_path / "local.png"
-    local_search.main(["--layers", str(layers), "--size", "6", "--beta-ratio", "0.2", "--runs", "2", "--steps", "20", "--subnetworks", "2",
-                       "--out", str(out), "--plot", str(picture)])  # fmt: skip
+    small = ["--size", "6", "--beta-ratio", "0.2", "--runs", "2", "--steps", "20", "--subnetworks", "2"]
+    local_search.main(["--layers", str(layers), *small, "--out", str(out), "--plot", str(picture)])
     rows = read_record(out)[1]
     assert [row["layers"] for row in rows] == [layers] * 6
     assert all(row["objective"] >= row["lower_bound"] for row in rows)
