@@ -84,12 +84,14 @@ def resolved(config: Config, X: Array) -> str:
 def training(config: Config, X: Array, y: Array, pricing: str) -> Callable[[], Counted]:
     """Certified training at a part of `max_beta`."""
     layers = 2 if config.m == 1 else 3
+    assert config.tol is not None
+    tol = config.tol
     kind: Any = {"layers": layers, "width": config.m, "loss": config.loss, "rank": config.r}
     beta = (config.beta_ratio or 0.0) * max_beta(X, y, **kind, tol=1e-9 if layers == 2 else 1e-4)
 
     def run() -> Counted:
         solution = train(
-            X, y, beta, **kind, tol=config.tol, pricing=pricing, time_limit=config.time_limit, n_jobs=config.threads
+            X, y, beta, **kind, tol=tol, pricing=pricing, time_limit=config.time_limit, n_jobs=config.threads
         )
         last = solution.history[-1]
         status = FINISHED if solution.converged else solution.status
@@ -132,7 +134,8 @@ def measure(config: Config, watch: Callable[[float], Callable[[], None]] | None 
         work = work_of(config, X, y)
         limit = config.time_limit
         baseline = start_of_peak()
-        seconds, counted = [], {}
+        seconds: list[float] = []
+        counted: Counted = {}
         for _ in range(config.repeat):
             done = watch(limit * (GRACE if config.what == "train" else 1.0)) if watch and limit else None
             start = time.perf_counter()

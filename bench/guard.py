@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -28,14 +29,14 @@ EXACT = "cells"
 PART = 0.25  # more than this part, and `FEW` more, than the table says is a failure
 FEW = {"nodes": 20, "rounds": 2, "sweeps": 20, "neurons": 2}
 
-# what, n, r, and what else differs from the defaults
-CELLS = (
+Case = tuple[str, int, int, dict[str, Any]]  # what, n, r, and what else differs from the usual options
+CELLS: tuple[Case, ...] = (
     ("enumerate", 300, 2, {}), ("enumerate", 300, 3, {}), ("enumerate", 60, 4, {}), ("enumerate", 24, 5, {}),
     ("enumerate", 16, 6, {}), ("enumerate", 200, 3, {"data": "integer"}), ("enumerate", 60, 4, {"data": "integer"}),
     ("composite", 30, 2, {}), ("composite", 20, 2, {"data": "integer"}), ("composite", 7, 2, {"m": [3]}),
     ("composite", 7, 3, {}),
 )  # fmt: skip
-SEARCHES = (
+SEARCHES: tuple[Case, ...] = (
     ("price", 1000, 3, {}), ("price", 20_000, 3, {}), ("price", 1000, 4, {}), ("price", 200, 5, {}),
     ("price", 100, 3, {"pricing": "enumerate"}), ("price", 100, 2, {"m": [2]}),
     ("train", 1000, 3, {}), ("train", 1000, 3, {"beta_ratio": [0.01]}), ("train", 20_000, 3, {}),
@@ -70,14 +71,14 @@ class Finding:
 
 def cases() -> Iterator[tuple[str, Config]]:
     """Names and configurations of the instances."""
-    usual = {
+    usual: dict[str, Any] = {
         "d": None, "beta_ratio": [0.1], "pricing": "bound", "loss": "squared", "tol": None, "target": None,
         "threads": 1, "repeat": 1, "time_limit": None, "m": None,
     }  # fmt: skip
     for group, data, seeds in ((CELLS, "gaussian", 1), (SEARCHES, "planted", SEEDS)):
         for what, n, r, other in group:
             options = {**usual, "data": data, "seeds": seeds, **other}
-            for config in configurations(what, [n], r=[r], **options):  # type: ignore[arg-type]
+            for config in configurations(what, [n], r=[r], **options):
                 shown = (config.loss, config.pricing, config.beta_ratio)
                 words = [what, config.data, f"n = {n}", f"r = {r}", f"m = {config.m}", *filter(None, shown)]
                 yield ", ".join([*map(str, words), f"seed {config.seed}"]), config

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waiting
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ._report import fit_lines
 
 CONFIGURED = ("what", "data", "n", "d", "r", "m", "loss", "pricing", "beta_ratio", "tol", "seed", "threads", "repeat")
 COLUMNS = (*CONFIGURED, *MEASURED)
+WORKER = ("-P", "-m", "exactrelu.bench._measure")  # -P: no module of the working directory stands in for another
 TICK = 0.5  # seconds between two looks at the progress line
 INTERRUPTED = 3
 MEMORY = (
@@ -179,8 +180,9 @@ def measured(config: Config, progress: Progress | None = None) -> Row:
         assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            worker.stdin.write(request(config))
-            worker.stdin.flush()  # it stays open: the worker ends when it is closed
+            with suppress(BrokenPipeError):  # of a worker that is dead already, its exit code tells more
+                worker.stdin.write(request(config))
+                worker.stdin.flush()  # it stays open: the worker ends when it is closed
             answer = pool.submit(worker.stdout.readline)
             while not answer.done():
                 try:
@@ -205,14 +207,16 @@ def measured(config: Config, progress: Progress | None = None) -> Row:
 @contextmanager
 def _worker() -> Iterator[subprocess.Popen[str]]:
     """A process for one measurement, in a session of its own: Ctrl-C is for the study, which then ends it."""
-    command = [sys.executable, "-P", "-m", "exactrelu.bench._measure"]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    worker = subprocess.Popen(
+        [sys.executable, *WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         yield worker
     finally:
         if worker.poll() is None:
             worker.kill()
-        worker.communicate()
+        with suppress(BrokenPipeError):
+            worker.communicate()
 
 
 def _parser() -> argparse.ArgumentParser:

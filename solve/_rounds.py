@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,6 @@ Array = NDArray[np.float64]
 EPS = float(np.finfo(float).eps)
 
 
-class Swept(Protocol):
-    """A master problem that counts its sweeps."""
-
-    sweeps: int
-
-
 class Rounds(ABC):
     """One run of column generation; knows the best objective and the best bound at every moment.
 
@@ -34,7 +28,6 @@ class Rounds(ABC):
     nu : (n,) dual point of the current network, set by `_price`
     theta : (n,) the dual point of the best bound
     cells : int, cells or cones visited by pricing so far
-    master : restricted master problem
     """
 
     problem: Problem
@@ -51,12 +44,16 @@ class Rounds(ABC):
     theta: Array
     cells: int
     history: list[State]
-    master: Swept
 
     @property
     @abstractmethod
     def n_neurons(self) -> int:
         """Neurons of the best network."""
+
+    @property
+    @abstractmethod
+    def n_sweeps(self) -> int:
+        """Sweeps of block coordinate descent over the active cells so far."""
 
     @abstractmethod
     def _price(self, violation: float) -> Any:
@@ -93,7 +90,7 @@ class Rounds(ABC):
             self.lower_bound, self.theta = bound, theta
         state = State(
             number, time.monotonic() - self.started, self.n_neurons, self.objective, self.lower_bound,
-            relative_gap(self.objective, self.lower_bound), self.cells, self.master.sweeps,
+            relative_gap(self.objective, self.lower_bound), self.cells, self.n_sweeps,
         )  # fmt: skip
         self.history.append(state)
         self.progress.show(state)

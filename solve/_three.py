@@ -97,6 +97,11 @@ class JointTrainer(Rounds):
         """Neurons of the best network."""
         return int(np.count_nonzero(self.ensemble.A.any(axis=2)))
 
+    @property
+    def n_sweeps(self) -> int:
+        """Sweeps of block coordinate descent over the active cells so far."""
+        return self.master.sweeps
+
     def _price(self, violation: float) -> JointPricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
         f = ensemble_value(self.problem, self.beta, self.ensemble)[1]

@@ -96,6 +96,11 @@ class _Trainer(Rounds):
         """Neurons of the best network."""
         return len(self.best[0])
 
+    @property
+    def n_sweeps(self) -> int:
+        """Sweeps of block coordinate descent over the active cells so far."""
+        return self.master.sweeps
+
     def run(self) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
         self.only_slide |= self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK

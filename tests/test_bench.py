@@ -317,7 +317,8 @@ def test_study_of_a_missing_file(tmp_path):
     assert scaling.main(["--what", "enumerate", "-n", "10", "--data", str(tmp_path / "missing.csv")]) == 2
 
 
-def test_failed_measurement_is_an_error(monkeypatch, tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_failed_measurement_is_told(monkeypatch):
     """A worker that refuses is not a row; one that is killed is a row that says so."""
     (config,) = configurations("enumerate", [10], None, [2], None, [0.1], "auto", "gaussian", "squared", None, None,
                                1, 1, 1, None)  # fmt: skip
@@ -327,6 +328,8 @@ def test_failed_measurement_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(scaling, "request", lambda _: _measure.request(config).replace('"gaussian"', '"gone.csv"'))
     with pytest.raises(ValueError, match=r"gone\.csv"):
         scaling.measured(config)
+    monkeypatch.setattr(scaling, "WORKER", ("-c", "import os; os.abort()"))
+    assert scaling.measured(config) == {"status": f"ended by signal {int(signal.SIGABRT)}"}
 
 
 # Figures
