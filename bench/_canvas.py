@@ -1,4 +1,4 @@
-"""An empty figure, and a figure written as PNG and as SVG."""
+"""What the figures share: style, an empty figure, and a figure written as PNG and as SVG."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from exactrelu._plot import require_matplotlib
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Okabe & Ito 2008: told apart with every kind of colour vision; markers tell them apart in black and white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK = "#222222"
+STYLE = {
+    "font.size": 9.5, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "axes.titlesize": 10.5,
+    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "legend.fontsize": 8.5, "svg.hashsalt": "exactrelu", "svg.fonttype": "none",
+}  # fmt: skip
+
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure of so many inches, and its axes (an array of them for several columns).
+    """A figure of so many inches, and its axes, one a column.
 
     Raises
     ------
@@ -25,7 +35,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, A
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def save(figure: Figure, path: str | Path) -> list[Path]:

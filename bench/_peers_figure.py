@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._canvas import new_figure, save
-from ._figures import COLOURS, MARKERS, STYLE
+from ._canvas import COLOURS, MARKERS, STYLE, new_figure, save
 from ._record import Row
 
-TITLES = {"training": "Training: seconds of a peer / seconds of exactrelu", "patterns": "All patterns: the same ratio"}
+TITLES = {
+    "training": "Training: seconds of a peer / seconds of exactrelu",
+    "patterns": "Patterns: seconds of a peer / seconds of exactrelu",
+}
 
 
 def peers_figure(rows: Mapping[str, Sequence[Row]], path: str | Path, ours: Sequence[str]) -> list[Path]:
@@ -42,7 +44,7 @@ def peers_figure(rows: Mapping[str, Sequence[Row]], path: str | Path, ours: Sequ
         return []
     with rc_context(STYLE):
         figure, axes = new_figure(6.4 * len(panels) + 0.4, 4.6, len(panels))
-        for one, (name, members) in zip(axes if len(panels) > 1 else [axes], panels.items(), strict=True):
+        for one, (name, members) in zip(axes, panels.items(), strict=True):
             _panel(one, members, name)
         return save(figure, path)
 

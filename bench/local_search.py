@@ -28,12 +28,11 @@ def plot(path: str | Path, found: dict[tuple[str, int], list[float]], layers: in
     """Relative excess over the certified optimum, one column of dots per method and K; as PNG and as SVG."""
     from matplotlib import rc_context
 
-    from ._canvas import new_figure, save
-    from ._figures import COLOURS, MARKERS, STYLE
+    from ._canvas import COLOURS, MARKERS, STYLE, new_figure, save
 
     floor = 1e-8
     with rc_context(STYLE):
-        figure, axes = new_figure(8.5, 4.2)
+        figure, (axes,) = new_figure(8.5, 4.2)
         looks = dict(zip(SEARCHES, zip(COLOURS, MARKERS, strict=False), strict=False))
         for place, (method, K) in enumerate(found):
             values = np.maximum(found[method, K], floor)

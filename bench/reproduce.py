@@ -145,8 +145,7 @@ def real_figure(rows: Sequence[Row], path: Path) -> list[Path]:
     """Two panels, a line per task: the relative gap that is proven, and the seconds that it took."""
     from matplotlib import rc_context
 
-    from ._canvas import new_figure, save
-    from ._figures import COLOURS, STYLE
+    from ._canvas import COLOURS, STYLE, new_figure, save
 
     names = [f"{row['data']}\nn = {row['n']}, rank {row['rank']}" for row in rows]
     panels = {"gap": "relative gap proven (number)", "seconds": "time of training (s)"}
