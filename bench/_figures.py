@@ -21,7 +21,8 @@ LABELS = {
     "rounds": "rounds of pricing (number)",
     "sweeps": "sweeps of block coordinate descent (number)",
     "neurons": "neurons (number)",
-    SECONDS: "shortest time of a run (s)",
+    "seconds_min": "shortest time of a run (s)",
+    "cpu_seconds": "shortest processor time of a run (s)",
     "seconds_median": "median time of a run (s)",
     "memory_mb": "peak memory (MB)",
 }
@@ -36,7 +37,7 @@ def scaling_figure(
     ----------
     rows : as `scaling.study` returns them; "n" and the quantities are needed, the rest tells series apart
     path : where to draw; with the endings .png and .svg
-    quantities : columns; default: the first count that is known, and the shortest time
+    quantities : columns; default: the first count that is known, and the processor time
     title : str
 
     Returns
@@ -56,7 +57,7 @@ def scaling_figure(
     found = series_of(rows)
     if quantities is None:
         counts = [name for name in COUNTS if any(series.points(name)[0] for series in found)]
-        quantities = [*counts[:1], SECONDS]
+        quantities = [*counts[:1], "cpu_seconds"]
     quantities = [name for name in quantities if any(series.points(name)[0] for series in found)]
     if not quantities:
         raise ValueError("there is no finished row to draw")
@@ -120,7 +121,7 @@ def _theory(axes: Any, series: Series, quantity: str, n: Any, value: Any, colour
     Where bounds spare the visit of most cells, it shows what the visit would cost, from the smallest size on.
     """
     known = series.theory
-    if known is None or quantity not in (*EXACT, SECONDS) or len(np.unique(n)) < 2:
+    if known is None or quantity not in (*EXACT, *SECONDS) or len(np.unique(n)) < 2:
         return
     ends, text = np.array([n.min(), n.max()]), "theory" if known.exhaustive else "visiting every cell"
     start = n.max() if known.exhaustive else n.min()

@@ -34,7 +34,7 @@ MEMORY = (
     "memory_mb is the peak resident memory of the process (one for each row) while it ran, interpreter, libraries and "
     "machine code included; baseline_mb what it held before (/proc/self: VmHWM after clear_refs, VmRSS)"
 )
-SECONDS = "wall clock of a run; a run on a small instance came first, untimed"
+SECONDS = "of a run: the shortest and the median by the clock, the shortest of the processor, all threads together"
 
 
 def study(

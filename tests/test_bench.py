@@ -150,6 +150,7 @@ def test_study_counts_and_records(whole):
         assert row["status"] == "finished"
         assert row["cells"] == max_patterns(row["n"], row["r"])
         assert 0.0 < row["seconds_min"] <= row["seconds_median"]
+        assert row["cpu_seconds"] > 0.0
         assert row["memory_mb"] is None or row["memory_mb"] >= row["baseline_mb"] > 1.0
     notes, read = read_record(out)
     assert read == rows
@@ -340,7 +341,13 @@ def test_figure(whole, tmp_path):
     assert [path.suffix for path in written] == [".png", ".svg"]
     assert written[0].read_bytes()[:4] == b"\x89PNG"
     text = written[1].read_text()
-    for part in ("a title", "samples n (number)", "cells (number)", "time of a run (s)", "theory: exponent 2"):
+    for part in (
+        "a title",
+        "samples n (number)",
+        "cells (number)",
+        "processor time of a run (s)",
+        "theory: exponent 2",
+    ):
         assert part in text
     with pytest.raises(ValueError, match="no finished row"):
         scaling_figure([row for row in whole[1] if row["n"] > 1000], tmp_path / "figure.png")
