@@ -11,6 +11,7 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def exactrelu(task: Task, send: Send) -> None:
     send(READY)
     for accuracy in task.accuracies:
         send(BEGIN)
-        seconds, solution = timed(lambda tol=accuracy: train(X, y, beta, tol=tol, n_jobs=task.threads))
+        seconds, solution = timed(partial(train, X, y, beta, tol=accuracy, n_jobs=task.threads))
         send(Point(seconds, solution.objective, f"certified gap {solution.gap:.1e}"))
 
 
@@ -106,7 +107,7 @@ def clarabel_working_set(task: Task, send: Send) -> None:
     send(READY)
     for accuracy in task.accuracies:
         send(BEGIN)
-        seconds, (value, gap, rounds) = timed(lambda tol=accuracy: working_set(X, y, beta, tol))
+        seconds, (value, gap, rounds) = timed(partial(working_set, X, y, beta, accuracy))
         send(Point(seconds, value, f"proven gap {gap:.1e}, {rounds} rounds"))
 
 

@@ -60,8 +60,9 @@ def _grids(plan: Plan, what: str, title: str, n: Sequence[int], d_n: Sequence[in
     """A study against n for every rank, and one against d at rank 3."""
     ranks, wide = ((2,), (3, 6)) if plan.quick else (RANKS, WIDE)
     titles = {"n": f"{title.capitalize()} against n", "d": f"{title.capitalize()} for several d, rank 3"}
+    grids: dict[str, dict[str, Any]] = {"n": {"n": n, "r": ranks}, "d": {"n": d_n, "r": (3,), "d": wide}}
     parts = []
-    for kind, grid in (("n", {"n": n, "r": ranks}), ("d", {"n": d_n, "r": (3,), "d": wide})):
+    for kind, grid in grids.items():
         name = f"{title}_{kind}"
         rows = scaling.study(
             what, **grid, threads=plan.threads, repeat=1 if plan.quick else 3, time_limit=60.0,
