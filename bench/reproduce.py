@@ -40,7 +40,7 @@ class Plan:
 
 def exponents(rows: Sequence[Row], count: str) -> str:
     """The fitted exponents of the count and of the seconds, a line for each series; empty when there are none."""
-    wanted = (f": {count} ~", ": seconds_min ~")
+    wanted = (f": {count} ~", ": seconds_min ~", ": cpu_seconds ~")
     return "".join(f"- {line}\n" for line in fit_lines(rows) if any(name in line for name in wanted))
 
 
