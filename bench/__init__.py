@@ -9,7 +9,7 @@ from importlib import import_module
 COMMANDS = {
     "scaling": "how counts and seconds grow with n: tables, exponents with intervals, figures",
     "peers": "other people's solvers on the same instances",
-    "reproduce": "experiments of the papers, recomputed",
+    "reproduce": "the committed studies made anew: tables and figures",
     "guard": "recounts cells, nodes, rounds, sweeps and neurons: nothing may grow unnoticed",
     "enumeration": "cells per second against a vertex method in NumPy; degenerate data",
     "composite": "composite cells of three layers: counts, speed, exponent in n",

@@ -10,13 +10,11 @@ import numpy as np
 
 from exactrelu._plot import require_matplotlib
 
+from ._canvas import COLOURS, MARKERS, STYLE, new_figure, save
 from ._measure import COUNTS
 from ._record import Row
 from ._report import EXACT, SECONDS, Series, fitted, series_of
 
-# Okabe & Ito 2008: told apart with every kind of colour vision; markers tell them apart in black and white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LABELS = {
     "cells": "cells (number)",
     "nodes": "cones or cells visited by pricing (number)",
@@ -28,12 +26,6 @@ LABELS = {
     "seconds_median": "median time of a run (s)",
     "memory_mb": "peak memory (MB)",
 }
-INK = "#222222"
-STYLE = {
-    "font.size": 9.5, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "axes.titlesize": 10.5,
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "legend.fontsize": 8.5, "svg.hashsalt": "exactrelu", "svg.fonttype": "none",
-}  # fmt: skip
 
 
 def scaling_figure(
@@ -61,8 +53,6 @@ def scaling_figure(
     """
     require_matplotlib()
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     found = series_of(rows)
     if quantities is None:
@@ -72,16 +62,11 @@ def scaling_figure(
     if not quantities:
         raise ValueError("there is no finished row to draw")
     with rc_context(STYLE):
-        figure = Figure(figsize=(4.9 * len(quantities) + 0.3, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
+        figure, panels = new_figure(4.9 * len(quantities) + 0.3, 4.4, len(quantities))
+        for axes, quantity in zip(panels, quantities, strict=True):
             _panel(axes, found, quantity)
         figure.suptitle(title or _title(found), x=0.01, ha="left", fontsize=11, fontweight="bold")
-        written = [Path(path).with_suffix(ending) for ending in (".png", ".svg")]
-        for file in written:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-    return written
+        return save(figure, path)
 
 
 def _title(found: list[Series]) -> str:

@@ -6,6 +6,8 @@ import argparse
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,15 +30,36 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def full_program(X: Array, y: Array, beta: float, loss: str, tol: float, facets: bool) -> tuple[float, float, int]:
-    """The program over all patterns: optimal value (nan when Clarabel fails), seconds, number of cells.
+@dataclass(frozen=True)
+class Program:
+    """The convex program over all patterns, as CVXPY has it.
 
-    With `facets` a cell is described by its irredundant rows only, otherwise by all n.  The seconds are those of
-    building the program, patterns included, and of solving it.
+    Attributes
+    ----------
+    problem : cvxpy.Problem
+    v, w : cvxpy.Variable (cells r,), the groups of positive and of negative neurons
+    cells : int
     """
+
+    problem: Any
+    v: Any
+    w: Any
+    cells: int
+
+    def weights(self) -> tuple[Array, Array]:
+        """First-layer weights (k, r) of a network, its output weights ±1 (k,): zero groups left out.
+
+        Groups hold the product of both layers, so a neuron costs its norm.
+        """
+        groups = [np.asarray(u.value).reshape(self.cells, -1) for u in (self.v, self.w)]
+        kept = [group[group.any(axis=1)] for group in groups]
+        return np.vstack(kept), np.repeat([1.0, -1.0], [len(group) for group in kept])
+
+
+def build_program(X: Array, y: Array, beta: float, loss: str, facets: bool) -> Program:
+    """The full program; with `facets` a cell is described by its irredundant rows only, otherwise by all n."""
     import cvxpy as cp
 
-    start = time.perf_counter()
     features, sides, count = [], [], 0
     for chunk in iter_cells(X, facets=True):
         assert chunk.facets is not None
@@ -52,15 +75,27 @@ def full_program(X: Array, y: Array, beta: float, loss: str, tol: float, facets:
     groups = [cp.norm(cp.reshape(u, (count, r), order="C"), 2, axis=1) for u in (v, w)]
     data = 0.5 * cp.sum_squares(f - y) if loss == "squared" else cp.sum(cp.logistic(-cp.multiply(y, f)))
     objective = data + beta * (cp.sum(groups[0]) + cp.sum(groups[1]))
-    problem = cp.Problem(cp.Minimize(objective), [G @ v >= 0, G @ w >= 0])
+    return Program(cp.Problem(cp.Minimize(objective), [G @ v >= 0, G @ w >= 0]), v, w, count)
+
+
+def full_program(X: Array, y: Array, beta: float, loss: str, tol: float, facets: bool) -> tuple[float, float, int]:
+    """The program over all patterns: optimal value (nan when Clarabel fails), seconds, number of cells.
+
+    The seconds are those of building the program, patterns included, and of solving it.
+    """
+    import cvxpy as cp
+
+    start = time.perf_counter()
+    program = build_program(X, y, beta, loss, facets)
+    problem = program.problem
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "may be inaccurate" shows as nan
             problem.solve(solver=cp.CLARABEL, tol_gap_abs=tol, tol_gap_rel=tol, tol_feas=tol)
     except cp.SolverError:
-        return np.nan, np.nan, count
+        return np.nan, np.nan, program.cells
     value = float(problem.value) if problem.status == cp.OPTIMAL else np.nan
-    return value, time.perf_counter() - start, count
+    return value, time.perf_counter() - start, program.cells
 
 
 def compare(

@@ -12,78 +12,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import train
 
+from ._instances import Array
 from ._record import Record, command_line
+from ._scnn import network_objective, scnn_weights
+from ._search import SEARCHES, TwoLayers
 from .real_data import read_labelled
-
-Array = NDArray[np.float64]
 
 COLUMNS = ("data", "n", "rank", "beta", "method", "runs", "objective_best", "objective_median", "lower_bound", "gap",
            "neurons", "seconds")  # fmt: skip
 
 
-def objective_and_gradient(parameters: Array, X: Array, y: Array, beta: float, width: int) -> tuple[float, Array]:
-    """The non-convex objective of ``width`` neurons, first layer and output weights in one vector."""
-    d = X.shape[1]
-    W, alpha = parameters[: d * width].reshape(d, width), parameters[d * width :]
-    hidden = np.maximum(X @ W, 0.0)
-    residual = hidden @ alpha - y
-    value = 0.5 * residual @ residual + 0.5 * beta * parameters @ parameters
-    back = np.outer(residual, alpha) * (hidden > 0.0)
-    gradient = np.concatenate([(X.T @ back).ravel(), hidden.T @ residual]) + beta * parameters
-    return float(value), gradient
-
-
-def start(rng: np.random.Generator, d: int, width: int) -> Array:
-    """The usual random start: variance 2/d in the first layer, 1/width in the second."""
-    first = rng.standard_normal(d * width) * np.sqrt(2.0 / d)
-    return np.concatenate([first, rng.standard_normal(width) / np.sqrt(width)])
-
-
-def adam(X: Array, y: Array, beta: float, width: int, rng: np.random.Generator, steps: int) -> float:
-    """Best objective of full-batch Adam (Kingma & Ba 2015, algorithm 1), step size falling from 1e-2 to 1e-4."""
-    p = start(rng, X.shape[1], width)
-    m, v = np.zeros_like(p), np.zeros_like(p)
-    best = np.inf
-    for t in range(1, steps + 1):
-        value, g = objective_and_gradient(p, X, y, beta, width)
-        best = min(best, value)
-        m = 0.9 * m + 0.1 * g
-        v = 0.999 * v + 0.001 * g * g
-        rate = 1e-2 * 0.01 ** (t / steps)
-        p = p - rate * (m / (1.0 - 0.9**t)) / (np.sqrt(v / (1.0 - 0.999**t)) + 1e-8)
-    return best
-
-
-def lbfgs(X: Array, y: Array, beta: float, width: int, rng: np.random.Generator, steps: int) -> float:
-    """Objective at which SciPy's L-BFGS-B ends."""
-    p = start(rng, X.shape[1], width)
-    options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-12, "gtol": 1e-8}
-    result = minimize(objective_and_gradient, p, (X, y, beta, width), "L-BFGS-B", jac=True, options=options)
-    return float(result.fun)
+def search(method: str, X: Array, y: Array, beta: float, width: int, seed: int, steps: int) -> float:
+    """Best objective that a local search with `width` neurons meets from one random start."""
+    objective, rng = TwoLayers(X, y, beta, width), np.random.default_rng(seed)
+    met: list[float] = []
+    SEARCHES[method](objective, objective.start(rng), rng, steps, met.append)
+    return min(met)
 
 
 def scnn_objective(X: Array, y: Array, beta: float, patterns: int) -> tuple[float, int] | None:
-    """Objective and neurons of scnn's convex ReLU training (``pip install pyscnn``); None when it is not installed.
-
-    Its loss is half the mean of the squares, so its penalty is ``beta / n``.
-    """
+    """Objective and neurons of scnn with sampled patterns (``pip install pyscnn``); None when it is not installed."""
+    gates = np.random.default_rng(0).standard_normal((X.shape[1], patterns))
     try:
-        from scnn.optimize import optimize
-        from scnn.regularizers import NeuronGL1
+        W, alpha = scnn_weights(X, y, beta, gates, 1e-6, "float32")
     except ImportError:
         return None
-    regularizer = NeuronGL1(beta / len(y))
-    model, _ = optimize("relu", patterns, X, y, regularizer=regularizer, unitize_data=False, seed=0)
-    W, alpha = (np.asarray(part, dtype=np.float64) for part in model.parameters)
-    f = np.maximum(X @ W.T, 0.0) @ alpha.ravel()
-    penalty = float(np.linalg.norm(W, axis=1) @ np.abs(alpha.ravel()))
-    return 0.5 * float(np.sum((f - y) ** 2)) + beta * penalty, len(W)
+    return network_objective(X, y, beta, W, alpha), len(alpha)
 
 
 def measure(record: Record, path: str, options: argparse.Namespace) -> None:
@@ -108,12 +66,12 @@ def measure(record: Record, path: str, options: argparse.Namespace) -> None:
             "lower_bound": solution.lower_bound, "gap": (theirs[0] - solution.lower_bound) / theirs[0],
             "neurons": theirs[1], "seconds": time.perf_counter() - began,
         })  # fmt: skip
-    for method, steps in ((adam, options.adam_steps), (lbfgs, options.lbfgs_steps)):
+    for method, steps in (("Adam", options.adam_steps), ("L-BFGS", options.lbfgs_steps)):
         began = time.perf_counter()
-        found = [method(X, y, beta, options.width, np.random.default_rng(seed), steps) for seed in range(options.runs)]
+        found = [search(method, X, y, beta, options.width, seed, steps) for seed in range(options.runs)]
         best = min(found)
         record.row({
-            **common, "method": method.__name__, "runs": options.runs, "objective_best": best,
+            **common, "method": method, "runs": options.runs, "objective_best": best,
             "objective_median": float(np.median(found)), "lower_bound": solution.lower_bound,
             "gap": (best - solution.lower_bound) / best, "neurons": options.width,
             "seconds": time.perf_counter() - began,

@@ -1,0 +1,287 @@
+"""Runs a peer in a process of its own, with a time limit and a memory limit that nothing can overstep.
+
+A peer is a function of a `Task` and of a function `send`.  It imports and compiles what it needs, sends `READY`, and
+from then on its seconds count: it sends `BEGIN` whenever it starts to solve the task afresh (at a finer tolerance,
+say) and a `Point` for every answer, with the seconds since that start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any, NamedTuple
+
+from ._instances import Array
+
+READY, BEGIN, DONE = "ready", "begin", "done"
+FINISHED, TIME_LIMIT, MEMORY_LIMIT, ABSENT, FAILED = "finished", "time limit", "memory limit", "absent", "failed"
+SETUP_LIMIT = 180.0  # seconds for imports and compilation
+MEMORY = 4 << 30  # bytes that a peer may take beyond what it holds when it is ready
+KEEP = 0.25  # seconds after which a better answer is passed on although it reaches no level
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+class Point(NamedTuple):
+    """An answer: seconds from the start of the run, objective or number of cells, and a remark."""
+
+    seconds: float
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An instance as the peers get it.
+
+    Attributes
+    ----------
+    name : str
+    X : (n, r)
+    threads : int
+    cells : int, the number of patterns
+    y : (n,), only for training
+    beta : float, against a sum over the samples
+    accuracies : tuple of float, relative, largest first; only for training
+    levels : tuple of float, the objectives of these accuracies: when the last is reached the peer is done
+    """
+
+    name: str
+    X: Array
+    threads: int
+    cells: int
+    y: Array | None = None
+    beta: float = 0.0
+    accuracies: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
+
+
+Send = Callable[["str | Point"], None]
+Peer = Callable[[Task, Send], None]
+
+
+class Enough(Exception):
+    """Raised by `send` when the last level is reached."""
+
+
+@dataclass
+class Outcome:
+    """What came of a peer on a task.
+
+    Attributes
+    ----------
+    status : one of FINISHED, TIME_LIMIT, MEMORY_LIMIT, ABSENT, FAILED
+    points : list of Point
+    spent : float, seconds of the last run, which was stopped; a lower bound for what it would have needed
+    message : str, why it is absent or failed
+    """
+
+    status: str
+    points: list[Point] = field(default_factory=list)
+    spent: float = 0.0
+    message: str = ""
+
+
+def timed(work: Callable[[], Any], repeat: int = 5, enough: float = 0.5) -> tuple[float, Any]:
+    """Median seconds and last result of up to `repeat` calls, of fewer when they take more than `enough` together."""
+    seconds: list[float] = []
+    while len(seconds) < repeat and sum(seconds) < enough:
+        start = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds), result
+
+
+class Sieve:
+    """Passes on what matters: marks, answers that reach another level, the best after a while and at the end.
+
+    Parameters
+    ----------
+    send : function that passes on
+    levels : tuple of float; without levels everything is passed on
+
+    Raises
+    ------
+    Enough
+        When the last level is reached.
+    """
+
+    def __init__(self, send: Send, levels: tuple[float, ...]) -> None:
+        self._send, self._levels = send, levels
+        self._best, self._reached, self._sent = float("inf"), 0, 0.0
+        self._held: Point | None = None
+
+    def __call__(self, item: str | Point) -> None:
+        """A mark or an answer."""
+        if not isinstance(item, Point) or not self._levels:
+            self._send(item)
+            return
+        if item.value >= self._best:
+            return
+        self._best, self._held = item.value, item
+        crossed = sum(item.value <= level for level in self._levels)
+        if crossed > self._reached or abs(item.seconds - self._sent) > KEEP:
+            self._reached, self._sent = crossed, item.seconds
+            self.flush()
+        if self._reached == len(self._levels):
+            raise Enough
+
+    def flush(self) -> None:
+        """Pass on the best answer, when it has been held back."""
+        if self._held is not None:
+            self._send(self._held)
+            self._held = None
+
+
+def _limit_memory(amount: int) -> None:
+    """No more than `amount` bytes of address space beyond the present; where the system has no such limit, none."""
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + amount, resource.RLIM_INFINITY))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def _unlimit_memory() -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def _serve(connection: Connection, memory: int) -> None:
+    """The process: peers and tasks come in, marks and points go out."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # programs that a peer starts end with it
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # solvers write banners and logs
+        os.dup2(quiet, stream)
+    while (message := connection.recv()) is not None:
+        peer, task = message
+        sieve = Sieve(connection.send, task.levels)
+
+        def send(item: str | Point, sieve: Sieve = sieve) -> None:
+            sieve(item)
+            if item == READY:
+                _limit_memory(memory)
+
+        try:
+            with contextlib.suppress(Enough):
+                peer(task, send)
+            sieve.flush()
+            connection.send(DONE)
+        except ImportError as error:
+            connection.send((ABSENT, str(error)))
+        except MemoryError:
+            connection.send((MEMORY_LIMIT, f"more than {memory / 2**30:.3g} GB"))
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            out = "lloc" in text and ("emory" in text or "fail" in text)  # "Unable to allocate", "bad_alloc"
+            connection.send((MEMORY_LIMIT if out else FAILED, text[:200]))
+        finally:
+            _unlimit_memory()
+
+
+class Worker:
+    """A process that runs peers, started when needed and again after it was ended.
+
+    Parameters
+    ----------
+    threads : int, for the libraries that read it from the environment
+    memory : int, bytes
+    """
+
+    def __init__(self, threads: int = 1, memory: int = MEMORY) -> None:
+        self.threads, self.memory = threads, memory
+        self._process: Any = None
+        self._connection: Any = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        before = {name: os.environ.get(name) for name in THREADS}
+        os.environ.update(dict.fromkeys(THREADS, str(self.threads)))
+        try:
+            self._process = context.Process(target=_serve, args=(theirs, self.memory))
+            self._process.start()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+        theirs.close()
+
+    def stop(self) -> None:
+        """End the process and what it started."""
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (AttributeError, OSError):  # no such call on this system, or the process has ended already
+            self._process.kill()
+        self._process.join()
+        self._connection.close()
+        self._process = None
+
+    def run(self, peer: Peer, task: Task, limit: float) -> Outcome:
+        """A peer on a task: `limit` seconds for each of its runs, twice that for all; then the process is ended."""
+        if self._process is None:
+            self._start()
+        outcome = Outcome(TIME_LIMIT)
+        try:
+            self._connection.send((peer, task))
+            self._receive(outcome, limit)
+        except (EOFError, OSError):
+            self._process.join(5.0)
+            code = self._process.exitcode
+            aborted = code is not None and -code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL)
+            outcome.status = MEMORY_LIMIT if aborted else FAILED
+            outcome.message = f"the process ended with code {code}"
+        if outcome.status in (TIME_LIMIT, MEMORY_LIMIT) or outcome.message.startswith("the process"):
+            self.stop()
+        return outcome
+
+    def _receive(self, outcome: Outcome, limit: float) -> None:
+        deadline, begun = time.monotonic() + SETUP_LIMIT, None
+        last = deadline
+        for place in itertools.count():
+            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                if begun is None:
+                    outcome.status, outcome.message = FAILED, f"not ready after {SETUP_LIMIT:g} s"
+                else:
+                    outcome.spent = time.monotonic() - begun
+                return
+            item = self._connection.recv()
+            if place == 0 and item == READY:
+                begun = time.monotonic()
+                deadline, last = begun + limit, begun + 2.0 * limit
+            elif item == BEGIN:
+                begun = time.monotonic()
+                deadline = min(begun + limit, last)
+            elif item == DONE:
+                outcome.status = FINISHED
+                return
+            elif isinstance(item, Point):
+                outcome.points.append(item)
+            else:
+                outcome.status, outcome.message = item
+                return

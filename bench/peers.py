@@ -1,0 +1,260 @@
+"""Other people's solvers on the same instances, in the same run: by what factor we are ahead or behind.
+
+Training: seconds until the objective is within a relative accuracy of the certified optimum.  Enumeration: seconds
+until all patterns are there.  Every peer runs in a process of its own, with the same number of threads, a time limit
+and a memory limit of 4 GB; imports and compilation are not counted.  What is not installed is skipped, and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from exactrelu.enumerate import count_patterns
+from exactrelu.solve import max_beta, train
+
+from . import _peers_patterns as patterns_of
+from . import _peers_training as training_of
+from ._instances import Array, planted, real
+from ._peers_figure import peers_figure
+from ._peers_run import ABSENT, FINISHED, TIME_LIMIT, Outcome, Peer, Task, Worker
+from ._peers_table import (
+    COLUMNS,
+    SKIPPED,
+    WRONG,
+    absent_lines,
+    compared,
+    disagreements,
+    pattern_tables,
+    time_to,
+    training_tables,
+)
+from ._record import Record, Row, command_line
+
+ACCURACIES = (1e-3, 1e-6, 1e-8)
+REFERENCE = 1e-10  # gap of the certified optimum
+BELOW = 1e-7  # an objective so far below the lower bound, relatively, contradicts it
+CLOSE = 1e-4  # a solver of the convex program that ends further above the optimum disagrees
+TRAINING: dict[str, Callable[[], tuple[Array, Array, float]]] = {
+    "planted, n = 200, r = 2": lambda: (*planted(200, 2), 0.1),
+    "planted, n = 60, r = 3": lambda: (*planted(60, 3), 0.1),
+    "diabetes, n = 442, r = 2": lambda: (*real(442, 2), 0.01),
+    "planted, n = 1000, r = 3": lambda: (*planted(1000, 3), 0.1),
+}
+PATTERNS: dict[str, Callable[[], Array]] = {
+    "gaussian, n = 12, r = 3": lambda: planted(12, 3)[0],
+    "gaussian, n = 20, r = 3": lambda: planted(20, 3)[0],
+    "gaussian, n = 50, r = 3": lambda: planted(50, 3)[0],
+    "gaussian, n = 100, r = 3": lambda: planted(100, 3)[0],
+    "gaussian, n = 1000, r = 3": lambda: planted(1000, 3)[0],
+    "gaussian, n = 20, r = 4": lambda: planted(20, 4)[0],
+    "grid of 7 x 7 integers, r = 3": lambda: patterns_of.grid(7),
+}
+QUICK_TRAINING = {"planted, n = 20, r = 2": lambda: (*planted(20, 2), 0.1)}
+QUICK_PATTERNS = {"gaussian, n = 10, r = 3": lambda: planted(10, 3)[0]}
+EXPLAINED = (
+    "A ratio is the peer's time over ours: above 1 we are ahead. `> x` means that the peer ran out of its time limit, "
+    "and is a lower bound. {threads} thread{s} for everybody. Imports, compilation and a first run on a small instance "
+    "(ours: on the same) are not counted. Ours, the working set and the vertex method: the median of up to five runs. "
+    "Seconds of exactrelu end when the accuracy is *certified*; for the others the objective only has to be there."
+)
+
+
+def training_task(name: str, X: Array, y: Array, ratio: float, threads: int) -> tuple[Task, float]:
+    """An instance with its certified optimum; the task, and the lower bound of every objective."""
+    beta = ratio * max_beta(X, y)
+    solution = train(X, y, beta, tol=REFERENCE, n_jobs=threads)
+    solution.certificate.verify(X, y)
+    levels = tuple(solution.objective * (1.0 + accuracy) for accuracy in ACCURACIES)
+    return Task(name, X, threads, count_patterns(X, n_jobs=threads), y, beta, ACCURACIES, levels), solution.lower_bound
+
+
+def training_rows(task: Task, lower_bound: float, outcomes: Mapping[str, Outcome], peer: str) -> Iterator[Row]:
+    """One row per accuracy; the objective of every answer is checked against the certified bounds."""
+    outcome, ours = outcomes[peer], outcomes[training_of.OURS]
+    if ours.status != FINISHED or len(ours.points) != len(task.accuracies):
+        raise RuntimeError(f"{task.name}: {training_of.OURS} did not finish: {ours}")
+    optimum = task.levels[0] / (1.0 + task.accuracies[0])
+    best = min((point.value for point in outcome.points), default=None)
+    wrong = best is not None and best < lower_bound * (1.0 - BELOW)
+    if peer in training_of.EXACT and outcome.status == FINISHED and best is not None:
+        wrong = wrong or best > optimum * (1.0 + CLOSE)
+    note = outcome.message
+    if best is not None:
+        last = next(point for point in outcome.points if point.value == best)
+        note = f"best {best / optimum - 1.0:.1e} above the optimum; {last.note}"
+    for accuracy, level, own in zip(task.accuracies, task.levels, ours.points, strict=True):
+        seconds = own.seconds if peer == training_of.OURS else time_to(outcome.points, level)
+        found = compared(outcome, seconds, own.seconds)
+        if wrong:
+            found |= {"status": WRONG, "ratio": None, "relation": None}
+        yield {
+            **found, "peer": peer, "instance": task.name, "accuracy": accuracy, "n": len(task.X),
+            "r": task.X.shape[1], "cells": task.cells, "answer": best, "reference": optimum, "note": note,
+        }  # fmt: skip
+
+
+def pattern_row(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Row:
+    """The row of one peer; numbers of patterns are checked against ours."""
+    ours = outcomes[patterns_of.COUNTED if peer in patterns_of.COUNTS else patterns_of.OURS]
+    outcome = outcomes[peer]
+    answer = int(outcome.points[-1].value) if outcome.points else None
+    complete = outcome.status == FINISHED
+    found = compared(outcome, outcome.points[-1].seconds if complete else None, ours.points[-1].seconds)
+    note = outcome.message or (outcome.points[-1].note if outcome.points else "")
+    if complete and answer != task.cells:
+        found |= {"status": WRONG, "ratio": None, "relation": None}
+    elif outcome.status == TIME_LIMIT and answer is not None:
+        note = f"{answer / task.cells:.1%} of the patterns at the limit"
+    return {
+        **found, "peer": peer, "instance": task.name, "accuracy": None, "n": len(task.X), "r": task.X.shape[1],
+        "cells": task.cells, "answer": answer, "reference": task.cells, "note": note,
+    }  # fmt: skip
+
+
+def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float, only: Sequence[str] | None
+                ) -> dict[tuple[str, str], Outcome]:  # fmt: skip
+    """Every peer on every task.
+
+    After a peer ran out of time without any answer, larger tasks of the same rank are not tried.
+    """
+    found: dict[tuple[str, str], Outcome] = {}
+    with Worker(tasks[0].threads) as worker:
+        for name, peer in peers.items():
+            if only is not None and name not in only:
+                continue
+            stopped: dict[int, int] = {}
+            for task in tasks:
+                rank = task.X.shape[1]
+                if task.cells >= stopped.get(rank, task.cells + 1):
+                    outcome = Outcome(SKIPPED, message="out of time or memory on a smaller instance")
+                else:
+                    outcome = worker.run(peer, replace(task, levels=()) if name == training_of.OURS else task, limit)
+                    if outcome.status not in (FINISHED, ABSENT) and not outcome.points:
+                        stopped[rank] = task.cells
+                found[name, task.name] = outcome
+                print(f"{name} on {task.name}: {outcome.status} {outcome.message}".rstrip(), flush=True)
+            if len(tasks) > 1:
+                worker.stop()  # a process for each peer; only tiny comparisons share one
+    return found
+
+
+def run_training(record: Record, limit: float, threads: int, quick: bool, only: Sequence[str] | None = None) -> None:
+    """All peers for training on all instances, into the record."""
+    made = [training_task(name, *make(), threads) for name, make in (QUICK_TRAINING if quick else TRAINING).items()]
+    names = None if only is None else [training_of.OURS, *only]
+    outcomes = outcomes_of(training_of.PEERS, [task for task, _ in made], limit, names)
+    for task, lower_bound in made:
+        mine = {peer: outcome for (peer, name), outcome in outcomes.items() if name == task.name}
+        for peer in mine:
+            for row in training_rows(task, lower_bound, mine, peer):
+                record.row(row)
+
+
+def run_patterns(record: Record, limit: float, threads: int, quick: bool, only: Sequence[str] | None = None) -> None:
+    """All peers for the enumeration on all instances, into the record."""
+    tasks = []
+    for name, make in (QUICK_PATTERNS if quick else PATTERNS).items():
+        X = make()
+        tasks.append(Task(name, X, threads, count_patterns(X, n_jobs=threads)))
+    names = None if only is None else [patterns_of.OURS, patterns_of.COUNTED, *only]
+    outcomes = outcomes_of(patterns_of.PEERS, tasks, limit, names)
+    for task in tasks:
+        mine = {peer: outcome for (peer, name), outcome in outcomes.items() if name == task.name}
+        for peer in mine:
+            record.row(pattern_row(task, mine, peer))
+
+
+def study(
+    out_dir: str | Path | None,
+    *,
+    studies: Sequence[str] = ("training", "patterns"),
+    time_limit: float = 15.0,
+    threads: int = 1,
+    quick: bool = False,
+    only: Sequence[str] | None = None,
+    command: str = "exactrelu.bench.peers.study",
+) -> list[Row]:
+    """Compare with every peer that is installed.
+
+    Parameters
+    ----------
+    out_dir : folder for ``peers_training.csv``, ``peers_patterns.csv``, ``peers.md`` and the figures, or None
+    studies : of {"training", "patterns"}
+    time_limit : float, seconds for one run of a peer; all its runs on an instance get twice that
+    threads : int, for everybody
+    quick : bool, one tiny instance each
+    only : names of peers; default all
+    command : str, for the headers
+
+    Returns
+    -------
+    list of dict, with the keys `_peers_table.COLUMNS`
+
+    Raises
+    ------
+    ValueError
+        For a time limit or a number of threads that is not positive, or a peer that is not known.
+    """
+    if not time_limit > 0.0:
+        raise ValueError(f"time_limit must be positive, got {time_limit!r}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads!r}")
+    known = [*training_of.PEERS, *patterns_of.PEERS]
+    for name in only or ():
+        if name not in known:
+            raise ValueError(f"there is no peer {name!r}; there are: {'; '.join(known)}")
+    runs = {"training": run_training, "patterns": run_patterns}
+    rows: dict[str, list[Row]] = {}
+    for name in studies:
+        if name not in runs:
+            raise ValueError(f"studies must be of {', '.join(runs)}, got {name!r}")
+    for name in studies:
+        out = None if out_dir is None else Path(out_dir) / f"peers_{name}.csv"
+        notes = {
+            "threads": str(threads),
+            "time limit": f"{time_limit:g} s for a run of a peer, twice that for an instance",
+        }
+        with Record(out, COLUMNS, command=command, notes=notes) as record:
+            runs[name](record, time_limit, threads, quick, only)
+            rows[name] = record.rows
+    if out_dir is not None:
+        peers_figure(rows, Path(out_dir) / "peers.png", (training_of.OURS, patterns_of.OURS, patterns_of.COUNTED))
+        (Path(out_dir) / "peers.md").write_text(report(rows, threads), encoding="utf-8")
+    return [row for members in rows.values() for row in members]
+
+
+def report(rows: Mapping[str, Sequence[Row]], threads: int) -> str:
+    """The tables in Markdown, what is absent, and where answers differ."""
+    everything = [row for members in rows.values() for row in members]
+    parts = [EXPLAINED.format(threads=threads, s="s" * (threads != 1)) + "\n"]
+    if rows.get("training"):
+        parts += ["### Training\n", training_tables(rows["training"], training_of.OURS)]
+    if rows.get("patterns"):
+        parts += ["### Patterns\n", pattern_tables(rows["patterns"], (patterns_of.OURS, patterns_of.COUNTED))]
+    lines = disagreements(everything) or ["No answer contradicts ours."]
+    parts.append("\n".join(f"- {line}" for line in [*lines, *absent_lines(everything)]) + "\n")
+    return "\n".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare, and print the tables."""
+    parser = argparse.ArgumentParser(prog="exactrelu bench peers", description=__doc__)
+    parser.add_argument("studies", nargs="*", metavar="training|patterns", help="default: both")
+    parser.add_argument("--out-dir", help="folder for the CSV files, the Markdown tables and the figures")
+    parser.add_argument("--time-limit", type=float, default=15.0, help="seconds for one run of a peer")
+    parser.add_argument("--threads", type=int, default=1, help="for everybody (default 1)")
+    parser.add_argument("--peer", action="append", help="only this peer (may be repeated)")
+    parser.add_argument("--quick", action="store_true", help="one tiny instance each")
+    options = parser.parse_args(argv)
+    study(
+        options.out_dir, studies=options.studies or ("training", "patterns"), time_limit=options.time_limit,
+        threads=options.threads, quick=options.quick, only=options.peer, command=command_line("peers", argv),
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
