@@ -98,7 +98,7 @@ def split(Z: Array, cones: Array) -> Array:
     reach = np.maximum(-low, high)
     depth[reach > 1e10 * depth] = 0.0  # rounding: the row goes through a ray
     balanced = np.where(reach > 20.0 * depth, 0.0, depth)
-    depth = np.where(balanced.any(axis=1)[:, None], balanced, depth)  # crossings near an end gain little, but they end
+    depth = np.where(balanced.any(axis=1, keepdims=True), balanced, depth)  # near an end: last
     row = depth.argmax(axis=1)
     rows = np.arange(count)
     here = few & (depth[rows, row] > 0.0)

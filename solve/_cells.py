@@ -88,4 +88,5 @@ class CellFinder:
         """``sum_i nu_i |z_i|`` over the rows i of each hyperplane, (n_planes,).  O(n)."""
         use = ~self.arrangement.zero_rows
         planes = self.arrangement.row_plane[use]
-        return np.bincount(planes, (nu * self.lengths)[use], minlength=self.arrangement.n_planes)
+        sums = np.bincount(planes, (nu * self.lengths)[use], minlength=self.arrangement.n_planes)
+        return sums.astype(np.float64)  # of no rows, bincount makes integers

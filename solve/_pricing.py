@@ -273,7 +273,7 @@ def _cover_sphere(
 
     def work(tree: BoundAndPrune) -> None:
         while roots and max(outcomes) == COVERED:
-            taken = []
+            taken: list[Array] = []
             while len(taken) < share:
                 try:
                     taken.append(roots.popleft())

@@ -41,6 +41,11 @@ class Network(SetOnce, ABC):
     def n_features(self) -> int:
         """Number of columns the data must have (the column of ones is not counted)."""
 
+    @property
+    @abstractmethod
+    def n_neurons(self) -> int:
+        """Number of neurons."""
+
     @abstractmethod
     def predict(self, X: ArrayLike) -> Array:
         """Outputs of the network, (n,)."""
