@@ -31,7 +31,7 @@ class Model:
     ----------
     network : ReLUNetwork or ParallelReLUNetwork
     certificate : Certificate or None
-        None for a file written by `ReLUNetwork.save`.
+        None for a file written by ``ReLUNetwork.save``.
     metadata : dict
         Text, numbers and truth values the writer added, such as the name of the target column.
     """
@@ -87,7 +87,7 @@ def save_model(
 
 
 def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Model:
-    """Read a file written by `save_model` or `ReLUNetwork.save`.
+    """Read a file written by `save_model` or ``ReLUNetwork.save``.
 
     Parameters
     ----------
