@@ -85,7 +85,7 @@ def split(Z: Array, cones: Array) -> Array:
 
     At the middle of its longest edge while many rows cut it; once at most 4 r do, where the row that
     reaches deepest into both of its sides crosses an edge, so that a maximiser on the kink of a row is
-    soon on the boundary of cones that no row cuts.  Rows that cross near an end of an edge come last.
+    soon on the boundary of cones that no row cuts.
     """
     count, r, _ = cones.shape
     cosines = cones @ cones.transpose(0, 2, 1)
@@ -95,10 +95,7 @@ def split(Z: Array, cones: Array) -> Array:
     low, high = dots.min(axis=1), dots.max(axis=1)
     depth = np.where((low < 0.0) & (high > 0.0), np.minimum(-low, high), 0.0)
     few = (depth > 0.0).sum(axis=1) <= 4 * r
-    reach = np.maximum(-low, high)
-    depth[reach > 1e10 * depth] = 0.0  # rounding: the row goes through a ray
-    balanced = np.where(reach > 20.0 * depth, 0.0, depth)
-    depth = np.where(balanced.any(axis=1, keepdims=True), balanced, depth)  # near an end: last
+    depth[np.maximum(-low, high) > 20.0 * depth] = 0.0  # crossings too close to a ray gain nothing
     row = depth.argmax(axis=1)
     rows = np.arange(count)
     here = few & (depth[rows, row] > 0.0)
