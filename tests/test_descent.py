@@ -77,7 +77,7 @@ def test_newton_is_quadratic_without_facets():
 def test_slide_takes_the_plain_steps(seed, r, weighted, beta):
     rng = np.random.default_rng(seed)
     K = int(rng.integers(1, 8))
-    n = 4 * K * r + int(rng.integers(5, 60))  # with fewer rows the Hessian is singular, and rounding grows by 1e9 a step
+    n = 4 * K * r + int(rng.integers(5, 60))  # fewer: a singular Hessian, and rounding grows by 1e9 a step
     Z, y = rng.standard_normal((n, r)), 2.0 * rng.standard_normal(n)
     curvature = rng.integers(0, 3, n).astype(float) if weighted else np.ones(n)
     signs, W = rng.choice([-1.0, 1.0], K), rng.standard_normal((K, r))
