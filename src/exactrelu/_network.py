@@ -143,7 +143,12 @@ class ReLUNetwork(Network):
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
 
     def arrays(self) -> dict[str, Any]:
-        """What describes the network in a model file."""
+        """What describes the network in a model file.
+
+        Returns
+        -------
+        dict of str to array
+        """
         named = {name: getattr(self, name) for name in ("layers", "W", "alpha", "intercept")}
         return {f"network.{name}": value for name, value in named.items()}
 

@@ -48,11 +48,26 @@ class Network(SetOnce, ABC):
 
     @abstractmethod
     def predict(self, X: ArrayLike) -> Array:
-        """Outputs of the network, (n,)."""
+        """Outputs of the network.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+            Finite numbers.
+
+        Returns
+        -------
+        (n,) array
+        """
 
     @abstractmethod
     def arrays(self) -> dict[str, Any]:
-        """What describes the network in a model file."""
+        """What describes the network in a model file.
+
+        Returns
+        -------
+        dict of str to array
+        """
 
     def to_torch(self) -> torch.nn.Module:
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
