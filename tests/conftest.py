@@ -1,4 +1,4 @@
-"""Numba's cache for the tests: one folder per state of the kernels' sources.
+"""Fixtures, and Numba's cache for the tests: one folder per state of the kernels' sources.
 
 Numba looks only at the file a kernel stands in; an edit in a file it calls would leave stale machine code.
 """
@@ -7,6 +7,9 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,3 +35,19 @@ def _cache_root() -> Path:
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_root() / f"numba-{_kernel_digest()}"))
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a model file goes."""
+    return tmp_path / "model.npz"
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def trained(request):
+    """Data and a certified solution, of two and of three layers."""
+    from exactrelu.solve import train  # after the cache folder is set
+
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(12, 2)), rng.normal(size=12)
+    return X, y, train(X, y, 0.5, tol=1e-4, layers=request.param, width=2)

@@ -10,21 +10,7 @@ from archives import NETWORK, entries, forge, unpacked, zipped
 
 from exactrelu import ParallelReLUNetwork, ReLUNetwork, load_model, save_model
 from exactrelu._archive import MAX_BYTES, digest
-from exactrelu.solve import CertificateError, train
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.npz"
-
-
-@pytest.fixture(scope="module", params=[2, 3])
-def trained(request):
-    """Data and a certified solution."""
-    rng = np.random.default_rng(5)
-    X, y = rng.normal(size=(12, 2)), rng.normal(size=12)
-    return X, y, train(X, y, 0.5, tol=1e-4, layers=request.param, width=2)
-
+from exactrelu.solve import CertificateError
 
 # Foreign files
 

@@ -15,22 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 from exactrelu import Model, ParallelReLUNetwork, ReLUNetwork, load_model, save_model
 from exactrelu._archive import read_archive, write_archive
-from exactrelu.solve import train
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.npz"
-
-
-@pytest.fixture(scope="module", params=[2, 3])
-def trained(request):
-    """Data and a certified solution."""
-    rng = np.random.default_rng(5)
-    X, y = rng.normal(size=(12, 2)), rng.normal(size=12)
-    return X, y, train(X, y, 0.5, tol=1e-4, layers=request.param, width=2)
 
 
 # What is written comes back

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from drawing import axes, draw_all
 from matplotlib import pyplot
-from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 from scipy.optimize import minimize
 from sklearn.pipeline import make_pipeline
@@ -30,15 +30,6 @@ FINE = 1e4  # matplotlib flattens curves to about a pixel, whatever the unit
 def close_figures():
     yield
     pyplot.close("all")
-
-
-def axes():
-    return Figure().add_subplot()
-
-
-def draw_all(ax):
-    """Let matplotlib lay out and render the whole picture: what it cannot draw raises here."""
-    ax.figure.canvas.draw()
 
 
 # Arrangements

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import axes, draw_all
 from matplotlib import pyplot
 from matplotlib.contour import QuadContourSet
-from matplotlib.figure import Figure
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
@@ -28,15 +28,6 @@ GENERIC = np.random.default_rng(0).normal(size=(9, 3))
 def close_figures():
     yield
     pyplot.close("all")
-
-
-def axes():
-    return Figure().add_subplot()
-
-
-def draw_all(ax):
-    """Let matplotlib lay out and render the whole picture: what it cannot draw raises here."""
-    ax.figure.canvas.draw()
 
 
 def kink_places(ax):

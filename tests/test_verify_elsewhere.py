@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from user_loss import Mine
 
 from exactrelu import ConvexReLUClassifier, load_model, save_model
 from exactrelu._cli import main
-from exactrelu.solve import Loss, max_beta, train
+from exactrelu.solve import max_beta, train
 
 IRIS = load_iris()
 NAMES = IRIS.target_names[IRIS.target]
@@ -86,27 +87,6 @@ def test_sample_weights(capsys):
     assert "data.csv has no column 'w'" in capsys.readouterr().err
     save_model("model.npz", solution.network, solution.certificate)  # the weights are no feature
     assert main(["verify", "model.npz", "data.csv", "--weights", "importance"]) == 0
-
-
-class Mine(Loss):
-    """``1/2 (f - y)^2`` under another name, as a user may write it."""
-
-    name = "mine"
-
-    def check_targets(self, y):
-        pass
-
-    def samples(self, f, y):
-        return 0.5 * (f - y) ** 2
-
-    def gradient(self, f, y):
-        return f - y
-
-    def curvature(self, f, y):
-        return np.ones_like(f)
-
-    def conjugates(self, v, y):
-        return v * y + 0.5 * v**2
 
 
 def test_a_loss_of_ones_own(capsys):
