@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrangement import Arrangement, as_arrangement
-from ._leaf import CELLS, Output
+from ._leaf import CELLS
 from ._region import Region, Within, make_region
 from ._thin import exact_geometry
-from ._walk import TreeWalk, find_cell
+from ._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -346,17 +346,30 @@ def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]
     return [cell_across(arrangement, cell.pattern, int(row)) for row in cell.facets]
 
 
-def facets_on(arrangement: Arrangement, side: Ints) -> tuple[NDArray[np.bool_], Ints]:
-    """Pattern (n,) and facets (k,) of the cell that the tree reaches by the given sides ±1 (n_planes,).
+def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[NDArray[np.bool_], Ints, Ints]:
+    """Patterns and facets of the cells that the tree reaches by the given sides ±1 (m, n_planes).
 
-    What `cell_containing` and `cell_across` return without rays and points.  O(n) expected.
+    What `cell_containing` and `cell_across` return without rays and points.  O(n m) expected.
+
+    Returns
+    -------
+    patterns : (m, n)
+    indptr, rows : (m+1,), (k,) the facets of cell i are ``rows[indptr[i]:indptr[i+1]]``
     """
-    if arrangement.rank == 0:
-        return arrangement.zero_rows.copy(), np.zeros(0, dtype=np.int64)
-    out, work = find_cell(arrangement, side, arrangement.prepared.pop(WORK, None))
-    found = _pattern_and_facets(arrangement, out)
-    arrangement.prepared[WORK] = work
-    return found
+    a, m = arrangement, len(sides)
+    patterns, indptr, rows = np.empty((m, a.n), np.bool_), np.zeros(m + 1, np.int64), [np.zeros(0, np.int64)]
+    if a.rank == 0:
+        patterns[:] = a.zero_rows
+        return patterns, indptr, rows[0]
+    work, done = a.prepared.pop(WORK, None) or make_cell_workspace(a), 0
+    for out, filled in find_cells(a, sides, work):
+        ends = out.facet_ptr[1 : filled + 1]
+        patterns[done : done + filled] = a.unpacked(out.patterns[:filled])
+        rows.append(a.representative[out.facets[: ends[-1]]])
+        indptr[done + 1 : done + filled + 1] = indptr[done] + ends
+        done += filled
+    a.prepared[WORK] = work
+    return patterns, indptr, np.concatenate(rows)
 
 
 def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
@@ -365,16 +378,10 @@ def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
     if a.rank == 0:
         return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
     out, work = find_cell(a, side, a.prepared.pop(WORK, None))
-    pattern, facets = _pattern_and_facets(a, out)
+    pattern, facets = a.unpacked(out.patterns[:1])[0], a.representative[out.facets[: out.facet_ptr[1]]]
     points, rays = out.points, out.rays[: out.ray_ptr[1]]
     if out.thin[0]:
         points[0], rays[...] = exact_geometry(a, np.where(pattern[a.representative], 1, -1))
     cell = Cell(pattern, a.to_features(points)[0], a.to_features(rays), facets)
     a.prepared[WORK] = work
     return cell
-
-
-def _pattern_and_facets(arrangement: Arrangement, out: Output) -> tuple[NDArray[np.bool_], Ints]:
-    """Pattern (n,) and facets (k,) of the one cell in `out`."""
-    facets = arrangement.representative[out.facets[: out.facet_ptr[1]]]
-    return arrangement.unpacked(out.patterns)[0], facets

@@ -367,3 +367,24 @@ def walk_tree(planes, roots, bits, frames, pool, scratch, walk, out, mode, side,
                 finish(frames, pool, bits, walk, out, level, start, size, 0, mode)
             state[LEVEL] -= 1
     return PAUSED
+
+
+@kernel
+def walk_each(planes, roots, bits, frames, pool, scratch, walk, out, sides, zero_words, max_nodes):
+    """Append the cells that the tree reaches by the prescribed `sides` (m, N), one after the other.
+
+    Returns DONE, or what is in the way or PAUSED in a cell; those before it are complete.
+    """
+    state = walk.state
+    while state[FILLED] < len(sides):
+        side = sides[state[FILLED]]
+        flip = 0
+        for k in range(len(roots.basis)):
+            flip |= (1 if side[roots.basis[k]] < 0 else 0) << k
+        state[LEVEL], state[ROOT], state[LAST], state[STEP] = -1, flip, flip, 1
+        for w in range(len(zero_words)):
+            walk.pattern[w] = zero_words[w]
+        code = walk_tree(planes, roots, bits, frames, pool, scratch, walk, out, CELLS, side, max_nodes)
+        if code != DONE:
+            return code
+    return DONE

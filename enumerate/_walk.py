@@ -16,7 +16,6 @@ from ._frames import (
     GROW_LEVELS,
     GROW_POOL,
     GROW_RAYS,
-    PAUSED,
     WORD,
     Frames,
     Pool,
@@ -41,6 +40,7 @@ from ._leaf import (
     SUBTREES,
     Output,
     Walk,
+    walk_each,
     walk_tree,
 )
 from ._tasks import check_cancelled
@@ -48,6 +48,7 @@ from ._tasks import check_cancelled
 SLICE_NODES = 1 << 15  # nodes between two returns to Python, where Ctrl-C is seen: some hundredths of a second
 NO_SIDE = np.zeros(0, dtype=np.int64)
 RAYS_PER_CELL = 8  # room to start with; a cell has 4 on average for rank 3
+CELLS_AT_ONCE = 32  # cells that one call finds
 PATH = 96  # splits that lead to a subtree, at most, beyond the prescribed ones
 
 
@@ -213,28 +214,41 @@ def _wider(out: Output, work: Workspace) -> Output:
     )
 
 
+def find_cells(
+    arrangement: Arrangement, sides: NDArray[np.int64], work: Workspace
+) -> Iterator[tuple[Output, int]]:
+    """The cells on the given sides (m, n_planes) of the hyperplanes that split them off, in this order.
+
+    Yields the output and how many cells it holds whenever there is no room for more, and in the end; it is
+    overwritten afterwards.  `work` may be that of an earlier call.
+    """
+    a, done = arrangement, 0
+    while done < len(sides):
+        if work.cell is None:
+            work.cell = make_walk(a, None, 0, 0), _wider(make_output(a, CELLS, CELLS_AT_ONCE, 0), work)
+        walk, out = work.cell
+        walk.state[:] = 0
+        code = walk_each(
+            work.planes, a.roots, a.bits, work.frames, work.pool, work.scratch, walk, out,
+            sides[done : done + CELLS_AT_ONCE], a.zero_words, a.n_planes + 2,
+        )  # fmt: skip
+        filled = int(walk.state[FILLED])
+        done += filled
+        if filled:
+            yield out, filled
+        if code not in (DONE, FULL):
+            work.grow(code)
+
+
 def find_cell(
     arrangement: Arrangement, side: NDArray[np.int64], work: Workspace | None = None
 ) -> tuple[Output, Workspace]:
-    """The cell on the given sides (n_planes,) of the hyperplanes that split it off, and the frame it came from.
+    """The cell on the given sides (n_planes,), as `find_cells`, and the workspace with the frame it came from."""
+    work = make_cell_workspace(arrangement) if work is None else work
+    out, _ = next(find_cells(arrangement, side[None], work))
+    return out, work
 
-    `work` is that of an earlier call, whose output is overwritten.
-    """
-    a = arrangement
-    work = Workspace(a, 2, 2 * a.n_planes, 0) if work is None else work
-    flip = int((side[a.roots.basis] < 0) @ (1 << np.arange(a.rank)))
-    while True:
-        if work.cell is None:
-            work.cell = make_walk(a, None, flip, flip), _wider(make_output(a, CELLS, 1, 0), work)
-        walk, out = work.cell
-        walk.state[:] = 0
-        walk.state[LEVEL], walk.state[ROOT], walk.state[LAST], walk.state[STEP] = -1, flip, flip, 1
-        walk.pattern[:] = a.zero_words
-        code = PAUSED
-        while code == PAUSED:
-            code = walk_tree(
-                work.planes, a.roots, a.bits, work.frames, work.pool, work.scratch, walk, out, CELLS, side, SLICE_NODES
-            )
-        if code == DONE:
-            return out, work
-        work.grow(code)
+
+def make_cell_workspace(arrangement: Arrangement) -> Workspace:
+    """A workspace for `find_cells`, which keeps one frame only."""
+    return Workspace(arrangement, 2, 2 * arrangement.n_planes, 0)

@@ -157,10 +157,11 @@ def pressed_facets(const double[:, ::1] facets, const Py_ssize_t[::1] starts, co
     return np.asarray(chosen)
 
 
-def solve_single_block(const double[:, ::1] matrix, const double[::1] q, double beta, const double[:, ::1] facets):
-    """argmin 1/2 v'Mv - q'v + beta |v| over {facets @ v >= 0}; for tests of the exact block solve."""
+def solve_single_block(const double[:, ::1] matrix, const double[::1] q, double beta, const double[:, ::1] facets,
+                       start):
+    """argmin 1/2 v'Mv - q'v + beta |v| over {facets @ v >= 0} from `start`; for tests of the exact block solve."""
     cdef int r = <int>q.shape[0]
-    cdef double[::1] out = np.zeros(r)
+    cdef double[::1] out = np.array(start, dtype=np.float64)
     cdef Work work
     if work_alloc(&work, r) < 0:
         work_free(&work)

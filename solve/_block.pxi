@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 
 cdef double ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
 cdef double FEASIBLE = 1e-13  # facet normals have unit length; slack relative to |w|
+cdef double AT_ZERO = 1e-12  # |Proj_K(q)| may exceed beta by this part: a weight so small would be rounding only
 cdef int MAX_FACES = 100
 
 
@@ -92,6 +93,14 @@ cdef int solve_multipliers(Work* work, const double* facets, const double* rhs) 
             s -= L[k * r + i] * work.mult[k]
         work.mult[i] = s / L[i * r + i]
     return 0
+
+
+cdef bint is_tight(const Work* work, int facet) noexcept nogil:
+    cdef int i
+    for i in range(work.n_tight):
+        if work.tight[i] == facet:
+            return True
+    return False
 
 
 cdef void drop_tight(Work* work, int position) noexcept nogil:
@@ -333,9 +342,10 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
     """v = argmin 1/2 v'Mv - q'v + beta |v| over {G v >= 0}; v holds a feasible start (or zero)."""
     cdef int r = work.r, i, j, face, hit
     cdef double norm, curvature, alpha, value, at, low
+    cdef bint degenerate = False
     cdef double* p = work.point
     norm = project(work, facets, n_facets, q, p)
-    if norm <= beta:
+    if norm <= beta * (1.0 + AT_ZERO):
         memset(v, 0, r * sizeof(double))
         return
     curvature = 0.0
@@ -365,6 +375,8 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
         alpha = 1.0
         hit = -1
         for j in range(n_facets):
+            if is_tight(work, j):
+                continue
             at = dot(facets + j * r, p, r)
             value = dot(facets + j * r, v, r)
             if value < -FEASIBLE * norm and value < at:
@@ -372,14 +384,14 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
                 if at < alpha:
                     alpha = at
                     hit = j
-        for i in range(work.n_tight):
-            if work.tight[i] == hit:
-                hit = -1
-        if hit >= 0 and work.n_tight < r - 1:  # on a ray only rounding can hit: nothing but the apex is left
+        if hit >= 0 and work.n_tight == r - 1:  # on a ray only rounding can hit: nothing but the apex is left
+            break
+        if hit >= 0:
             for i in range(r):
                 p[i] += alpha * (v[i] - p[i])
             work.tight[work.n_tight] = hit
             work.n_tight += 1
+            degenerate = alpha <= FEASIBLE
             continue
         memcpy(p, v, r * sizeof(double))
         norm = sqrt(dot(v, v, r))
@@ -390,12 +402,13 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
         hit = -1
         low = -1e-13 * beta
         for i in range(work.n_tight):
-            if work.mult[i] < low:
-                low = work.mult[i]
-                hit = i
+            if work.mult[i] < low and not (degenerate and hit >= 0 and work.tight[i] > work.tight[hit]):
+                hit = i  # the most negative one; after a step of no length the first one, so as not to cycle
+                low = -1e-13 * beta if degenerate else work.mult[i]
         if hit < 0:
             return
         drop_tight(work, hit)
+    memcpy(v, p, r * sizeof(double))
 
 
 cdef double violation(Work* work, const double* facets, int n_facets, const double* residual, double beta,

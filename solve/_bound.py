@@ -23,11 +23,13 @@ bound is of second order in its size.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from exactrelu.enumerate._compiled import njit
 
-from ._cones import ball_bound, choose_split, longest_edge
+from ._cones import ball_bound, bare, choose_split, longest_edge, ray_gram
 
 # Columns of the per-node table of ray sums.
 P_EXACT, M_EXACT, P_FIXED, M_FIXED = 0, 1, 2, 3
@@ -39,7 +41,7 @@ TINY_EDGE = 1e-15  # 1 - cosine below which a cone is one direction in double pr
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(nogil=True, fastmath=_FAST)
+@njit(nogil=True, fastmath=_FAST, _nrt=False)
 def weighted_sum(weights, column, size):
     """np.dot(weights[:size], column[:size])"""
     total = 0.0
@@ -48,7 +50,7 @@ def weighted_sum(weights, column, size):
     return total
 
 
-@njit(nogil=True, fastmath=_FAST)
+@njit(nogil=True, fastmath=_FAST, _nrt=False)
 def positive_sum(column, size):
     """np.maximum(column[:size], 0).sum()"""
     total = 0.0
@@ -142,7 +144,7 @@ def ascend_many(Z, nu, starts, max_steps):
     return directions, values
 
 
-@njit(nogil=True)
+@bare
 def prepare_family(dots, size, j, k, mix, fresh, total, weight):
     """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
 
@@ -164,7 +166,7 @@ def prepare_family(dots, size, j, k, mix, fresh, total, weight):
         weight[1, c] = 1.0 if total[c] + first[c] + new > 0.0 else 0.0
 
 
-@njit(nogil=True)
+@bare
 def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
     """Copy to `out` the rows that cut the child cone; add the others, now linear, to `fixed`.
 
@@ -199,13 +201,28 @@ def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
     return kept
 
 
-@njit(nogil=True)
+@bare
+def copy(source, target):
+    """``target[:] = source`` of vectors; Numba's own would need room for an error message."""
+    for j in range(source.size):
+        target[j] = source[j]
+
+
+@bare
+def copy_rows(source, target):
+    """``target[:] = source`` of matrices."""
+    for k in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[k, j] = source[k, j]
+
+
+@bare
 def prune_level(best, target, rel):
     """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
     return target if best <= target else best * (1.0 + rel)
 
 
-@njit(nogil=True)
+@bare
 def record(ray, value, cand_u, cand_value, state, threshold):
     """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
     if abs(value) <= threshold:
@@ -222,34 +239,19 @@ def record(ray, value, cand_u, cand_value, state, threshold):
         if abs(cand_value[slot]) >= abs(value):
             return
     cand_value[slot] = value
-    cand_u[slot] = ray
+    copy(ray, cand_u[slot])
 
 
-@njit(nogil=True)
+@bare
 def push_child(
-    dots_p,
-    dots_m,
-    sizes,
-    drop,
-    fresh,
-    weight,
-    child,
-    rays,
-    sums,
-    bound,
-    pool,
-    n_rays,
-    n_sums,
-    n_meta,
-    n_bound,
-    state,
+    dots_p, dots_m, sizes, drop, fresh, weight, child, rays, sums, bound, pool, n_rays, n_sums, n_meta, n_bound, state,
     work,
-):
+):  # fmt: skip
     """Write the child without ray `drop` on the stack: rays, sums and the rows that still cut it."""
     r = dots_p.shape[0]
     level = state[DEPTH]
-    n_rays[level] = rays
-    n_sums[level] = sums
+    copy_rows(rays, n_rays[level])
+    copy_rows(sums, n_sums[level])
     n_bound[level] = bound
     start = state[TOP]
     kept_p = keep_cut_rows(
@@ -273,25 +275,42 @@ def push_child(
     return r
 
 
+class Work(NamedTuple):
+    """What one node needs: `current` and `child` (r, r) rays, `sums` (4, r), `child_sums` (2, 4, r), `child_bound`
+    (2,), `values` (r,), `scratch` (2 r + 2, r), `passive` (r,), `sizes` (2,), `mix` (2,), `new` (4,), dots `buf`
+    (r + 1, n) and `fresh` (2, n), `weight` (2, 2, n), `flags` (2, n)."""
+
+    current: np.ndarray
+    child: np.ndarray
+    sums: np.ndarray
+    child_sums: np.ndarray
+    child_bound: np.ndarray
+    values: np.ndarray
+    scratch: np.ndarray
+    passive: np.ndarray
+    sizes: np.ndarray
+    mix: np.ndarray
+    new: np.ndarray
+    buf: np.ndarray
+    fresh: np.ndarray
+    weight: np.ndarray
+    flags: np.ndarray
+
+
+@njit(nogil=True)
+def make_work(r, n):
+    """Room for `split_cones` on n rows."""
+    return Work(
+        np.empty((r, r)), np.empty((r, r)), np.empty((4, r)), np.empty((2, 4, r)), np.empty(2), np.empty(r),
+        np.empty((2 * r + 2, r)), np.empty(r, np.int64), np.empty(2, np.int64), np.empty(2), np.empty(4),
+        np.empty((r + 1, n)), np.empty((2, n)), np.empty((2, 2, n)), np.empty((2, n)),
+    )  # fmt: skip
+
+
 @njit(nogil=True)
 def bound_and_prune(
-    pool,
-    n_rays,
-    n_sums,
-    n_meta,
-    n_bound,
-    best_u,
-    best,
-    target,
-    rel,
-    max_nodes,
-    state,
-    cand_u,
-    cand_value,
-    buf,
-    flags,
-    shared,
-):
+    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, n, shared
+):  # fmt: skip
     """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
 
     A cone is dropped once its bound is at most ``prune_level(best, target, rel)``; when the stack is
@@ -305,24 +324,46 @@ def bound_and_prune(
     best_u : (r,) in/out, incumbent;  best : (2,) in/out, its value (the sign is the output sign), and the
         largest bound of a cone too thin to split
     state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
-    buf : (r + 8, n) work; flags : (4, n) work
+    n : int in, rows of the data
     shared : (1,) in/out, largest value that any thread has found; a lost update only costs time
     """
+    work = make_work(n_rays.shape[1], n)
+    return split_cones(
+        pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work,
+        shared,
+    )  # fmt: skip
+
+
+@bare
+def child_bounds(sums, new, rays, dots_p, dots_m, drop, child, threshold, work):
+    """Rays and sums of a child, in ``work``; returns an upper bound on it for both output signs."""
+    r = rays.shape[0]
+    for ray in range(r):
+        for s in range(4):
+            work.child_sums[child, s, ray] = new[s] if ray == drop else sums[s, ray]
+    worst = 0.0
+    cos = ray_gram(rays, work.scratch)
+    for sign in range(2):  # sign 0: p - m, sign 1: m - p
+        family = 1 - sign
+        dots = dots_m if sign == 0 else dots_p
+        for ray in range(r):
+            lower = work.child_sums[child, P_FIXED + family, ray]
+            if ray == drop:
+                lower += weighted_sum(work.weight[family, child], work.fresh[family], work.sizes[family])
+            else:
+                lower += weighted_sum(work.weight[family, child], dots[ray], work.sizes[family])
+            work.values[ray] = work.child_sums[child, sign, ray] - lower
+        worst = max(worst, ball_bound(work.values, cos, threshold, work.scratch, work.passive))
+    return worst
+
+
+@bare
+def split_cones(
+    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work, shared
+):  # fmt: skip
+    """`bound_and_prune` in the room `work`."""
     r = n_rays.shape[1]
-    levels = n_rays.shape[0]
-    current = np.empty((r, r))
-    child_rays = np.empty((r, r))
-    sums = np.empty((4, r))
-    child_sums = np.empty((2, 4, r))
-    child_bound = np.empty(2)
-    values = np.empty(r)
-    scratch = np.empty((2 * r + 2, r))
-    passive = np.empty(r, np.int64)
-    sizes = np.empty(2, np.int64)
-    mix = np.empty(2)
-    new = np.empty(4)
-    fresh = np.empty((2, buf.shape[1]))
-    weight = np.empty((2, 2, buf.shape[1]))
+    sizes, mix, new, fresh = work.sizes, work.mix, work.new, work.fresh
     visited = 0
     while state[DEPTH] > 0:
         if visited >= max_nodes:
@@ -342,77 +383,52 @@ def bound_and_prune(
             state[TOP] = start
             continue
         total = sizes[0] + sizes[1]
-        if r == 1 or level + 2 > levels or start + 2 * total > pool.shape[1]:
+        if r == 1 or level + 2 > len(n_bound) or start + 2 * total > pool.shape[1]:
             return FULL
         visited += 1
         for ray in range(r):  # the children overwrite the parent's place
-            buf[ray, :total] = pool[ray, start : start + total]
-        current[:] = n_rays[level]
-        sums[:] = n_sums[level]
+            copy(pool[ray, start : start + total], work.buf[ray])
+        copy_rows(n_rays[level], work.current)
+        copy_rows(n_sums[level], work.sums)
+        parent_bound = n_bound[level]
         state[DEPTH] = level
         state[TOP] = start
-        dots_p = buf[:r, : sizes[0]]
-        dots_m = buf[:r, sizes[0] : total]
-        j, k, family, row = choose_split(current, dots_p, dots_m, sizes, mix)
-        prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], buf[r], weight[0])
-        prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], buf[r], weight[1])
+        dots_p = work.buf[:r, : sizes[0]]
+        dots_m = work.buf[:r, sizes[0] : total]
+        j, k, family, row = choose_split(work.current, dots_p, dots_m, sizes, mix)
+        prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], work.buf[r], work.weight[0])
+        prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], work.buf[r], work.weight[1])
         if family >= 0:
             fresh[family, row] = 0.0  # the new ray lies on this row, rounding aside
-        new_ray = current[j] * mix[0] + current[k] * mix[1]
+        copy_rows(work.current, work.child)
+        for i in range(r):  # rays of the child without ray j; `current` becomes those of the one without ray k
+            work.child[j, i] = work.current[j, i] * mix[0] + work.current[k, i] * mix[1]
+            work.current[k, i] = work.child[j, i]
         for s in range(4):
-            new[s] = sums[s, j] * mix[0] + sums[s, k] * mix[1]
+            new[s] = work.sums[s, j] * mix[0] + work.sums[s, k] * mix[1]
         new[P_EXACT] = new[P_FIXED] + positive_sum(fresh[0], sizes[0])
         new[M_EXACT] = new[M_FIXED] + positive_sum(fresh[1], sizes[1])
         value = new[P_EXACT] - new[M_EXACT]
         if abs(value) > abs(best[0]):
             best[0] = value
-            best_u[:] = new_ray
+            copy(work.child[j], best_u)
             shared[0] = max(shared[0], abs(value))
             threshold = prune_level(shared[0], target, rel)
-        record(new_ray, value, cand_u, cand_value, state, target)
+        record(work.child[j], value, cand_u, cand_value, state, target)
         for child in range(2):
-            drop = j if child == 0 else k
-            child_rays[:] = current
-            child_rays[drop] = new_ray
-            child_sums[child] = sums
-            child_sums[child, :, drop] = new
-            worst = 0.0
-            for sign in range(2):  # sign 0: p - m, sign 1: m - p
-                family = 1 - sign
-                dots = dots_m if sign == 0 else dots_p
-                for ray in range(r):
-                    column = fresh[family] if ray == drop else dots[ray]
-                    lower = child_sums[child, P_FIXED + family, ray]
-                    lower += weighted_sum(weight[family, child], column, sizes[family])
-                    values[ray] = child_sums[child, sign, ray] - lower
-                worst = max(worst, ball_bound(values, child_rays, threshold, scratch, passive))
-            child_bound[child] = min(worst, n_bound[level])
-        first = 0 if child_bound[0] <= child_bound[1] else 1  # the better one on top: visited first
-        parent_bound = n_bound[level]
+            rays = work.child if child == 0 else work.current
+            bound = child_bounds(
+                work.sums, new, rays, dots_p, dots_m, j if child == 0 else k, child, threshold, work
+            )  # fmt: skip
+            work.child_bound[child] = min(bound, parent_bound)
+        first = 0 if work.child_bound[0] <= work.child_bound[1] else 1  # the better one on top: visited first
         for turn in range(2):
             child = first if turn == 0 else 1 - first
-            if min(child_bound[child], parent_bound) > threshold:
-                drop = j if child == 0 else k
-                child_rays[:] = current
-                child_rays[drop] = new_ray
+            if work.child_bound[child] > threshold:
                 push_child(
-                    dots_p,
-                    dots_m,
-                    sizes,
-                    drop,
-                    fresh,
-                    weight,
-                    child,
-                    child_rays,
-                    child_sums[child],
-                    child_bound[child],
-                    pool,
-                    n_rays,
-                    n_sums,
-                    n_meta,
-                    n_bound,
-                    state,
-                    flags,
-                )
+                    dots_p, dots_m, sizes, j if child == 0 else k, fresh, work.weight, child,
+                    work.child if child == 0 else work.current, work.child_sums[child], work.child_bound[child],
+                    pool, n_rays, n_sums, n_meta, n_bound, state, work.flags,
+                )  # fmt: skip
         state[NODES] += 1
     return DONE

@@ -49,40 +49,59 @@ class CellFinder:
 
     def around(self, signs: Array, directions: Array, weights: Array) -> list[Block]:
         """Blocks of the cells around nonzero directions (K, r), with the weights (K, r).  O(n K) expected."""
-        scaled = np.ldexp(directions, -np.frexp(np.abs(directions).max(axis=1, keepdims=True))[1])
         if self._irredundant:
+            scaled = np.ldexp(directions, -np.frexp(np.abs(directions).max(axis=1, keepdims=True))[1])
             values = (scaled @ self.to_coordinates.T) @ self.arrangement.X[self.arrangement.representative].T
-            cones = [self._look_up(upper) for upper in values >= 0.0]
+            cones = self._look_up(values >= 0.0)
         else:
-            cones = [self._cone((self.Z @ u > 0.0) | self.arrangement.zero_rows) for u in scaled]
-        return [Block(float(s), cone, w) for s, cone, w in zip(signs, cones, weights, strict=True)]
+            cones = self._redundant((directions @ self.Z.T > 0.0) | self.arrangement.zero_rows)
+        return [Block(s, cone, w) for s, cone, w in zip(signs.tolist(), cones, weights, strict=True)]
 
-    def across(self, block: Block, facet: int) -> Block:
-        """The block on the other side of facet number `facet`, with the same weight, which must lie on the facet."""
-        row, arrangement = int(block.cone.rows[facet]), self.arrangement
-        members = arrangement.parallel_rows(row)
-        active = block.cone.active.copy()
-        active[members] = ~active[members]
-        cone = self._look_up(active[arrangement.representative]) if self._irredundant else self._cone(active)
-        if (cone.active != active).any():
-            raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
-        return Block(block.sign, cone, block.weight, origin=block.key, flipped=members)
+    def across(self, blocks: list[Block], facets: list[int]) -> list[Block]:
+        """The blocks on the other sides of one facet of each, by number, with their weights, which must lie on them."""
+        if not blocks:
+            return []
+        arrangement = self.arrangement
+        rows = [int(block.cone.rows[facet]) for block, facet in zip(blocks, facets, strict=True)]
+        active = np.array([block.cone.active for block in blocks])
+        members = [arrangement.parallel_rows(row) for row in rows]
+        for pattern, flipped in zip(active, members, strict=True):
+            pattern[flipped] = ~pattern[flipped]
+        cones = self._look_up(active[:, arrangement.representative]) if self._irredundant else self._redundant(active)
+        for row, cone, pattern in zip(rows, cones, active, strict=True):
+            if (cone.active != pattern).any():
+                raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
+        return [
+            Block(block.sign, cone, block.weight, origin=block.key, flipped=flipped)
+            for block, cone, flipped in zip(blocks, cones, members, strict=True)
+        ]
 
-    def _look_up(self, upper: Bools) -> Cone:
-        """The cell that the tree reaches by the given sides of the hyperplanes, True for the positive one."""
-        key = np.packbits(upper).tobytes()
-        cone = self._known.get(key)
-        if cone is None:
+    def _look_up(self, upper: Bools) -> list[Cone]:
+        """The cells that the tree reaches by sides (K, n_planes) of the hyperplanes, True for the positive one."""
+        keys = [row.tobytes() for row in np.packbits(upper, axis=1)]
+        new = {key: k for k, key in enumerate(keys) if key not in self._known}
+        if new:
             if len(self._known) * len(self.Z) > KNOWN_BYTES:
                 self._known.clear()
-            cone = self._known[key] = self._cone(*facets_on(self.arrangement, np.where(upper, 1, -1)))
-        return cone
+                new = {key: k for k, key in enumerate(keys)}
+            found = facets_on(self.arrangement, np.where(upper[list(new.values())], 1, -1))
+            self._known.update(zip(new, self._cones(*found), strict=True))
+        return [self._known[key] for key in keys]
 
-    def _cone(self, active: Bools, rows: NDArray[np.int64] | None = None) -> Cone:
-        """The cell of a pattern, bounded by the given rows, or by one row of every hyperplane."""
-        rows = self.arrangement.representative if rows is None else rows
-        normals = np.where(active[rows, None], self._unit[rows], -self._unit[rows])
-        return Cone(active, rows, normals, np.packbits(active).tobytes())
+    def _redundant(self, active: Bools) -> list[Cone]:
+        """The cells of patterns (K, n), bounded by one row of every hyperplane."""
+        rows = self.arrangement.representative
+        return self._cones(active, len(rows) * np.arange(len(active) + 1), np.tile(rows, len(active)))
+
+    def _cones(self, active: Bools, indptr: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Cone]:
+        """The cells of patterns (K, n), bounded by ``rows[indptr[k]:indptr[k+1]]``."""
+        inside = active[np.repeat(np.arange(len(active)), np.diff(indptr)), rows]
+        normals = self._unit[rows] * np.where(inside, 1.0, -1.0)[:, None]
+        ends = indptr.tolist()
+        return [
+            Cone(pattern, rows[first:last], normals[first:last], bits.tobytes())
+            for pattern, bits, first, last in zip(active, np.packbits(active, axis=1), ends, ends[1:], strict=False)
+        ]
 
     def forces(self, nu: Array) -> Array:
         """``sum_i nu_i |z_i|`` over the rows i of each hyperplane, (n_planes,).  O(n)."""

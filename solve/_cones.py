@@ -10,8 +10,11 @@ BALANCE = 20.0  # a row may be split at where it crosses an edge between 1/21 an
 FEW_ROWS = 4  # rows per ray up to which a cone is split at a row instead of halved
 NARROW = 0.06  # 1 - cosine of the longest edge below which it is, too: many rows may meet in one ray, for ever
 
+# Without the counting of references to arrays, which are atomic operations at every view: nothing is allocated.
+bare = njit(nogil=True, _nrt=False)
 
-@njit(nogil=True)
+
+@bare
 def solve_passive(gram, values, passive, count, chol, out):
     """out[:count] = solution of the rows and columns `passive` of ``gram z = values``; False when it is singular."""
     for i in range(count):
@@ -37,7 +40,7 @@ def solve_passive(gram, values, passive, count, chol, out):
     return True
 
 
-@njit(nogil=True)
+@bare
 def project_linear(gram, values, c, passive, chol, z):
     """Coefficients ``c >= 0`` (out) of the projection of b on the cone of the rays, from the values ``g_l.b``.
 
@@ -82,28 +85,10 @@ def project_linear(gram, values, c, passive, chol, z):
                 passive[i] = passive[i + 1]
 
 
-@njit(nogil=True)
-def ball_bound(values, rays, threshold, scratch, passive):
-    """Upper bound of a linear function over (cone of `rays`) ∩ (unit ball), from its values at the rays.
-
-    ``u = sum c_l g_l`` with ``c >= 0`` and ``|u| <= 1`` has ``sum c_l <= 1/cos``, ``cos`` the smallest
-    cosine between a ray and the normalised mean ray, so the value is at most ``max(U)/cos``.  For any
-    vector p it is also at most ``|p| + max_l (U_l - p.g_l)_+ / cos``: used with the projection p of the
-    gradient on the cone, for which it is the exact maximum, and valid whatever the rounding in p.
-
-    Parameters
-    ----------
-    values : (r,) in;  rays : (r, r) in, unit rows;  threshold : float, in
-        The second bound is computed only when the first exceeds `threshold`.
-    scratch : (2 r + 2, r) work;  passive : (r,) int64 work
-    """
-    r = values.shape[0]
-    top = 0.0
-    for k in range(r):
-        top = max(top, values[k])
-    if top == 0.0:
-        return 0.0
-    gram = scratch[:r]
+@bare
+def ray_gram(rays, gram):
+    """`gram` = dot products of the rays (r, r); returns a lower bound of ``cos`` in `ball_bound`, 0 for none."""
+    r = rays.shape[0]
     norm = 0.0
     for j in range(r):
         for k in range(j + 1):
@@ -114,7 +99,7 @@ def ball_bound(values, rays, threshold, scratch, passive):
             gram[k, j] = dot
             norm += dot if j == k else 2.0 * dot
     if norm <= 0.0:
-        return np.inf
+        return 0.0
     norm = np.sqrt(norm)  # of the sum of the rays
     cos = 1.0
     for k in range(r):
@@ -122,14 +107,37 @@ def ball_bound(values, rays, threshold, scratch, passive):
         for j in range(r):
             dot += gram[k, j]
         cos = min(cos, dot / norm)
-    if cos <= 1e-300:
+    return cos * (1.0 - 1e-14) if cos > 1e-300 else 0.0
+
+
+@bare
+def ball_bound(values, cos, threshold, scratch, passive):
+    """Upper bound of a linear function over (cone of rays) ∩ (unit ball), from its values at the unit rays.
+
+    ``u = sum c_l g_l`` with ``c >= 0`` and ``|u| <= 1`` has ``sum c_l <= 1/cos``, ``cos`` the smallest
+    cosine between a ray and the normalised mean ray, so the value is at most ``max(U)/cos``.  For any
+    vector p it is also at most ``|p| + max_l (U_l - p.g_l)_+ / cos``: used with the projection p of the
+    gradient on the cone, for which it is the exact maximum, and valid whatever the rounding in p.
+
+    Parameters
+    ----------
+    values : (r,) in;  cos : float in, see `ray_gram`;  threshold : float in
+        The second bound is computed only when the first exceeds `threshold`.
+    scratch : (2 r + 2, r), in: first the Gram matrix of the rays, then work;  passive : (r,) int64 work
+    """
+    r = values.shape[0]
+    top = 0.0
+    for k in range(r):
+        top = max(top, values[k])
+    if top == 0.0:
+        return 0.0
+    if cos == 0.0:
         return np.inf
-    cos *= 1.0 - 1e-14
     bound = top / cos
     if bound <= threshold:
         return bound
-    c, z = scratch[2 * r], scratch[2 * r + 1]
-    project_linear(gram, values, c, passive, scratch[r : 2 * r], z)
+    gram, c = scratch[:r], scratch[2 * r]
+    project_linear(gram, values, c, passive, scratch[r : 2 * r], scratch[2 * r + 1])
     norm = 0.0
     excess = 0.0
     for k in range(r):
@@ -141,7 +149,7 @@ def ball_bound(values, rays, threshold, scratch, passive):
     return min(bound, np.sqrt(max(norm, 0.0)) * (1.0 + 1e-14) + excess / cos)
 
 
-@njit(nogil=True)
+@bare
 def longest_edge(rays):
     """The pair of rays with the smallest cosine."""
     r = rays.shape[0]
@@ -156,7 +164,7 @@ def longest_edge(rays):
     return bj, bk, best
 
 
-@njit(nogil=True)
+@bare
 def unit_mix(rays, j, k, mix):
     """Scale `mix` so that ``mix[0] g_j + mix[1] g_k`` is a unit vector."""
     norm = 0.0
@@ -167,14 +175,14 @@ def unit_mix(rays, j, k, mix):
     mix[1] /= norm
 
 
-@njit(nogil=True)
-def balanced_row(dots, size, best, balance, place, edge):
-    """Update `place` (row) and `edge` (its lowest and highest ray) when a row of this family cuts deeper than `best`.
+@bare
+def balanced_row(dots, size, best, balance):
+    """The row of this family that cuts deepest, if deeper than `best`: depth, row, its lowest and highest ray.
 
     The depth of a cut is the smaller of how far the row reaches on its two sides.  Rows that cross their
     edge close to an end (`balance`) are passed over: splitting there would leave one child as large as the parent.
     """
-    found = best
+    found, row, lowest, highest = best, -1, 0, 0
     for c in range(size):
         low, high = 0, 0
         for ray in range(1, dots.shape[0]):
@@ -184,14 +192,11 @@ def balanced_row(dots, size, best, balance, place, edge):
                 high = ray
         depth = min(-dots[low, c], dots[high, c])
         if depth > found and max(-dots[low, c], dots[high, c]) <= balance * depth:
-            found = depth
-            place[0] = c
-            edge[0] = low
-            edge[1] = high
-    return found
+            found, row, lowest, highest = depth, c, low, high
+    return found, row, lowest, highest
 
 
-@njit(nogil=True)
+@bare
 def choose_split(rays, dots_p, dots_m, sizes, mix):
     """Edge (j, k) to split and the weights `mix` (out) of its ends in the new unit ray.
 
@@ -201,25 +206,22 @@ def choose_split(rays, dots_p, dots_m, sizes, mix):
     that length would take forever.  Returns (j, k, family, row) of the row that the new ray lies on, family
     -1 when there is none.
     """
-    r = rays.shape[0]
-    place = np.zeros(1, np.int64)
-    edge = np.zeros(2, np.int64)
     far_j, far_k, cosine = longest_edge(rays)
-    few = sizes[0] + sizes[1] <= FEW_ROWS * r
+    few = sizes[0] + sizes[1] <= FEW_ROWS * rays.shape[0]
     if sizes[0] + sizes[1] > 0 and (few or cosine > 1.0 - NARROW):
-        first = balanced_row(dots_p, sizes[0], 0.0, BALANCE, place, edge)
-        second = balanced_row(dots_m, sizes[1], first, BALANCE, place, edge)
-        if few and second == 0.0:
-            first = balanced_row(dots_p, sizes[0], 0.0, np.inf, place, edge)
-            second = balanced_row(dots_m, sizes[1], first, np.inf, place, edge)
-        family = 1 if second > first else 0
-        dots = dots_m if family == 1 else dots_p
-        if second > 0.0:
-            j, k, c = edge[0], edge[1], place[0]
-            mix[0] = dots[k, c]
-            mix[1] = -dots[j, c]
-            unit_mix(rays, j, k, mix)
-            return j, k, family, c
+        for attempt in range(2 if few else 1):
+            balance = BALANCE if attempt == 0 else np.inf
+            first, row_p, low_p, high_p = balanced_row(dots_p, sizes[0], 0.0, balance)
+            second, row_m, low_m, high_m = balanced_row(dots_m, sizes[1], first, balance)
+            if second == 0.0:
+                continue
+            if second > first:
+                mix[0], mix[1] = dots_m[high_m, row_m], -dots_m[low_m, row_m]
+                unit_mix(rays, low_m, high_m, mix)
+                return low_m, high_m, 1, row_m
+            mix[0], mix[1] = dots_p[high_p, row_p], -dots_p[low_p, row_p]
+            unit_mix(rays, low_p, high_p, mix)
+            return low_p, high_p, 0, row_p
     mix[0] = 1.0
     mix[1] = 1.0
     unit_mix(rays, far_j, far_k, mix)

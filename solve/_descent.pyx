@@ -14,6 +14,7 @@ include "_block.pxi"
 
 cdef double DEPENDENT = 1e-13  # remainders of unit normals below this are rounding
 cdef int MAX_RIDGES = 8
+cdef double CLOSE = 1e-6  # gradients below this part of beta count as close to the end
 
 
 cdef int solve_definite(double* matrix, double* rhs, int size) noexcept nogil:
@@ -24,13 +25,13 @@ cdef int solve_definite(double* matrix, double* rhs, int size) noexcept nogil:
 
 
 cdef void add_ridge(double* matrix, int size, double part) noexcept nogil:
-    """Add `part` of the mean diagonal entry to the diagonal."""
-    cdef double trace = 0.0
+    """Add `part` of itself to the diagonal, at least that of a millionth of the mean: scales may differ widely."""
+    cdef double least = 0.0
     cdef int i
     for i in range(size):
-        trace += matrix[i * (<Py_ssize_t>size + 1)]
+        least += 1e-6 / size * matrix[i * (<Py_ssize_t>size + 1)]
     for i in range(size):
-        matrix[i * (<Py_ssize_t>size + 1)] += part * trace / size
+        matrix[i * (<Py_ssize_t>size + 1)] += part * max(matrix[i * (<Py_ssize_t>size + 1)], least)
 
 
 cdef int face_span(Work* work, const double* facets, int n_facets, const char* tight) noexcept nogil:
@@ -65,7 +66,7 @@ cdef class FaceNewton:
     cdef const Py_ssize_t[::1] starts
     cdef double[:, ::1] W, trial, step, unit
     cdef double[:, :, ::1] basis
-    cdef double[::1] product, norms, lengths, hessian, rhs, corner
+    cdef double[::1] product, moved, change, norms, lengths, hessian, rhs, corner
     cdef int[::1] dim, hit, alive
     cdef char[::1] tight
     cdef double beta
@@ -80,6 +81,7 @@ cdef class FaceNewton:
         self.basis = np.zeros((n, r, r))
         self.product, self.rhs, self.hessian = np.zeros(n * r), np.zeros(n * r), np.empty(n * r * n * r)
         self.norms, self.lengths, self.corner = np.zeros(n), np.zeros(n), np.empty(r * r)
+        self.moved, self.change = np.zeros(n * r), np.zeros(n * r)
         self.dim, self.hit, self.alive = (np.zeros(n, np.intc) for _ in range(3))
         self.tight = np.zeros(len(facets) + 1, np.int8)
         if work_alloc(&self.work, <int>r) < 0:
@@ -99,16 +101,34 @@ cdef class FaceNewton:
         self.dim[k] = face_span(&self.work, self.normals(k), self.n_normals(k), &self.tight[self.starts[k]])
         memcpy(&self.basis[k, 0, 0], self.work.basis, self.r * self.r * sizeof(double))
 
-    cdef double value(self, double* w) noexcept nogil:
-        """Objective at the weights w (K r,); `product` becomes the Gram matrix times them."""
-        cdef int one = 1, i
-        cdef double alpha = 1.0, zero = 0.0, s = 0.0
-        dgemv("N", &self.total, &self.total, &alpha, <double*>&self.gram[0, 0], &self.total, w, &one, &zero,
-              &self.product[0], &one)
+    cdef void multiply(self, double* w, double* out) noexcept nogil:
+        """out = Gram matrix times w, (K r,)."""
+        cdef int one = 1
+        cdef double alpha = 1.0, zero = 0.0
+        dgemv("N", &self.total, &self.total, &alpha, <double*>&self.gram[0, 0], &self.total, w, &one, &zero, out, &one)
+
+    cdef double gain(self) noexcept nogil:
+        """Objective at `trial` minus that at the weights, from their difference: it may be far below rounding.
+
+        `change` becomes the Gram matrix times the difference.
+        """
+        cdef int k, j, i, r = self.r
+        cdef double s = 0.0, size, old, along
+        cdef double* move = &self.moved[0]
         for i in range(self.total):
-            s += w[i] * (0.5 * self.product[i] - self.linear[i])
-        for i in range(self.total // self.r):
-            s += self.beta * sqrt(dot(w + i * self.r, w + i * self.r, self.r))
+            move[i] = (&self.trial[0, 0])[i] - (&self.W[0, 0])[i]
+        self.multiply(move, &self.change[0])
+        for k in range(self.total // r):
+            size = dot(&self.trial[k, 0], &self.trial[k, 0], r)
+            old = dot(&self.W[k, 0], &self.W[k, 0], r)
+            if size == old == 0.0:
+                continue
+            along = 0.0
+            for j in range(r):
+                i = k * r + j
+                s += move[i] * (self.product[i] - self.linear[i] + 0.5 * self.change[i])
+                along += move[i] * (self.trial[k, j] + self.W[k, j])
+            s += self.beta * along / (sqrt(size) + sqrt(old))
         return s
 
     cdef void start(self) noexcept nogil:
@@ -227,13 +247,15 @@ cdef class FaceNewton:
             used = self.lengths[k] if length < 0.0 else length
             for j in range(r):
                 self.trial[k, j] = self.W[k, j] + used * self.step[k, j]
-            if dot(&self.trial[k, 0], &self.W[k, 0], r) <= 1e-12 * dot(&self.W[k, 0], &self.W[k, 0], r):
+            if dot(&self.trial[k, 0], &self.W[k, 0], r) <= 1e-3 * dot(&self.W[k, 0], &self.W[k, 0], r):
                 memset(&self.trial[k, 0], 0, r * sizeof(double))
 
     cdef void accept(self, double length) noexcept nogil:
         """Make `trial` the weights: facets that were hit become tight, blocks that are zero leave."""
         cdef int a, k, left = 0, r = self.r
         memcpy(&self.W[0, 0], &self.trial[0, 0], self.total * sizeof(double))
+        for a in range(self.total):
+            self.product[a] += self.change[a]
         for a in range(self.count):
             k = self.alive[a]
             if dot(&self.W[k, 0], &self.W[k, 0], r) == 0.0:
@@ -246,25 +268,34 @@ cdef class FaceNewton:
         self.count = left
 
     cdef void run(self, double tol) noexcept nogil:
-        """Newton steps until the gradient in the spans is small, or no step lowers the objective."""
-        cdef double best, new, shortest, length
+        """Newton steps until the gradient in the spans is small, or no step lowers the objective.
+
+        Close to the end a free and full step has to halve the gradient: what does not is rounding.
+        """
+        cdef double shortest, length, largest, before = 0.0
         cdef int _step, halving
+        cdef bint free = False
         self.start()
-        best = self.value(&self.W[0, 0])
+        self.multiply(&self.W[0, 0], &self.product[0])
         for _step in range(4 * self.r * self.count + 20):
-            if self.count == 0 or self.gradient() <= 0.1 * tol * self.beta or not self.direction():
+            largest = self.gradient()
+            if self.count == 0 or largest <= 0.1 * tol * self.beta:
+                return
+            if free and largest > 0.5 * before and largest <= CLOSE * self.beta:
+                return
+            before = largest
+            if not self.direction():
                 return
             shortest = self.limit()
             length = -1.0  # as far as each block may go; then all equally far
             for halving in range(31):
                 self.move(length)
-                new = self.value(&self.trial[0, 0])
-                if new <= best + 1e-15 * (fabs(best) + 1e-300):
+                if self.gain() < 0.0:
                     break
                 length = shortest if halving == 0 else 0.5 * length
             else:
                 return
-            best = new
+            free = length < 0.0 and shortest == 1.0
             self.accept(length)
 
 

@@ -17,6 +17,9 @@ from ._descent import newton
 Array = NDArray[np.float64]
 
 
+ROUNDING, PATIENCE = 1e-9, 3  # violations that may be rounding, and how often they may fail to halve
+
+
 @dataclass
 class Quadratic:
     """``minimise 1/2 w'Hw - c'w + beta sum |w_k|`` over the product of the blocks' cones.
@@ -42,11 +45,13 @@ class Quadratic:
         Alternates sweeps with Newton steps on the support and faces that the sweeps identified.
         """
         facets, starts = self.facets, self.starts
-        violation = np.inf
+        violation, least, idle = np.inf, np.inf, 0
         for attempt in range(max_rounds):
-            done, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 2 + 2 * attempt, tol)
+            done, violation = sweep(self.gram, self.linear, facets, starts, self.beta, W, 1 + attempt, tol)
             self.sweeps += done
-            if violation <= tol:
+            idle = idle + 1 if violation > 0.5 * least else 0
+            least = min(least, violation)
+            if violation <= tol or (violation <= ROUNDING and idle == PATIENCE):
                 break
             newton(self.gram, self.linear, facets, starts, self.beta, W, tol)
         return violation

@@ -205,8 +205,11 @@ class _Trainer(Rounds):
             if self.only_slide:
                 self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
                 return
-            blocks = self.finder.around(self.signs, self.weights, self.weights)
-            blocks += self.finder.around(signs[:1], directions[:1], np.zeros_like(directions[:1]))
+            first = directions[:1]
+            blocks = self.finder.around(
+                np.append(self.signs, signs[:1]),
+                np.vstack([self.weights, first]), np.vstack([self.weights, np.zeros_like(first)]),
+            )  # fmt: skip
         self._solve_master(blocks)
         if self.model is not self.problem:
             self._sharpen()
@@ -281,11 +284,12 @@ class _Trainer(Rounds):
         rows = np.concatenate([block.cone.rows for block in self.master.blocks])
         forces = self.finder.forces(nu)[self.finder.arrangement.row_plane[rows]]
         facets = self.master.pressed(forces, nu, least).tolist()
-        blocks = [
-            block if facet < 0 else self.finder.across(block, facet)
-            for block, facet in zip(self.master.blocks, facets, strict=True)
-        ]
-        return blocks, any(facet >= 0 for facet in facets)
+        blocks = list(self.master.blocks)
+        moved = [k for k, facet in enumerate(facets) if facet >= 0]
+        beyond = self.finder.across([blocks[k] for k in moved], [facets[k] for k in moved])
+        for k, block in zip(moved, beyond, strict=True):
+            blocks[k] = block
+        return blocks, bool(moved)
 
     def solution(self, status: str, layers: int, width: int, rank: int | None) -> Solution:
         """The best network so far with its certificate."""

@@ -33,7 +33,7 @@ def test_blocks_are_the_cells_however_often_they_are_looked_up(r, monkeypatch):
             np.testing.assert_array_equal(block.cone.rows, cell.facets)
             assert (block.cone.normals @ u > 0.0).all()
             for k, row in enumerate(block.cone.rows):
-                beyond, wanted = finder.across(block, k), cell_across(X, cell.pattern, int(row))
+                beyond, wanted = finder.across([block], [k])[0], cell_across(X, cell.pattern, int(row))
                 np.testing.assert_array_equal(beyond.cone.active, wanted.pattern)
                 np.testing.assert_array_equal(beyond.cone.rows, wanted.facets)
                 assert beyond.origin == block.key
