@@ -214,9 +214,7 @@ def _wider(out: Output, work: Workspace) -> Output:
     )
 
 
-def find_cells(
-    arrangement: Arrangement, sides: NDArray[np.int64], work: Workspace
-) -> Iterator[tuple[Output, int]]:
+def find_cells(arrangement: Arrangement, sides: NDArray[np.int64], work: Workspace) -> Iterator[tuple[Output, int]]:
     """The cells on the given sides (m, n_planes) of the hyperplanes that split them off, in this order.
 
     Yields the output and how many cells it holds whenever there is no room for more, and in the end; it is

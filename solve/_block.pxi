@@ -337,40 +337,18 @@ cdef double block_value(const double* M, Py_ssize_t ld, const double* q, double 
     return s + beta * sqrt(dot(v, v, r))
 
 
-cdef void solve_block(Work* work, const double* facets, int n_facets, const double* M, Py_ssize_t ld,
-                      const double* q, double beta, double* v) noexcept nogil:
-    """v = argmin 1/2 v'Mv - q'v + beta |v| over {G v >= 0}; v holds a feasible start (or zero)."""
+cdef bint walk_faces(Work* work, const double* facets, int n_facets, const double* M, Py_ssize_t ld,
+                     const double* q, double beta, double* p, double* v) noexcept nogil:
+    """Primal active-set method from the nonzero feasible `p`, on the face of the tight facets of `work`; p is used up.
+
+    v becomes the minimiser of `solve_block`.  False where rounding leads to the apex, or in circles.
+    """
     cdef int r = work.r, i, j, face, hit
-    cdef double norm, curvature, alpha, value, at, low
+    cdef double norm, alpha, value, at, low
     cdef bint degenerate = False
-    cdef double* p = work.point
-    norm = project(work, facets, n_facets, q, p)
-    if norm <= beta * (1.0 + AT_ZERO):
-        memset(v, 0, r * sizeof(double))
-        return
-    curvature = 0.0
-    for i in range(r):
-        curvature += p[i] * dot(M + i * ld, p, r)
-    if curvature > 0.0:  # the best point on the ray of the projection
-        value = norm * (norm - beta) / curvature
-        for i in range(r):
-            p[i] *= value
-    if block_value(M, ld, q, beta, v, r) < block_value(M, ld, q, beta, p, r):
-        norm = sqrt(dot(v, v, r))
-        memcpy(p, v, r * sizeof(double))
-        work.n_tight = 0
-        for j in range(n_facets):
-            if work.n_tight < r - 1 and fabs(dot(facets + j * r, v, r)) <= FEASIBLE * norm:
-                work.tight[work.n_tight] = j
-                work.n_tight += 1
-                if solve_multipliers(work, facets, v) < 0:
-                    work.n_tight -= 1
-    while work.n_tight >= r:  # rounding at the apex: a nonzero point has at most r - 1 independent tight facets
-        drop_tight(work, work.n_tight - 1)
     for face in range(MAX_FACES):
         if face_minimum(work, facets, M, ld, q, beta, v) == 0.0:
-            memcpy(v, p, r * sizeof(double))
-            return
+            return False
         norm = sqrt(dot(v, v, r)) + sqrt(dot(p, p, r))
         alpha = 1.0
         hit = -1
@@ -384,8 +362,8 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
                 if at < alpha:
                     alpha = at
                     hit = j
-        if hit >= 0 and work.n_tight == r - 1:  # on a ray only rounding can hit: nothing but the apex is left
-            break
+        if hit >= 0 and work.n_tight == r - 1:  # nothing but the apex is left
+            return False
         if hit >= 0:
             for i in range(r):
                 p[i] += alpha * (v[i] - p[i])
@@ -398,7 +376,7 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
         for i in range(r):
             work.grad[i] = dot(M + i * ld, v, r) - q[i] + beta * v[i] / norm
         if solve_multipliers(work, facets, work.grad) < 0:
-            return
+            return True
         hit = -1
         low = -1e-13 * beta
         for i in range(work.n_tight):
@@ -406,9 +384,48 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
                 hit = i  # the most negative one; after a step of no length the first one, so as not to cycle
                 low = -1e-13 * beta if degenerate else work.mult[i]
         if hit < 0:
-            return
+            return True
         drop_tight(work, hit)
-    memcpy(v, p, r * sizeof(double))
+    return False
+
+
+cdef void solve_block(Work* work, const double* facets, int n_facets, const double* M, Py_ssize_t ld,
+                      const double* q, double beta, double* v) noexcept nogil:
+    """v = argmin 1/2 v'Mv - q'v + beta |v| over {G v >= 0}; v holds a feasible start (or zero)."""
+    cdef int r = work.r, i, j
+    cdef double norm, curvature, length
+    cdef double* p = work.point
+    norm = project(work, facets, n_facets, q, p)
+    if norm <= beta * (1.0 + AT_ZERO):
+        memset(v, 0, r * sizeof(double))
+        return
+    curvature = 0.0
+    for i in range(r):
+        curvature += p[i] * dot(M + i * ld, p, r)
+    length = norm * (norm - beta) / curvature if curvature > 0.0 else 1.0
+    for i in range(r):  # the best point on the ray of the projection
+        p[i] *= length
+    if block_value(M, ld, q, beta, v, r) < block_value(M, ld, q, beta, p, r):
+        norm = sqrt(dot(v, v, r))
+        memcpy(p, v, r * sizeof(double))
+        work.n_tight = 0
+        for j in range(n_facets):
+            if work.n_tight < r - 1 and fabs(dot(facets + j * r, v, r)) <= FEASIBLE * norm:
+                work.tight[work.n_tight] = j
+                work.n_tight += 1
+                if solve_multipliers(work, facets, v) < 0:
+                    work.n_tight -= 1
+        if walk_faces(work, facets, n_facets, M, ld, q, beta, p, v):
+            return
+        project(work, facets, n_facets, q, p)
+        for i in range(r):
+            p[i] *= length
+    while work.n_tight >= r:  # rounding at the apex: a nonzero point has at most r - 1 independent tight facets
+        drop_tight(work, work.n_tight - 1)
+    if not walk_faces(work, facets, n_facets, M, ld, q, beta, p, v):
+        project(work, facets, n_facets, q, v)
+        for i in range(r):
+            v[i] *= length
 
 
 cdef double violation(Work* work, const double* facets, int n_facets, const double* residual, double beta,

@@ -276,9 +276,12 @@ def push_child(
 
 
 class Work(NamedTuple):
-    """What one node needs: `current` and `child` (r, r) rays, `sums` (4, r), `child_sums` (2, 4, r), `child_bound`
+    """What one node needs.
+
+    `current` and `child` (r, r) rays, `sums` (4, r), `child_sums` (2, 4, r), `child_bound`
     (2,), `values` (r,), `scratch` (2 r + 2, r), `passive` (r,), `sizes` (2,), `mix` (2,), `new` (4,), dots `buf`
-    (r + 1, n) and `fresh` (2, n), `weight` (2, 2, n), `flags` (2, n)."""
+    (r + 1, n) and `fresh` (2, n), `weight` (2, 2, n), `flags` (2, n).
+    """
 
     current: np.ndarray
     child: np.ndarray

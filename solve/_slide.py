@@ -120,7 +120,8 @@ def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f:
     for k in range(count):
         here = slice(k * r, (k + 1) * r)
         hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
-    hessian[np.diag_indices_from(hessian)] += 1e-9 * np.trace(hessian) / len(hessian)
+    diagonal = np.diag(hessian)
+    hessian[np.diag_indices_from(hessian)] += 1e-9 * np.maximum(diagonal, 1e-6 * diagonal.mean())
     gradient = A.T @ problem.loss.gradient(f, problem.y) + beta * unit.ravel()
     _, step, info = dposv(hessian, -gradient)
     if info != 0:

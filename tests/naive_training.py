@@ -162,7 +162,8 @@ def slide_neurons(Z, y, curvature, beta, signs, W, max_steps, rel):
             here = slice(k * r, (k + 1) * r)
             size = np.linalg.norm(w)
             hessian[here, here] += beta / size * (np.eye(r) - np.outer(w, w) / size**2)
-        hessian += 1e-9 * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
+        diagonal = np.diag(hessian)
+        hessian += 1e-9 * np.diag(np.maximum(diagonal, 1e-6 * diagonal.mean()))
         f = np.maximum(Z @ W.T, 0.0) @ signs
         unit = W / np.linalg.norm(W, axis=1)[:, None]
         step = -np.linalg.solve(hessian, A.T @ (curvature * (f - y)) + beta * unit.ravel()).reshape(K, r)

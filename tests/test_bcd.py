@@ -74,11 +74,21 @@ def test_weights_outside_of_their_cones_are_projected(seed, integer):
     np.testing.assert_allclose(weights[0], wanted, atol=1e-10 * np.linalg.norm(q))
 
 
-@settings(max_examples=300)
-@given(seed=st.integers(0, 10**6), integer=st.booleans(), beta=st.sampled_from([0.01, 0.3, 2.0]))
-def test_single_block_is_optimal(seed, integer, beta):
+@settings(max_examples=600, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), integer=st.booleans(), beta=st.sampled_from([0.01, 0.3, 2.0]),
+    excess=st.sampled_from([None, 1e-3, 1e-9, 3e-12, 1e-12, 1e-13, 1e-15]),
+    scale=st.sampled_from([0.0, 1e-16, 1e-8, 1.0]),
+)  # fmt: skip
+def test_single_block_is_optimal_from_any_start(seed, integer, beta, excess, scale):
+    """Also where |Proj q| is beta but for rounding, and the minimiser as small as that."""
     M, q, normals = random_block(seed, integer)
-    v = solve_single_block(M, q, beta, normals)
+    start = np.random.default_rng(seed + 1).standard_normal(len(q))
+    start = scale * (project_on_cone(normals, start) if len(normals) else start)
+    size = np.linalg.norm(project_onto_cone(normals, q))
+    if excess is not None and size > 1e-6 * np.linalg.norm(q):
+        beta = size * (1.0 - excess)
+    v = solve_single_block(M, q, beta, normals, start)
     norm = np.linalg.norm(v)
     size = np.linalg.norm(q) + beta
     if norm == 0.0:

@@ -140,3 +140,16 @@ def test_threads_prove_the_same():
     assert two.converged
     assert one.objective == pytest.approx(two.objective, rel=2e-7)
     two.certificate.verify(X, y)
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("tol", [1e-6, 1e-9])
+def test_the_master_keeps_converging_with_a_hundred_neurons(integer, tol):
+    """Noise to be learnt by heart: neurons at zero, on many facets and next to others; no sweep may go in vain."""
+    rng = np.random.default_rng(4)
+    X = rng.integers(-3, 4, (200, 3)).astype(float) if integer else rng.standard_normal((200, 3))
+    y = rng.standard_normal(200)
+    solution = train(X, y, 0.003 * max_beta(X, y), tol=tol)
+    assert solution.converged
+    assert solution.network.n_neurons > 60
+    assert solution.history[-1]["sweeps"] <= 2000
