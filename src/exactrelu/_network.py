@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._archive import take
 from ._parallel import ParallelReLUNetwork
-from ._weights import Network, data_loss, finite, frozen
+from ._weights import Network, data_loss, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -51,6 +51,7 @@ class ReLUNetwork(Network):
     """
 
     layers = 2
+    _parts = ("W", "alpha")
 
     def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False) -> None:
         self.W = frozen(W, "W", 2)
@@ -79,26 +80,8 @@ class ReLUNetwork(Network):
         """Number of neurons m."""
         return int(self.W.shape[1])
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Outputs of the network, O(n d m).
-
-        Parameters
-        ----------
-        X : (n, d) array_like
-            Finite numbers.
-
-        Returns
-        -------
-        (n,) array
-
-        Raises
-        ------
-        ValueError
-            When `X` is not a finite matrix with `n_features` columns.
-        """
-        data = finite(X, "X", 2)
-        if data.shape[1] != self.n_features:
-            raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
+    def _outputs(self, data: Array) -> Array:
+        """Outputs (n,) on checked data (n, d)."""
         if not self.intercept:
             hidden = data @ self.W
         else:
@@ -142,16 +125,6 @@ class ReLUNetwork(Network):
         decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
 
-    def arrays(self) -> dict[str, Any]:
-        """What describes the network in a model file.
-
-        Returns
-        -------
-        dict of str to array
-        """
-        named = {name: getattr(self, name) for name in ("layers", "W", "alpha", "intercept")}
-        return {f"network.{name}": value for name, value in named.items()}
-
     def with_intercept(self, intercept: bool) -> ReLUNetwork:
         """The same weights, the last row of `W` read as an intercept or not.
 
@@ -170,7 +143,7 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork |
     """The network held by the arrays of the model file `name`, or ValueError."""
     held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
     layers = take(held, "layers", int, f"{name}, network") if "layers" in held else ReLUNetwork.layers
-    kinds = {2: ("W", "alpha"), 3: ("W1", "w2", "w3")}
+    kinds = {kind.layers: kind._parts for kind in (ReLUNetwork, ParallelReLUNetwork)}
     if layers not in kinds:
         raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
     expected = ("layers", *kinds[layers], "intercept")

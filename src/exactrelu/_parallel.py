@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._weights import Network, data_loss, finite, frozen
+from ._weights import Network, data_loss, frozen
 
 if TYPE_CHECKING:
     from .solve import Loss
@@ -57,6 +57,7 @@ class ParallelReLUNetwork(Network):
     """
 
     layers = 3
+    _parts = ("W1", "w2", "w3")
 
     def __init__(self, W1: ArrayLike, w2: ArrayLike, w3: ArrayLike, intercept: bool = False) -> None:
         self.W1, self.w2, self.w3 = frozen(W1, "W1", 3), frozen(w2, "w2", 2), frozen(w3, "w3", 1)
@@ -113,26 +114,8 @@ class ParallelReLUNetwork(Network):
         """
         return ParallelReLUNetwork(self.W1, self.w2, self.w3, intercept)
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Outputs of the network, O(n d m K).
-
-        Parameters
-        ----------
-        X : (n, d) array_like
-            Finite numbers.
-
-        Returns
-        -------
-        (n,) array
-
-        Raises
-        ------
-        ValueError
-            When `X` is not a finite matrix with `n_features` columns.
-        """
-        data = finite(X, "X", 2)
-        if data.shape[1] != self.n_features:
-            raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
+    def _outputs(self, data: Array) -> Array:
+        """Outputs (n,) on checked data (n, d)."""
         if self.intercept:
             data = np.column_stack([data, np.ones(len(data))])
         output = np.zeros(len(data))
@@ -174,13 +157,3 @@ class ParallelReLUNetwork(Network):
         """
         decay = float(np.sum(self.w2**2) + np.sum(self.w3**2))
         return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
-
-    def arrays(self) -> dict[str, Any]:
-        """What describes the network in a model file.
-
-        Returns
-        -------
-        dict of str to array
-        """
-        named = {name: getattr(self, name) for name in ("layers", "W1", "w2", "w3", "intercept")}
-        return {f"network.{name}": value for name, value in named.items()}

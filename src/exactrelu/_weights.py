@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +35,7 @@ class Network(SetOnce, ABC):
 
     layers: int
     intercept: bool
+    _parts: ClassVar[tuple[str, ...]]  # attributes that hold the weights
 
     @property
     @abstractmethod
@@ -46,9 +47,8 @@ class Network(SetOnce, ABC):
     def n_neurons(self) -> int:
         """Number of neurons."""
 
-    @abstractmethod
     def predict(self, X: ArrayLike) -> Array:
-        """Outputs of the network.
+        """Outputs of the network, O(n) times its number of weights.
 
         Parameters
         ----------
@@ -58,9 +58,21 @@ class Network(SetOnce, ABC):
         Returns
         -------
         (n,) array
+
+        Raises
+        ------
+        ValueError
+            When `X` is not a finite matrix with `n_features` columns.
         """
+        data = finite(X, "X", 2)
+        if data.shape[1] != self.n_features:
+            raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
+        return self._outputs(data)
 
     @abstractmethod
+    def _outputs(self, data: Array) -> Array:
+        """Outputs (n,) on checked data (n, d)."""
+
     def arrays(self) -> dict[str, Any]:
         """What describes the network in a model file.
 
@@ -68,6 +80,7 @@ class Network(SetOnce, ABC):
         -------
         dict of str to array
         """
+        return {f"network.{name}": getattr(self, name) for name in ("layers", *self._parts, "intercept")}
 
     def to_torch(self) -> torch.nn.Module:
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
