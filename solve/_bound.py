@@ -242,77 +242,84 @@ def record(ray, value, cand_u, cand_value, state, threshold):
     copy(ray, cand_u[slot])
 
 
-@bare
-def push_child(
-    dots_p, dots_m, sizes, drop, fresh, weight, child, rays, sums, bound, pool, n_rays, n_sums, n_meta, n_bound, state,
-    work,
-):  # fmt: skip
-    """Write the child without ray `drop` on the stack: rays, sums and the rows that still cut it."""
-    r = dots_p.shape[0]
-    level = state[DEPTH]
-    copy_rows(rays, n_rays[level])
-    copy_rows(sums, n_sums[level])
-    n_bound[level] = bound
-    start = state[TOP]
-    kept_p = keep_cut_rows(
-        dots_p, sizes[0], drop, fresh[0], weight[0, child], pool[:, start:], work, n_sums[level, P_FIXED]
-    )
-    kept_m = keep_cut_rows(
-        dots_m,
-        sizes[1],
-        drop,
-        fresh[1],
-        weight[1, child],
-        pool[:, start + kept_p :],
-        work,
-        n_sums[level, M_FIXED],
-    )
-    n_meta[level, 0] = start
-    n_meta[level, 1] = kept_p
-    n_meta[level, 2] = kept_m
-    state[TOP] = start + kept_p + kept_m
-    state[DEPTH] = level + 1
-    return r
-
-
 class Work(NamedTuple):
-    """What one node needs.
+    """What one node needs; child 0 is the one without ray j of the split edge (j, k), child 1 the one without ray k.
 
-    `current` and `child` (r, r) rays, `sums` (4, r), `child_sums` (2, 4, r), `child_bound`
-    (2,), `values` (r,), `scratch` (2 r + 2, r), `passive` (r,), `sizes` (2,), `mix` (2,), `new` (4,), dots `buf`
-    (r + 1, n) and `fresh` (2, n), `weight` (2, 2, n), `flags` (2, n).
+    rays : (2, r, r), child_sums : (2, 4, r), bounds : (2,) of the children
+    sums : (4, r) of the parent;  sizes : (2,) its rows by family;  buf : (r + 1, n) their dots, last row work
+    mix : (2,), new : (4,), fresh : (2, n) the new ray: weights of its ends, its sums, its dots by family
+    weight : (2, 2, n) tangent weights by family and child
+    values : (r,), scratch : (2 r + 2, r), passive : (r,), flags : (2, n) work
     """
 
-    current: np.ndarray
-    child: np.ndarray
-    sums: np.ndarray
+    rays: np.ndarray
     child_sums: np.ndarray
-    child_bound: np.ndarray
+    bounds: np.ndarray
+    sums: np.ndarray
+    sizes: np.ndarray
+    buf: np.ndarray
+    mix: np.ndarray
+    new: np.ndarray
+    fresh: np.ndarray
+    weight: np.ndarray
     values: np.ndarray
     scratch: np.ndarray
     passive: np.ndarray
-    sizes: np.ndarray
-    mix: np.ndarray
-    new: np.ndarray
-    buf: np.ndarray
-    fresh: np.ndarray
-    weight: np.ndarray
     flags: np.ndarray
 
 
-@njit(nogil=True)
 def make_work(r, n):
-    """Room for `split_cones` on n rows."""
+    """Room for `bound_and_prune` on n rows."""
     return Work(
-        np.empty((r, r)), np.empty((r, r)), np.empty((4, r)), np.empty((2, 4, r)), np.empty(2), np.empty(r),
-        np.empty((2 * r + 2, r)), np.empty(r, np.int64), np.empty(2, np.int64), np.empty(2), np.empty(4),
-        np.empty((r + 1, n)), np.empty((2, n)), np.empty((2, 2, n)), np.empty((2, n)),
+        np.empty((2, r, r)), np.empty((2, 4, r)), np.empty(2), np.empty((4, r)), np.empty(2, np.int64),
+        np.empty((r + 1, n)), np.empty(2), np.empty(4), np.empty((2, n)), np.empty((2, 2, n)), np.empty(r),
+        np.empty((2 * r + 2, r)), np.empty(r, np.int64), np.empty((2, n)),
     )  # fmt: skip
 
 
-@njit(nogil=True)
+@bare
+def bound_child(dots_p, dots_m, drop, child, threshold, work):
+    """Sums of a child, in `work`; returns an upper bound on it for both output signs."""
+    r = dots_p.shape[0]
+    sums = work.child_sums[child]
+    for ray in range(r):
+        for s in range(4):
+            sums[s, ray] = work.new[s] if ray == drop else work.sums[s, ray]
+    worst = 0.0
+    cos = ray_gram(work.rays[child], work.scratch)
+    for sign in range(2):  # sign 0: p - m, sign 1: m - p
+        family = 1 - sign
+        dots = dots_m if sign == 0 else dots_p
+        for ray in range(r):
+            column = work.fresh[family] if ray == drop else dots[ray]
+            lower = sums[P_FIXED + family, ray] + weighted_sum(work.weight[family, child], column, work.sizes[family])
+            work.values[ray] = sums[sign, ray] - lower
+        worst = max(worst, ball_bound(work.values, cos, threshold, work.scratch, work.passive))
+    return worst
+
+
+@bare
+def push_child(dots_p, dots_m, drop, child, pool, n_rays, n_sums, n_meta, n_bound, state, work):
+    """Write the child without ray `drop` on the stack: rays, sums and the rows that still cut it."""
+    level, start = state[DEPTH], state[TOP]
+    copy_rows(work.rays[child], n_rays[level])
+    copy_rows(work.child_sums[child], n_sums[level])
+    n_bound[level] = work.bounds[child]
+    top = start
+    for family in range(2):
+        kept = keep_cut_rows(
+            dots_p if family == 0 else dots_m, work.sizes[family], drop, work.fresh[family],
+            work.weight[family, child], pool[:, top:], work.flags, n_sums[level, P_FIXED + family],
+        )  # fmt: skip
+        n_meta[level, 1 + family] = kept
+        top += kept
+    n_meta[level, 0] = start
+    state[DEPTH], state[TOP] = level + 1, top
+
+
+@bare
 def bound_and_prune(
-    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, n, shared
+    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work, shared
 ):  # fmt: skip
     """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
 
@@ -327,46 +334,11 @@ def bound_and_prune(
     best_u : (r,) in/out, incumbent;  best : (2,) in/out, its value (the sign is the output sign), and the
         largest bound of a cone too thin to split
     state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
-    n : int in, rows of the data
+    work : Work
     shared : (1,) in/out, largest value that any thread has found; a lost update only costs time
     """
-    work = make_work(n_rays.shape[1], n)
-    return split_cones(
-        pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work,
-        shared,
-    )  # fmt: skip
-
-
-@bare
-def child_bounds(sums, new, rays, dots_p, dots_m, drop, child, threshold, work):
-    """Rays and sums of a child, in ``work``; returns an upper bound on it for both output signs."""
-    r = rays.shape[0]
-    for ray in range(r):
-        for s in range(4):
-            work.child_sums[child, s, ray] = new[s] if ray == drop else sums[s, ray]
-    worst = 0.0
-    cos = ray_gram(rays, work.scratch)
-    for sign in range(2):  # sign 0: p - m, sign 1: m - p
-        family = 1 - sign
-        dots = dots_m if sign == 0 else dots_p
-        for ray in range(r):
-            lower = work.child_sums[child, P_FIXED + family, ray]
-            if ray == drop:
-                lower += weighted_sum(work.weight[family, child], work.fresh[family], work.sizes[family])
-            else:
-                lower += weighted_sum(work.weight[family, child], dots[ray], work.sizes[family])
-            work.values[ray] = work.child_sums[child, sign, ray] - lower
-        worst = max(worst, ball_bound(work.values, cos, threshold, work.scratch, work.passive))
-    return worst
-
-
-@bare
-def split_cones(
-    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work, shared
-):  # fmt: skip
-    """`bound_and_prune` in the room `work`."""
     r = n_rays.shape[1]
-    sizes, mix, new, fresh = work.sizes, work.mix, work.new, work.fresh
+    sizes, mix, new, fresh, rays = work.sizes, work.mix, work.new, work.fresh, work.rays
     visited = 0
     while state[DEPTH] > 0:
         if visited >= max_nodes:
@@ -391,22 +363,22 @@ def split_cones(
         visited += 1
         for ray in range(r):  # the children overwrite the parent's place
             copy(pool[ray, start : start + total], work.buf[ray])
-        copy_rows(n_rays[level], work.current)
+        copy_rows(n_rays[level], rays[0])
+        copy_rows(n_rays[level], rays[1])
         copy_rows(n_sums[level], work.sums)
         parent_bound = n_bound[level]
         state[DEPTH] = level
         state[TOP] = start
         dots_p = work.buf[:r, : sizes[0]]
         dots_m = work.buf[:r, sizes[0] : total]
-        j, k, family, row = choose_split(work.current, dots_p, dots_m, sizes, mix)
+        j, k, family, row = choose_split(rays[0], dots_p, dots_m, sizes, mix)
         prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], work.buf[r], work.weight[0])
         prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], work.buf[r], work.weight[1])
         if family >= 0:
             fresh[family, row] = 0.0  # the new ray lies on this row, rounding aside
-        copy_rows(work.current, work.child)
-        for i in range(r):  # rays of the child without ray j; `current` becomes those of the one without ray k
-            work.child[j, i] = work.current[j, i] * mix[0] + work.current[k, i] * mix[1]
-            work.current[k, i] = work.child[j, i]
+        for i in range(r):
+            rays[0, j, i] = rays[0, j, i] * mix[0] + rays[0, k, i] * mix[1]
+            rays[1, k, i] = rays[0, j, i]
         for s in range(4):
             new[s] = work.sums[s, j] * mix[0] + work.sums[s, k] * mix[1]
         new[P_EXACT] = new[P_FIXED] + positive_sum(fresh[0], sizes[0])
@@ -414,24 +386,18 @@ def split_cones(
         value = new[P_EXACT] - new[M_EXACT]
         if abs(value) > abs(best[0]):
             best[0] = value
-            copy(work.child[j], best_u)
+            copy(rays[0, j], best_u)
             shared[0] = max(shared[0], abs(value))
             threshold = prune_level(shared[0], target, rel)
-        record(work.child[j], value, cand_u, cand_value, state, target)
+        record(rays[0, j], value, cand_u, cand_value, state, target)
         for child in range(2):
-            rays = work.child if child == 0 else work.current
-            bound = child_bounds(
-                work.sums, new, rays, dots_p, dots_m, j if child == 0 else k, child, threshold, work
-            )  # fmt: skip
-            work.child_bound[child] = min(bound, parent_bound)
-        first = 0 if work.child_bound[0] <= work.child_bound[1] else 1  # the better one on top: visited first
+            bound = bound_child(dots_p, dots_m, j if child == 0 else k, child, threshold, work)
+            work.bounds[child] = min(bound, parent_bound)
+        first = 0 if work.bounds[0] <= work.bounds[1] else 1  # the better one on top: visited first
         for turn in range(2):
             child = first if turn == 0 else 1 - first
-            if work.child_bound[child] > threshold:
-                push_child(
-                    dots_p, dots_m, sizes, j if child == 0 else k, fresh, work.weight, child,
-                    work.child if child == 0 else work.current, work.child_sums[child], work.child_bound[child],
-                    pool, n_rays, n_sums, n_meta, n_bound, state, work.flags,
-                )  # fmt: skip
+            if work.bounds[child] > threshold:
+                drop = j if child == 0 else k
+                push_child(dots_p, dots_m, drop, child, pool, n_rays, n_sums, n_meta, n_bound, state, work)
         state[NODES] += 1
     return DONE

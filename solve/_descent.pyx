@@ -14,6 +14,7 @@ include "_block.pxi"
 
 cdef double DEPENDENT = 1e-13  # remainders of unit normals below this are rounding
 cdef int MAX_RIDGES = 8
+cdef double VANISHING = 1e-3  # a block that a step shrinks to this part is tried at zero: facets may cut short its turn
 cdef double CLOSE = 1e-6  # gradients below this part of beta count as close to the end
 
 
@@ -239,7 +240,7 @@ cdef class FaceNewton:
         return shortest
 
     cdef void move(self, double length) noexcept nogil:
-        """`trial` by steps of `length`, or of its own for each block when negative; what turns through zero is zero."""
+        """`trial` by steps of `length`, or of its own for each block when negative; what nearly vanishes is zero."""
         cdef int a, k, j, r = self.r
         cdef double used
         for a in range(self.count):
@@ -247,7 +248,7 @@ cdef class FaceNewton:
             used = self.lengths[k] if length < 0.0 else length
             for j in range(r):
                 self.trial[k, j] = self.W[k, j] + used * self.step[k, j]
-            if dot(&self.trial[k, 0], &self.W[k, 0], r) <= 1e-3 * dot(&self.W[k, 0], &self.W[k, 0], r):
+            if dot(&self.trial[k, 0], &self.W[k, 0], r) <= VANISHING * dot(&self.W[k, 0], &self.W[k, 0], r):
                 memset(&self.trial[k, 0], 0, r * sizeof(double))
 
     cdef void accept(self, double length) noexcept nogil:

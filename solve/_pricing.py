@@ -147,6 +147,7 @@ class BoundAndPrune:
         self.state = np.zeros(4, np.int64)
         self.cand_u = np.empty((256, self.r))
         self.cand_value = np.zeros(256)
+        self.work = _bound.make_work(self.r, self.n)
 
     def start(self, u: Array, value: float) -> None:
         """Offer a known direction as incumbent."""
@@ -166,7 +167,7 @@ class BoundAndPrune:
         nodes = max(16, min(SLICE, 40_000 // self.r**2))
         status = _bound.bound_and_prune(
             self.pool, self.rays, self.sums, self.meta, self.bound, self.best_u, self.best, target, rel, nodes,
-            self.state, self.cand_u, self.cand_value, self.n, self.shared,
+            self.state, self.cand_u, self.cand_value, self.work, self.shared,
         )  # fmt: skip
         if status == _bound.FULL and self.pool.nbytes + self.rays.nbytes > self.most_bytes:
             drop_top(self)

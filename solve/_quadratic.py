@@ -16,7 +16,6 @@ from ._descent import newton
 
 Array = NDArray[np.float64]
 
-
 ROUNDING, PATIENCE = 1e-9, 3  # violations that may be rounding, and how often they may fail to halve
 
 
