@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from exactrelu._network import ReLUNetwork
 from exactrelu._parallel import ParallelReLUNetwork
 
+from ._blas import one_blas_thread
 from ._cells import CellFinder
 from ._loss import Loss
 from ._losses import PiecewiseLinearLoss, get_loss
@@ -70,6 +71,7 @@ def _check_scope(patterns: str, time_limit: float | None, layers: int, loss: str
         raise ValueError(f"three layers take smooth losses, got {get_loss(loss).name!r}")
 
 
+@one_blas_thread
 def train(
     X: ArrayLike,
     y: ArrayLike,
@@ -123,9 +125,10 @@ def train(
     pricing : {"bound", "enumerate"}
         Prove the bound by branch and bound, or by visiting every cell.
     patterns : {"all", "sampled"}
-        "sampled" is for ranks at which a certificate to `tol` is out of reach: neurons are sought by climbing from
-        random directions for the first half of `time_limit`, which it needs; branch and bound then proves what
-        it can in the other half.  Such a network is not known to be optimal; its gap is proven, however wide.
+        "sampled" is for ranks at which a certificate to `tol` is out of reach: descent from random
+        networks and climbs from random directions take three quarters of `time_limit`, which it needs; a semidefinite
+        relaxation (from rank 5 on) and, in the last quarter, branch and bound prove what they can.  Such a network is
+        not known to be optimal; its gap is proven, however wide.
     max_iter : int
         Limit on the rounds of pricing.
     time_limit : float, optional
@@ -186,6 +189,7 @@ def train(
     return replace(trainer.solution(status, layers, int(width), rank), patterns=patterns)
 
 
+@one_blas_thread
 def max_beta(
     X: ArrayLike,
     y: ArrayLike,

@@ -135,7 +135,7 @@ class BoundAndPrune:
         self.families = families
         self.shared = shared
         self.n, self.r = sum(len(A) for A in families), families[0].shape[1]
-        levels = 64 * self.r + 64
+        levels = 4 * self.r + 64
         self.pool = np.empty((self.r, 6 * self.n + 4096))
         self.rays = np.empty((levels, self.r, self.r))
         self.most_bytes = max(STACK_BYTES, 8 * (self.pool.nbytes + self.rays.nbytes))
@@ -171,8 +171,9 @@ class BoundAndPrune:
         )  # fmt: skip
         if status == _bound.FULL and self.pool.nbytes + self.rays.nbytes > self.most_bytes:
             drop_top(self)
-        elif status == _bound.FULL:
+        elif status == _bound.FULL and self.state[_bound.DEPTH] < len(self.bound):
             self.pool = np.concatenate([self.pool, np.empty_like(self.pool)], axis=1)
+        elif status == _bound.FULL:
             for name in ("rays", "sums", "meta", "bound"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.empty_like(old)]))

@@ -81,13 +81,17 @@ class Rounds(ABC):
             self._improve(priced, exact=self._stalled())
         return f"iteration limit ({self.max_iter} rounds)"
 
-    def _take_stock(self, number: int, upper: float) -> State:
-        """Update the bound and the history after pricing proved ``h*(nu) <= upper``."""
+    def _offer_dual(self, nu: Array, upper: float) -> None:
+        """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``."""
         # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
-        theta = self.nu * ((self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS))
+        theta = nu * ((self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS))
         bound = min(dual_value(self.problem.loss, theta, self.problem.y), self.objective)
         if bound > self.lower_bound:
             self.lower_bound, self.theta = bound, theta
+
+    def _take_stock(self, number: int, upper: float) -> State:
+        """Update the bound and the history after pricing proved ``h*(nu) <= upper``."""
+        self._offer_dual(self.nu, upper)
         state = State(
             number, time.monotonic() - self.started, self.n_neurons, self.objective, self.lower_bound,
             relative_gap(self.objective, self.lower_bound), self.cells, self.n_sweeps,

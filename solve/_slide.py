@@ -7,10 +7,13 @@ Without it a neuron would cross the tiny cells of a large data set one round at 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 from . import _descent
 from ._master import damped, next_damping
@@ -34,7 +37,19 @@ def first_weights(problem: Problem, beta: float, f: Array, signs: Array, directi
     return directions * length[:, None]
 
 
-def descend(problem: Problem, beta: float, signs: Array, W: Array, *, max_steps: int = 500) -> Array:
+def stop_at(deadline: float | None) -> Callable[[OptimizeResult], None]:
+    """A callback that ends `scipy.optimize.minimize` at a `time.monotonic` value."""
+
+    def callback(intermediate_result: OptimizeResult) -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise StopIteration
+
+    return callback
+
+
+def descend(
+    problem: Problem, beta: float, signs: Array, W: Array, *, max_steps: int = 500, deadline: float | None = None
+) -> Array:
     """L-BFGS on the non-convex problem, signs fixed: neurons ``w = v |v|`` in the variable v, O(n r K) a step.
 
     In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
@@ -59,7 +74,14 @@ def descend(problem: Problem, beta: float, signs: Array, W: Array, *, max_steps:
         return problem.loss.value(f, y) + beta * float(flat @ flat), gradient.ravel()
 
     start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
-    result = minimize(objective, start.ravel(), method="L-BFGS-B", jac=True, options={"maxiter": max_steps})
+    result = minimize(
+        objective,
+        start.ravel(),
+        method="L-BFGS-B",
+        jac=True,
+        callback=stop_at(deadline),
+        options={"maxiter": max_steps},
+    )
     V = result.x.reshape(W.shape)
     trial = V * np.linalg.norm(V, axis=1)[:, None]
     better = network_value(problem, beta, signs, trial)[0] <= network_value(problem, beta, signs, W)[0]

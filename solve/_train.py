@@ -20,6 +20,7 @@ from ._pricing import Pricing, ascend_many, climb_many, distinct, price_by_bound
 from ._problem import Problem
 from ._progress import Progress
 from ._reduce import reduce_network
+from ._relaxation import RELAXED_RANK, relaxed_dual, relaxed_norm
 from ._rounds import Rounds
 from ._slide import descend, first_weights, network_value, slide
 from ._smoothing import SmoothedLoss, first_smoothing
@@ -28,14 +29,18 @@ from ._solution import Solution, State
 Array = NDArray[np.float64]
 
 PRICERS = {"bound": price_by_bound, "enumerate": price_by_enumeration}
-PATIENCE = 20_000  # cones after which a violating direction is enough while the objective still falls fast
+# Cones after which a violating direction is enough while the objective still falls fast; above `FACET_RANK`, where
+# cones cost more and prove less, fewer with the square of the rank.
+PATIENCE = 20_000
 MAX_PROXIMAL, SHARPER = 40, 0.2
 SAMPLES, IDLE_SAMPLES = 256, 3
-MAX_RESTARTS, RESTART_NEURONS = 30, 50
+MAX_RESTARTS, RESTART_NEURONS = 100, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
 MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relative gain that asks for another
 MAX_CLIMBED = 1 << 17  # entries of the data times directions climbed from, between two of these descents
+PROMPT = 1.0  # seconds; a pricing that takes longer waits for the relaxation
+MAX_RELAXING = 60.0  # seconds; both are less under a time limit
 MAX_MOVES = 30  # master solves with moves across facets, per round
 
 
@@ -68,6 +73,7 @@ class _Trainer(Rounds):
     theta: Array = field(init=False)
     cells: int = 0
     only_slide: bool = False
+    relaxed: bool = False
     history: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,14 +112,21 @@ class _Trainer(Rounds):
 
     def run(self) -> str:
         """Alternate pricing and improvement until a stopping rule holds; returns the status."""
-        self.only_slide |= self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK
+        if self.max_iter < FEW_ROUNDS and self.problem.coordinates.rank > FACET_RANK:
+            self.only_slide = True
+            self._relax()
         return super().run()
 
     def run_sampled(self, time_limit: float, rng: np.random.Generator) -> str:
-        """Improve with sampled directions for half of the time, then prove what the other half allows."""
-        end, self.deadline = self.deadline, self.started + 0.5 * time_limit
+        """Improve with sampled directions for three quarters of the time, then prove what the rest allows.
+
+        The relaxation comes first: it needs no network, and takes a second where the tree of cones has no end.
+        """
+        end, self.deadline = self.deadline, self.started + 0.75 * time_limit
+        if self.problem.coordinates.rank >= RELAXED_RANK:
+            self._relax()
         self.only_slide = True
-        self._restarts(rng, self.started + 0.25 * time_limit)
+        self._restarts(rng, self.started + 0.6 * time_limit)
         idle = 0
         while idle < IDLE_SAMPLES and not self._late():
             self.nu = -self.model.loss.gradient(self.outputs, self.problem.y)
@@ -140,7 +153,7 @@ class _Trainer(Rounds):
                 break
             signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
             W = rng.standard_normal((RESTART_NEURONS, r)) / scale
-            W = descend(self.model, self.beta, signs, W)
+            W = descend(self.model, self.beta, signs, W, deadline=until)
             large = np.linalg.norm(W, axis=1) > 1e-6 * np.linalg.norm(W)
             self._keep(signs[large], W[large])
 
@@ -166,14 +179,35 @@ class _Trainer(Rounds):
         fine = 0.4 * self.tol
         rel = max(fine, min(1e-2, 0.1 * violation))
         norms = np.linalg.norm(self.weights, axis=1)
-        priced = PRICERS[self.pricing](
-            self.problem, self.nu, finder=self.finder,
-            target=self.beta * (1.0 + fine), rel=rel,
-            starts=self.weights / norms[:, None], deadline=self.deadline,
-            patience=PATIENCE if self._falls_fast() or self.max_iter < FEW_ROUNDS else None, n_jobs=self.n_jobs,
-        )  # fmt: skip
-        self.cells += priced.nodes
-        return priced
+        patience = int(PATIENCE * min(1.0, (FACET_RANK / max(self.problem.coordinates.rank, 1)) ** 2))
+        while True:
+            relax_at = self._time_to_relax()
+            priced = PRICERS[self.pricing](
+                self.problem, self.nu, finder=self.finder,
+                target=self.beta * (1.0 + fine), rel=rel,
+                starts=self.weights / norms[:, None], deadline=self.deadline if relax_at is None else relax_at,
+                patience=patience if self._falls_fast() or self.max_iter < FEW_ROUNDS else None, n_jobs=self.n_jobs,
+            )  # fmt: skip
+            self.cells += priced.nodes
+            if relax_at is None or not priced.late:
+                return priced
+            self._relax()
+
+    def _time_to_relax(self) -> float | None:
+        """When pricing is to make way for the relaxation; None at low rank, and when that has been solved."""
+        if self.relaxed or self.problem.coordinates.rank < RELAXED_RANK:
+            return None
+        now = time.monotonic()
+        return now + (PROMPT if self.deadline is None else min(PROMPT, 0.25 * (self.deadline - now)))
+
+    def _relax(self) -> None:
+        """Offer the dual point of the semidefinite relaxation, once, when the tree of cones is not done soon."""
+        self.relaxed = True
+        now = time.monotonic()
+        share = MAX_RELAXING if self.deadline is None else min(MAX_RELAXING, 0.7 * (self.deadline - now))
+        nu = relaxed_dual(self.model, self.beta, now + 0.6 * share)
+        if np.isfinite(nu).all() and nu.any():
+            self._offer_dual(nu, relaxed_norm(self.problem, nu, now + share))
 
     def _keep(self, signs: Array, weights: Array) -> None:
         """Make this the current network when it is better, and the best one when it is that."""
@@ -203,7 +237,8 @@ class _Trainer(Rounds):
         else:
             signs, directions = self._join(signs, directions, priced.directions)
             if self.only_slide:
-                self._keep(self.signs, descend(self.model, self.beta, self.signs, self.weights))
+                moved = descend(self.model, self.beta, self.signs, self.weights, deadline=self.deadline)
+                self._keep(self.signs, moved)
                 return
             first = directions[:1]
             blocks = self.finder.around(

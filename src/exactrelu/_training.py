@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from .enumerate import max_patterns
 from .solve import Loss, Solution, train
@@ -97,12 +96,9 @@ def train_network(
     rounds = choose_rounds(data, rank, chosen) if max_iter is None else max_iter
     if time_limit is not None:
         _compile(chosen, options.get("layers", 2))
-    # The matrices of the master problem are small: BLAS threads gain nothing there, and where another
-    # process holds a core they wait for each other, a thousand times longer than the work takes.
-    with threadpool_limits(limits=1, user_api="blas"):
-        solution = train(
-            data, y, beta, loss=loss, rank=rank, pricing=chosen, max_iter=rounds, time_limit=time_limit, **options
-        )
+    solution = train(
+        data, y, beta, loss=loss, rank=rank, pricing=chosen, max_iter=rounds, time_limit=time_limit, **options
+    )
     network = solution.network.with_intercept(intercept)
     return replace(solution, network=network, certificate=replace(solution.certificate, network=network))
 

@@ -1,0 +1,239 @@
+"""A semidefinite relaxation of the dual constraint, for ranks at which a tree of cones proves next to nothing.
+
+For weights v and unit directions u, ``h(u) = sum v_i (z_i.u)_+ = 1/2 sum v_i z_i.u + 1/2 sum v_i |z_i.u|``.  Each
+absolute value is bounded by quadratics in u:
+
+* where ``v_i > 0``: ``|a| <= 1/2 (lambda_i a^2 + 1 / lambda_i)`` for every ``lambda_i > 0``;
+* where ``v_i < 0``: ``|a|`` is at least any mean of ``a``, ``-a`` and ``a^2 / |z_i|``, with weights ``omega_i``.
+
+So ``h(u) <= const + c.u + u'Qu``, whose maximum over the unit ball is a trust region problem: the bound costs
+O(n r^2 + r^3).  The best multipliers are dual to a relaxation over moments, ``u`` and ``uu'`` replaced by ``l`` and
+``M`` with ``[[1, l'], [l, M]] >= 0`` and ``tr M <= 1`` (Shor's relaxation).  Neurons replaced by such moments make a
+convex program whose optimum is a lower bound of the training problem, and whose loss gradient is a dual point; it
+is solved over factors of low rank (Burer and Monteiro, Math. Program. 95, 2003).  Whatever the solver returns is
+only a proposal: a bound is proven for the multipliers at hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from ._loss import Loss
+from ._pricing import trivial_bound
+from ._problem import Problem
+from ._slide import stop_at
+
+Array = NDArray[np.float64]
+
+RELAXED_RANK = 5  # the lowest rank at which training and `verify` use it
+FACTORS = 8  # columns of the factor: with 4, descent ends in poor local optima
+WIDTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # smoothing of the maximum of three, relative to its terms
+MAX_STEPS = 2000  # per width
+SMALLEST = 1e-150
+FLOOR = 1e-6  # a root of a moment below this share of the largest possible one counts as that much
+ATTEMPTS = 3  # starts of the search for multipliers: a few in a hundred end in a poor local optimum
+ACCURATE = 2e-4  # multipliers whose bound is within this of what a relaxed neuron attains need no other start
+MARGIN = 1e-3  # room that is left to whoever proves the same dual point again, with multipliers of his own
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """Multipliers of the bound on ``sum v_i (z_i.u)_+``; any that are legal prove a bound.
+
+    Attributes
+    ----------
+    curvature : (n,), lambda_i > 0, used where v_i > 0
+    tilt : (n,), ``omega_1 - omega_2`` in [-1, 1], used where v_i < 0
+    bend : (n,), ``omega_3`` in [0, 1 - |tilt|], used where v_i < 0
+    """
+
+    curvature: Array
+    tilt: Array
+    bend: Array
+
+
+class _Moments:
+    """Bounds of ``(z_i.u)_+`` over a relaxed neuron, and their derivatives.
+
+    The neuron is a factor (1 + r, k) with first row a and rest B: moments ``mass * [[1, l'], [l, M]]`` with
+    ``mass = |a| |B|``, ``mass l = B a`` and ``M = BB' / |B|^2``.
+
+    Attributes
+    ----------
+    upper, lower : (n,), ``(z_i.u)_+`` is at most and at least; `lower` is smoothed
+    sharp : (n,), `lower` without smoothing
+    share : (3, n), weights of the three terms under the smoothed maximum in `lower`
+    """
+
+    def __init__(self, factor: Array, Z: Array, norms: Array, width: Array) -> None:
+        self.a, self.B, self.Z, self.norms = factor[0], factor[1:], Z, norms
+        self.inner = Z @ self.B
+        self.square = np.einsum("nk,nk->n", self.inner, self.inner)
+        self.root = np.sqrt(self.square)
+        self.length_a = max(float(np.linalg.norm(self.a)), SMALLEST)
+        self.length_B = max(float(np.linalg.norm(self.B)), SMALLEST)
+        self.mass = self.length_a * self.length_B
+        along = self.inner @ self.a
+        terms = np.stack([along, -along, self.square / norms * (self.length_a / self.length_B)])
+        top = terms.max(axis=0)
+        share = np.exp((terms - top) / width)
+        total = share.sum(axis=0)
+        self.share = share / total
+        self.upper = 0.5 * (along + self.length_a * self.root)
+        self.lower = 0.5 * (along + top + width * np.log(total / 3.0))
+        self.sharp = 0.5 * (along + top)
+
+    def gradient(self, on_upper: Array, on_lower: Array, on_mass: float) -> Array:
+        """Gradient in the factor of ``on_upper.upper + on_lower.lower + on_mass mass``."""
+        ratio = self.length_a / self.length_B
+        bend = 0.5 * on_lower * self.share[2] / self.norms
+        along = 0.5 * (on_upper + on_lower * (1.0 + self.share[0] - self.share[1]))
+        on_inner = 2.0 * ratio * bend + 0.5 * on_upper * self.length_a / np.maximum(self.root, SMALLEST)
+        on_ratio = float(bend @ self.square)
+        on_a = 0.5 * float(on_upper @ self.root) + on_ratio / self.length_B + on_mass * self.length_B
+        on_B = on_mass * self.length_a - on_ratio * ratio / self.length_B
+        back = self.Z.T @ (along[:, None] * self.a + on_inner[:, None] * self.inner)
+        first = along @ self.inner + on_a / self.length_a * self.a
+        return np.vstack([first, back + on_B / self.length_B * self.B])
+
+
+def _minimise(objective: Callable[[Array, float], tuple[float, Array]], start: Array, deadline: float | None) -> Array:
+    """L-BFGS for a sequence of smoothing widths, which share the time until the deadline."""
+    x, began = start.ravel(), time.monotonic()
+    for number, width in enumerate(WIDTHS, 1):
+        end = None if deadline is None else began + number / len(WIDTHS) * (deadline - began)
+        x = minimize(
+            objective, x, (width,), "L-BFGS-B", jac=True, callback=stop_at(end),
+            options={"maxiter": MAX_STEPS, "ftol": 1e-13, "gtol": 0.0},
+        ).x  # fmt: skip
+    return x.reshape(start.shape)
+
+
+def minimisers(loss: Loss, y: Array) -> Array:
+    """For each sample the prediction of least loss, or a huge one where the loss falls for ever: bisection."""
+    high = np.full(len(y), 2.0**40 * (1.0 + float(np.abs(y).max())))
+    low = -high
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        falls = loss.gradient(middle, y) < 0.0
+        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    return 0.5 * (low + high)
+
+
+def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -> Array:
+    """Dual point of the relaxed training problem: one relaxed neuron per output sign. O(n r) a step.
+
+    A prediction may then lie anywhere between two bounds, so each sample takes the least loss between them.
+
+    Parameters
+    ----------
+    problem : Problem, of a smooth loss and rank at least 1
+    beta : float
+    deadline : float, `time.monotonic` value at which to stop
+
+    Returns
+    -------
+    (n,) theta, near ``h*(theta) <= beta`` by the relaxed bound; it is to be scaled by what is proven of it
+    """
+    loss, y = problem.loss, problem.y
+    slope = loss.gradient(np.zeros(len(y)), y)
+    at_zero, steep = loss.value(np.zeros(len(y)), y), float(np.abs(slope).sum())
+    if steep == 0.0 or at_zero == 0.0:
+        return -slope
+    unit = 2.0 * at_zero / steep  # the size of predictions that matter: that of y for the squared loss
+    scale = float(np.sqrt(np.mean(np.square(problem.lengths))))
+    Z, norms, beta = problem.Z / scale, np.maximum(problem.lengths / scale, SMALLEST), beta / scale
+    target = minimisers(loss, y)
+
+    def objective(flat: Array, width: float) -> tuple[float, Array]:
+        plus, minus = (_Moments(factor, Z, norms, width * unit * norms) for factor in flat.reshape(shape))
+        low, high = plus.lower - minus.upper, plus.upper - minus.lower
+        f = np.minimum(np.maximum(target, low), high)
+        slope[:] = loss.gradient(f, y)
+        on_low, on_high = np.maximum(slope, 0.0), np.minimum(slope, 0.0)
+        back = np.stack([plus.gradient(on_high, on_low, beta), minus.gradient(-on_low, -on_high, beta)])
+        return (loss.value(f, y) + beta * (plus.mass + minus.mass)) / at_zero, back.ravel() / at_zero
+
+    shape = (2, 1 + Z.shape[1], FACTORS)
+    start = 0.1 * np.sqrt(unit) * np.random.default_rng(0).standard_normal(shape)
+    objective(_minimise(objective, start, deadline), WIDTHS[-1])
+    return -slope
+
+
+def find_multipliers(Z: Array, v: Array, seed: int = 0, deadline: float | None = None) -> tuple[Multipliers, float]:
+    """Multipliers that bound ``sum v_i (z_i.u)_+`` well, from a relaxed neuron that maximises it. O(n r) a step.
+
+    Parameters
+    ----------
+    Z : (n, r) nonzero rows;  v : (n,), not all zero
+    seed : int, of the start
+    deadline : float, `time.monotonic` value at which to stop
+
+    Returns
+    -------
+    multipliers : Multipliers
+    attained : float, value of the relaxed neuron: no multipliers prove less
+    """
+    norms = np.linalg.norm(Z, axis=1)
+    scale = trivial_bound(Z, v)
+    up, down = -np.maximum(v, 0.0) / scale, np.maximum(-v, 0.0) / scale
+
+    def objective(flat: Array, width: float) -> tuple[float, Array]:
+        moments = _Moments(flat.reshape(shape), Z, norms, width * norms)
+        value = float(up @ moments.upper + down @ moments.lower) + 0.5 * moments.mass**2
+        return value, moments.gradient(up, down, moments.mass).ravel()
+
+    shape = (1 + Z.shape[1], FACTORS)
+    start = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(Z.shape[1] * FACTORS)
+    factor = _minimise(objective, start, deadline)
+    moments = _Moments(factor, Z, norms, WIDTHS[-1] * norms)
+    root = np.maximum(moments.root / moments.length_B, FLOOR * norms)
+    attained = -scale * float(up @ moments.upper + down @ moments.sharp) / moments.mass
+    return Multipliers(1.0 / root, moments.share[0] - moments.share[1], moments.share[2]), attained
+
+
+def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:
+    """Upper bound of ``sum v_i (z_i.u)_+`` over the unit ball that the multipliers prove. O(n r^2 + r^3).
+
+    The maximum of ``c.u + u'Qu`` there is the least ``g + c'(g - Q)^-1 c / 4`` over g above the spectrum of Q and 0;
+    any such g gives a bound.
+    """
+    n, r = Z.shape
+    norms = np.linalg.norm(Z, axis=1)
+    rise, fall = np.maximum(v, 0.0), np.maximum(-v, 0.0)
+    constant = 0.25 * float(rise @ (1.0 / multipliers.curvature))
+    bends = 0.25 * rise * multipliers.curvature - 0.5 * fall * multipliers.bend / norms
+    values, basis = np.linalg.eigh((Z * bends[:, None]).T @ Z)
+    c = basis.T @ (Z.T @ (0.5 * (v - fall * multipliers.tilt)))
+    size = float(np.abs(bends) @ np.square(norms)) + float(np.abs(v) @ norms) + constant
+    low = max(float(values[-1]), 0.0) + 1e-9 * size
+    high = low + 0.5 * float(np.linalg.norm(c))  # here the derivative is not negative
+    for _ in range(60):
+        g = 0.5 * (low + high)
+        low, high = (g, high) if np.sum(np.square(c / (g - values))) > 4.0 else (low, g)
+    # Rounding of Q, c and their decomposition is that of a Q and c nearby, which move the maximum by no more than
+    # they move themselves; the differences g - values, of at least 1e-9 of the size, are right to 1e-6.
+    rounding = 4.0 * (n + 100 * r) * r * np.finfo(float).eps * size
+    return constant + high + (0.25 + 1e-6) * float(np.sum(np.square(c) / (high - values))) + rounding
+
+
+def relaxed_norm(problem: Problem, nu: Array, deadline: float | None = None) -> float:
+    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare; nu is not all zero."""
+    Z, v = problem.bundle.Z, problem.bundle.weights(nu)
+    bounds = [0.0]
+    for signed in (v, -v):
+        best = np.inf
+        for seed in range(ATTEMPTS):
+            multipliers, attained = find_multipliers(Z, signed, seed, deadline)
+            best = min(best, relaxed_bound(Z, signed, multipliers))
+            enough = max((1.0 + ACCURATE) * attained, *bounds)
+            if best <= enough or (deadline is not None and time.monotonic() > deadline):
+                break
+        bounds.append(best)
+    return (1.0 + MARGIN) * (max(bounds) + problem.slack(nu))
