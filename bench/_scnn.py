@@ -9,7 +9,9 @@ import numpy as np
 from ._instances import Array
 
 
-def scnn_weights(X: Array, y: Array, beta: float, gates: Array, tol: float, dtype: str) -> tuple[Array, Array]:
+def scnn_weights(
+    X: Array, y: Array, beta: float, gates: Array, tol: float, dtype: str, limits: tuple[int, int] = (10_000, 10_000)
+) -> tuple[Array, Array]:
     """Train with scnn's augmented Lagrangian on the patterns of given gate vectors.
 
     Its loss is half the *mean* of the squares, so its penalty is ``beta / n``.
@@ -21,6 +23,7 @@ def scnn_weights(X: Array, y: Array, beta: float, gates: Array, tol: float, dtyp
     gates : (d, k), one vector inside of each pattern
     tol : float, of the squared gradient of the Lagrangian and of the constraints
     dtype : {"float32", "float64"}
+    limits : on its iterations, of a subproblem and of multiplier updates; its own defaults
 
     Returns
     -------
@@ -40,7 +43,7 @@ def scnn_weights(X: Array, y: Array, beta: float, gates: Array, tol: float, dtyp
 
     logging.getLogger("scnn").setLevel(logging.ERROR)  # it warns of running into its limit; the objective shows that
     model = ConvexReLU(np.array(gates))
-    solver = AL(model, tol=tol, constraint_tol=tol)
+    solver = AL(model, max_primal_iters=limits[0], max_dual_iters=limits[1], tol=tol, constraint_tol=tol)
     trained, _ = optimize_model(
         model, solver, Metrics(), X, y, regularizer=NeuronGL1(beta / len(y)), unitize_data=False, dtype=dtype, seed=0
     )

@@ -34,11 +34,11 @@ def search(method: str, X: Array, y: Array, beta: float, width: int, seed: int, 
     return min(met)
 
 
-def scnn_objective(X: Array, y: Array, beta: float, patterns: int) -> tuple[float, int] | None:
+def scnn_objective(X: Array, y: Array, beta: float, patterns: int, limits: tuple[int, int]) -> tuple[float, int] | None:
     """Objective and neurons of scnn with sampled patterns (``pip install pyscnn``); None when it is not installed."""
     gates = np.random.default_rng(0).standard_normal((X.shape[1], patterns))
     try:
-        W, alpha = scnn_weights(X, y, beta, gates, 1e-6, "float32")
+        W, alpha = scnn_weights(X, y, beta, gates, 1e-6, "float32", limits)
     except ImportError:
         return None
     return network_objective(X, y, beta, W, alpha), len(alpha)
@@ -59,7 +59,7 @@ def measure(record: Record, path: str, options: argparse.Namespace) -> None:
         "neurons": solution.network.n_neurons, "seconds": time.perf_counter() - began,
     })  # fmt: skip
     began = time.perf_counter()
-    theirs = scnn_objective(X, y, beta, options.scnn_patterns)
+    theirs = scnn_objective(X, y, beta, options.scnn_patterns, tuple(options.scnn_iterations))
     if theirs is not None:
         record.row({
             **common, "method": "scnn", "runs": 1, "objective_best": theirs[0], "objective_median": theirs[0],
@@ -90,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--adam-steps", type=int, default=3000)
     parser.add_argument("--lbfgs-steps", type=int, default=3000)
     parser.add_argument("--scnn-patterns", type=int, default=500)
+    parser.add_argument(
+        "--scnn-iterations", type=int, nargs=2, default=(1000, 100), metavar=("PRIMAL", "DUAL"),
+        help="limits of scnn's augmented Lagrangian; its own of 10000 each take hours here",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     options, command = parser.parse_args(argv), command_line("higher_rank", argv)
     with (

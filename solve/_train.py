@@ -41,7 +41,9 @@ MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relati
 MAX_CLIMBED = 1 << 17  # entries of the data times directions climbed from, between two of these descents
 PROMPT = 1.0  # seconds; a pricing that takes longer waits for the relaxation
 MAX_RELAXING = 60.0  # seconds; both are less under a time limit
-MAX_MOVES = 30  # master solves with moves across facets, per round
+MIN_MOVES, MAX_MOVES = 3, 30  # master solves with moves across facets, per round
+MAX_LOOKED_UP = 300_000  # rows times moves per round
+MANY_ROWS, MAX_PASSES = 10_000, 20
 
 
 @dataclass
@@ -240,6 +242,8 @@ class _Trainer(Rounds):
                 moved = descend(self.model, self.beta, self.signs, self.weights, deadline=self.deadline)
                 self._keep(self.signs, moved)
                 return
+            if len(self.problem.y) > MANY_ROWS:
+                self._pass_kinks()
             first = directions[:1]
             blocks = self.finder.around(
                 np.append(self.signs, signs[:1]),
@@ -280,6 +284,18 @@ class _Trainer(Rounds):
             signs, directions = found
         return signs, directions
 
+    def _pass_kinks(self) -> None:
+        """L-BFGS, which passes kinks, and Newton steps in turn, while that helps.
+
+        With many rows cells are so small that a neuron would cross hundreds of them, one move of the master at a time.
+        """
+        for _ in range(MAX_PASSES):
+            before = self.value
+            moved = descend(self.model, self.beta, self.signs, self.weights, deadline=self.deadline)
+            self._keep(*slide(self.model, self.beta, self.signs, moved))
+            if before - self.value <= 1e-3 * self.tol * abs(before) or self._late():
+                break
+
     def _sharpen(self) -> None:
         """Proximal point steps for a loss with kinks, until they matter less than what pricing left open."""
         y, loss = self.problem.y, self.problem.loss
@@ -300,7 +316,8 @@ class _Trainer(Rounds):
 
     def _solve_master(self, blocks: list[Block]) -> None:
         """Solve over the given cells, then let blocks pressed against a facet move across while that helps."""
-        for _ in range(MAX_MOVES if blocks else 0):
+        moves = max(MIN_MOVES, min(MAX_MOVES, MAX_LOOKED_UP // len(self.problem.y)))
+        for _ in range(moves if blocks else 0):
             self.master.set_blocks(_merged(blocks))
             self.master.solve(0.02 * self.tol)
             weights = self.master.weights
