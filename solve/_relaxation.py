@@ -121,7 +121,8 @@ def minimisers(loss: Loss, y: Array) -> Array:
     low = -high
     for _ in range(100):
         middle = 0.5 * (low + high)
-        falls = loss.gradient(middle, y) < 0.0
+        with np.errstate(all="ignore"):  # far out the gradient may overflow; its sign is all that counts
+            falls = loss.gradient(middle, y) < 0.0
         low, high = np.where(falls, middle, low), np.where(falls, high, middle)
     return 0.5 * (low + high)
 

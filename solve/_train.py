@@ -34,13 +34,14 @@ PRICERS = {"bound": price_by_bound, "enumerate": price_by_enumeration}
 PATIENCE = 20_000
 MAX_PROXIMAL, SHARPER = 40, 0.2
 SAMPLES, IDLE_SAMPLES = 256, 3
-MAX_RESTARTS, RESTART_NEURONS = 100, 50
+MAX_RESTARTS, RESTART_NEURONS = 1000, 50
 MAX_FRESH = 400  # coordinates of new neurons per round: a Newton step costs their cube
 FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
 MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relative gain that asks for another
 MAX_CLIMBED = 1 << 17  # entries of the data times directions climbed from, between two of these descents
-PROMPT = 1.0  # seconds; a pricing that takes longer waits for the relaxation
-MAX_RELAXING = 60.0  # seconds; both are less under a time limit
+# Seconds; a pricing that takes longer makes way for the relaxation and starts anew: soon above `FACET_RANK`, where it
+# seldom ends, late below.  Then seconds for the relaxation.  All are less under a time limit.
+PROMPT, LATE, MAX_RELAXING = 1.0, 10.0, 60.0
 MIN_MOVES, MAX_MOVES = 3, 30  # master solves with moves across facets, per round
 MAX_LOOKED_UP = 300_000  # rows times moves per round
 MANY_ROWS, MAX_PASSES = 10_000, 20
@@ -147,14 +148,19 @@ class _Trainer(Rounds):
         return status if status == "certified" else f"{status}; patterns were sampled"
 
     def _restarts(self, rng: np.random.Generator, until: float) -> None:
-        """Descents from random networks, at most `MAX_RESTARTS`; the best one is kept."""
+        """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
         r = self.problem.coordinates.rank
         scale = float(np.linalg.norm(self.problem.Z) or 1.0)
-        for _ in range(MAX_RESTARTS if r else 0):
+        for number in range(MAX_RESTARTS if r else 0):
             if time.monotonic() > until:
                 break
             signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
             W = rng.standard_normal((RESTART_NEURONS, r)) / scale
+            if number % 4 and len(self.signs):
+                kept = rng.permutation(len(self.signs))[: len(self.signs) * 3 // 4]
+                fresh = max(RESTART_NEURONS - len(kept), 5)
+                signs = np.append(self.signs[kept], signs[:fresh])
+                W = np.vstack([self.weights[kept], W[:fresh]])
             W = descend(self.model, self.beta, signs, W, deadline=until)
             large = np.linalg.norm(W, axis=1) > 1e-6 * np.linalg.norm(W)
             self._keep(signs[large], W[large])
@@ -200,10 +206,13 @@ class _Trainer(Rounds):
         if self.relaxed or self.problem.coordinates.rank < RELAXED_RANK:
             return None
         now = time.monotonic()
-        return now + (PROMPT if self.deadline is None else min(PROMPT, 0.25 * (self.deadline - now)))
+        wait = PROMPT if self.problem.coordinates.rank > FACET_RANK else LATE
+        return now + (wait if self.deadline is None else min(wait, 0.25 * (self.deadline - now)))
 
     def _relax(self) -> None:
-        """Offer the dual point of the semidefinite relaxation, once, when the tree of cones is not done soon."""
+        """Offer the dual point of the semidefinite relaxation, once."""
+        if self.relaxed:
+            return
         self.relaxed = True
         now = time.monotonic()
         share = MAX_RELAXING if self.deadline is None else min(MAX_RELAXING, 0.7 * (self.deadline - now))
