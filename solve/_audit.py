@@ -185,10 +185,11 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
     r = Z.shape[1]
     start = time.monotonic()
     worst, worst_direction, seen = 0.0, np.zeros(r), 0
-    if r == 0 or not theta.any():
+    used = (theta != 0.0) & Z.any(axis=1)
+    if not used.any():
         return Audit(True, 0.0, worst_direction, 0)
-    Z, place = np.unique(Z[theta != 0.0], axis=0, return_inverse=True)  # a repeated row is one row
-    theta = np.bincount(place.reshape(-1), theta[theta != 0.0]).astype(np.float64)
+    Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
+    theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
     if r >= RELAXED_RANK:
         deadline = None if time_limit is None else start + 0.5 * time_limit
         if prove_quadratically(Z, theta, target, deadline):

@@ -50,7 +50,7 @@ def dual_value(loss: Loss, theta: Array, y: Array) -> float:
 
     Valid as a lower bound of every network's objective when ``h*(theta) <= beta``.
     """
-    value = -loss.conjugate(-theta, y)
+    value = 0.0 - loss.conjugate(-theta, y)  # not -0.0
     return value - dual_rounding(value, theta, y) if np.isfinite(value) else -np.inf
 
 

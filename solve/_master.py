@@ -6,6 +6,7 @@ A quadratic loss has one Gram matrix (`_quadratic.py`); other losses go through 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -77,16 +78,18 @@ class Master:
     problem : Problem
         Its loss must have a gradient; `problem` may be replaced by one on the same data with another loss.
     beta : float
+    deadline : float, optional, `time.monotonic` value at which `solve` is to stop, its weights feasible
 
     Attributes
     ----------
     sweeps : int, sweeps of block coordinate descent so far
     """
 
-    def __init__(self, problem: Problem, beta: float) -> None:
+    def __init__(self, problem: Problem, beta: float, deadline: float | None = None) -> None:
         r = problem.coordinates.rank
         self.problem = problem
         self.beta = beta
+        self.deadline = np.inf if deadline is None else deadline
         self.blocks: list[Block] = []
         self.signs = np.zeros(0)
         self.facets = np.zeros((0, r))  # of block k: starts[k] to starts[k+1]
@@ -181,7 +184,7 @@ class Master:
 
     def _quadratic(self, gram: Array, linear: Array, W: Array, tol: float) -> float:
         """Solve a quadratic model in place, and count its sweeps; returns the largest violation."""
-        model = Quadratic(gram, linear, self.facets, self.starts, self.beta)
+        model = Quadratic(gram, linear, self.facets, self.starts, self.beta, self.deadline)
         violation = model.solve(W, tol)
         self.sweeps += model.sweeps
         return violation
@@ -218,7 +221,7 @@ class Master:
             target = W.copy()
             self._quadratic(gram, linear, target, max(0.1 * tol, 1e-3 * violation))
             step = self._line_search(W, target, f)
-            if step == 0.0 and self._damping >= 1.0:
+            if (step == 0.0 and self._damping >= 1.0) or time.monotonic() > self.deadline:
                 break
             self._damping = next_damping(self._damping, step)
         return violation

@@ -6,6 +6,7 @@ those coordinates (`_descent.pyx`) finish with quadratic convergence.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ class Quadratic:
     facets: Array
     starts: NDArray[np.intp]
     beta: float
+    deadline: float = np.inf  # `time.monotonic` value at which `solve` is to stop
     sweeps: int = 0  # done by `solve`
 
     def value(self, W: Array) -> float:
@@ -53,4 +55,6 @@ class Quadratic:
             if violation <= tol or (violation <= ROUNDING and idle == PATIENCE):
                 break
             newton(self.gram, self.linear, facets, starts, self.beta, W, tol)
+            if time.monotonic() > self.deadline:
+                break
         return violation

@@ -88,7 +88,7 @@ class _Trainer(Rounds):
         self._keep(np.zeros(0), np.zeros((0, r)))
         self.theta = np.zeros(len(self.problem.y))
         self.lower_bound = dual_value(loss, self.theta, self.problem.y)
-        self.master = Master(self.model, self.beta)
+        self.master = Master(self.model, self.beta, self.deadline)
         self.finder = CellFinder(self.problem) if r else None
 
     def start_from(self, network: object) -> None:

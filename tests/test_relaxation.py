@@ -1,5 +1,7 @@
 """The semidefinite relaxation: any multipliers bound, the ones found are the best, and `verify` proves them again."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -175,6 +177,23 @@ def test_the_audit_refutes_what_is_not_feasible():
     refuted = audit_dual(X, theta, 0.999 * worst, time_limit=60.0)
     assert not refuted.proven
     assert refuted.worst_value > 0.999 * worst
+
+
+def test_zero_rows_and_repeated_rows_change_nothing():
+    X, y = instance(n=80, r=8)
+    X, y = np.vstack([X, X[:10], np.zeros((5, 8))]), np.append(y, [*y[:10], 1.0, 2.0, 3.0, 4.0, 5.0])
+    solution = train(X, y, 3.0, time_limit=1.0)
+    assert solution.certificate.verify(X, y).cones == 0
+
+
+def test_the_master_keeps_the_time_limit_at_high_rank():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((100, 12)), rng.standard_normal(100)
+    train(X, y, 1e-6, time_limit=0.1)  # compile
+    began = time.monotonic()
+    solution = train(X, y, 1e-2, time_limit=1.0)
+    assert solution.status == "time limit"
+    assert time.monotonic() - began < 4.0
 
 
 def test_multipliers_of_another_seed_are_as_good():
