@@ -1,7 +1,7 @@
 """The restricted master problem for a quadratic loss, in Gram form.
 
 Blocks of coordinates are swept (`_bcd.pyx`); once support and faces stop changing, Newton steps on exactly
-those coordinates (`_descent.pyx`) finish with quadratic convergence.
+those coordinates (`_faces.pyx`) finish with quadratic convergence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._bcd import sweep
-from ._descent import newton
+from ._faces import newton
 
 Array = NDArray[np.float64]
 

@@ -225,10 +225,10 @@ def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:
 
 
 def relaxed_norm(problem: Problem, nu: Array, deadline: float | None = None) -> float:
-    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare; nu is not all zero."""
+    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare."""
     Z, v = problem.bundle.Z, problem.bundle.weights(nu)
     bounds = [0.0]
-    for signed in (v, -v):
+    for signed in (v, -v) if v.any() else ():
         best = np.inf
         for seed in range(ATTEMPTS):
             multipliers, attained = find_multipliers(Z, signed, seed, deadline)

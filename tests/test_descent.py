@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from naive_training import slide_neurons
 
 from exactrelu.solve._bcd import sweep
-from exactrelu.solve._descent import newton, slide
+from exactrelu.solve._descent import slide
+from exactrelu.solve._faces import newton
 
 
 def random_master(seed, r, integer):
