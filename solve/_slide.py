@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
 from scipy.optimize import OptimizeResult, minimize
 
-from . import _descent
+from ._descent import slide as slide_together
 from ._master import damped, next_damping
 from ._problem import Problem
 
@@ -107,7 +107,7 @@ def slide(
     if problem.loss.quadratic and curvature.any():
         slope = problem.loss.gradient(zero, problem.y)
         target = np.divide(-slope, curvature, out=zero, where=curvature > 0.0)
-        return _descent.slide(problem.Z, target, np.sqrt(curvature), beta, signs, W, max_steps, rel)
+        return slide_together(problem.Z, target, np.sqrt(curvature), beta, signs, W, max_steps, rel)
     value, f = network_value(problem, beta, signs, W)
     damping = 0.0
     for _ in range(max_steps):

@@ -251,8 +251,18 @@ def test_high_rank_stops_in_time(folder, capsys):
     assert "NOT certified to 1e-06: time limit" in out
     certificate = load_model("m.npz").certificate
     assert 0.0 < certificate.lower_bound < certificate.objective
-    assert main(["verify", "m.npz", path, "--time-limit", "0.1"]) == 1
-    assert "was not proven within 0.1 s" in capsys.readouterr().out
+    assert main(["verify", "m.npz", path]) == 0
+    assert main(["verify", "m.npz", path, "--time-limit", "1e-6"]) == 1
+    assert "was not proven within 1e-06 s" in capsys.readouterr().out
+
+
+def test_high_rank_without_a_time_limit_says_that_the_proof_may_not_end(folder, capsys):
+    rng = np.random.default_rng(0)
+    path = write_csv(folder / "wide.csv", None, rng.normal(size=(30, 8)))
+    assert main(["fit", path, "--target", "8", "--beta", "3", "--max-iter", "1", "--quiet"]) == 3
+    assert "a proof may not end at this rank" in capsys.readouterr().out
+    assert main(["fit", path, "--target", "8", "--beta", "3", "--time-limit", "1", "--quiet"]) in (0, 3)
+    assert "may not end" not in capsys.readouterr().out
 
 
 def test_demo(folder, capsys):

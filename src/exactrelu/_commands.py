@@ -33,7 +33,7 @@ def _say(name: str, text: str) -> None:
 
 def fit(args: argparse.Namespace) -> int:
     """Train on a file or on the demo, report, write what was asked for; returns the exit code."""
-    from ._training import train_network
+    from ._training import DEEP_RANK, train_network
     from .solve import get_loss
     from .solve._problem import check_matrix, check_vector
 
@@ -48,7 +48,9 @@ def fit(args: argparse.Namespace) -> int:
     out, picture = args.out or (DEMO_MODEL if demo else None), args.plot or (DEMO_PICTURE if demo else None)
     _check_outputs(out, picture)
     check_vector(task.y, len(check_matrix(task.data)))
-    _describe(task, args.rank)
+    rank = _describe(task, args.rank)
+    if rank >= DEEP_RANK and args.time_limit is None:
+        _say("time", "a proof may not end at this rank: Ctrl-C or --time-limit keeps the network and its gap")
     beta = _beta(task, args)
     started = time.monotonic()
     solution = train_network(
@@ -82,7 +84,8 @@ def _check_outputs(out: str | None, picture: str | None) -> None:
         require_matplotlib()
 
 
-def _describe(task: Task, rank: int | None) -> None:
+def _describe(task: Task, rank: int | None) -> int:
+    """Say what was read; returns the rank to train at."""
     n, d = task.X.shape
     features = ", ".join(task.features) if d <= 6 else f"{', '.join(task.features[:5])}, ..."
     source = "diabetes, from scikit-learn (built-in demo)" if task.source == DEMO else task.source
@@ -93,6 +96,7 @@ def _describe(task: Task, rank: int | None) -> None:
     truncated = rank is not None and rank < numerical
     _say("rank", f"{numerical}" + (f", truncated to {rank}" if truncated else ""))
     _say("activation patterns", _patterns(task.data, rank if truncated else None))
+    return min(numerical, rank or numerical)
 
 
 def _patterns(data: Array, rank: int | None) -> str:
