@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scnn-patterns", type=int, default=500)
     parser.add_argument(
         "--scnn-iterations", type=int, nargs=2, default=(1000, 100), metavar=("PRIMAL", "DUAL"),
-        help="limits of scnn's augmented Lagrangian; its own of 10000 each take hours here",
+        help="limits of scnn's augmented Lagrangian; its own are 10000 each",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     options, command = parser.parse_args(argv), command_line("higher_rank", argv)

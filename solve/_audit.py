@@ -8,7 +8,7 @@ quadratic bound is tried first; its multipliers are sought as in training, but w
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,19 +138,23 @@ def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float)
     c = np.einsum("n,nj->j", 0.5 * v - 0.5 * down * tilt, Z)
     constant = float(np.sum(up / (4.0 * curvature)))
     shift = 8.0 * (n + 10 * r) * r * np.finfo(float).eps * (np.abs(parts) @ norms**2 + np.abs(v) @ norms + constant)
+    if not np.isfinite(shift):  # the sum of all sizes
+        return False
     top, reach = max(0.0, float(np.linalg.eigvalsh(Q)[-1])), float(np.sqrt(c @ c))
 
     def spare(b: float) -> float:
         return b + 0.25 * float(c @ np.linalg.solve(b * np.eye(r) - Q, c))
 
     bounds = (top + 4.0 * shift, top + 8.0 * shift + reach)
-    b = minimize_scalar(spare, bounds=bounds, method="bounded", options={"xatol": 1e-9 * bounds[1]}).x
-    matrix = np.block([[np.array([[target - constant - b]]), -0.5 * c[None]], [-0.5 * c[:, None], b * np.eye(r) - Q]])
+    options = {"xatol": 1e-9 * bounds[1]}
     try:
-        np.linalg.cholesky(matrix - shift * np.eye(r + 1))
+        b = minimize_scalar(spare, bounds=bounds, method="bounded", options=options).x
+        corner, side = np.array([[target - constant - b]]), -0.5 * c[None]
+        matrix = np.block([[corner, side], [side.T, b * np.eye(r) - Q]])
+        factor = np.linalg.cholesky(matrix - shift * np.eye(r + 1))
     except np.linalg.LinAlgError:
         return False
-    return True
+    return bool(np.isfinite(factor).all())
 
 
 def prove_quadratically(Z: Array, theta: Array, target: float, deadline: float | None) -> bool:
@@ -182,14 +186,22 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         Exact up to rounding of the sums; the caller adds the slack for that.  No cones when quadratic bounds were
         enough.
     """
+    used = (theta != 0.0) & Z.any(axis=1)
+    if used.any():
+        Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
+        theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
+    if not (used.any() and theta.any()):
+        return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
+    scale = 2.0 ** min(int(np.frexp(np.abs(theta).max())[1]), 1000)  # exact, and then no square overflows
+    audit = _audit_scaled(Z, theta / scale, target / scale, time_limit)
+    return replace(audit, worst_value=audit.worst_value * scale)
+
+
+def _audit_scaled(Z: Array, theta: Array, target: float, time_limit: float | None) -> Audit:
+    """`audit_dual` of distinct nonzero rows and theta of size one."""
     r = Z.shape[1]
     start = time.monotonic()
     worst, worst_direction, seen = 0.0, np.zeros(r), 0
-    used = (theta != 0.0) & Z.any(axis=1)
-    if not used.any():
-        return Audit(True, 0.0, worst_direction, 0)
-    Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
-    theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
     if r >= RELAXED_RANK:
         deadline = None if time_limit is None else start + 0.5 * time_limit
         if prove_quadratically(Z, theta, target, deadline):

@@ -91,6 +91,16 @@ def test_any_multipliers_bound_every_direction(seed):
     assert not quadratic_proof(Z, v, multipliers, values.max() - 1e-9 * size)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_prove_nothing(value):
+    Z, v = np.eye(3), np.array([1.0, -1.0, 1.0])
+    good = Multipliers(np.ones(3), np.zeros(3), np.zeros(3))
+    assert quadratic_proof(Z, v, good, 100.0)
+    with np.errstate(invalid="ignore"):
+        assert not quadratic_proof(Z, np.array([1.0, value, 1.0]), good, 100.0)
+        assert not quadratic_proof(Z, v, Multipliers(np.array([1.0, 1.0, value]), good.tilt, good.bend), 100.0)
+
+
 @pytest.mark.parametrize("r", [2, 5])
 @pytest.mark.parametrize("seed", range(4))
 def test_multipliers_found_are_the_best(seed, r):
@@ -177,6 +187,21 @@ def test_the_audit_refutes_what_is_not_feasible():
     refuted = audit_dual(X, theta, 0.999 * worst, time_limit=60.0)
     assert not refuted.proven
     assert refuted.worst_value > 0.999 * worst
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e300, 1e-200])
+def test_the_audit_takes_dual_points_of_any_size(factor):
+    X, y = instance(n=40, r=6)
+    theta = y / np.abs(y).max() * factor
+    top = np.abs(climb_many(X, y / np.abs(y).max(), np.random.default_rng(0).standard_normal((100, 6)))[1]).max()
+    assert audit_dual(X, theta, 10.0 * top * factor).cones == 0
+    assert not audit_dual(X, theta, 0.9 * top * factor, time_limit=20.0).proven
+
+
+def test_the_audit_takes_dual_points_that_cancel():
+    X, y = instance(n=40, r=6)
+    assert audit_dual(np.vstack([X, X]), np.append(y, -y), 1e-300).proven
+    assert audit_dual(np.zeros((5, 6)), np.ones(5), 1e-300).proven
 
 
 def test_zero_rows_and_repeated_rows_change_nothing():
