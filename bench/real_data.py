@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import max_beta, train
 
@@ -81,10 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds for one training")
     parser.add_argument("--threads", type=int, default=2)
     options, command = parser.parse_args(argv), command_line("real_data", argv)
-    with (
-        threadpool_limits(limits=1, user_api="blas"),
-        Record(options.out, COLUMNS, command=command) as record,
-    ):
+    with Record(options.out, COLUMNS, command=command) as record:
         for name, X, y, rank in tasks(options.files):
             measure(record, name, X, y, rank, options)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from exactrelu.solve import max_beta, train
 
@@ -29,8 +28,7 @@ def measure(record: Record, n: int, r: int, seed: int, ratio: float, options: ar
     seconds, cpu = [], []
     for _ in range(options.repeat):
         start, before = time.perf_counter(), time.process_time()
-        with threadpool_limits(limits=1, user_api="blas"):
-            solution = train(X, y, beta, tol=tol, pricing="bound", time_limit=options.time_limit, n_jobs=jobs)
+        solution = train(X, y, beta, tol=tol, pricing="bound", time_limit=options.time_limit, n_jobs=jobs)
         seconds.append(time.perf_counter() - start)
         cpu.append(time.process_time() - before)
     record.row({
