@@ -13,11 +13,16 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FOLDERS = {
+TOP = {
     "exactrelu": "src/exactrelu",
     "exactrelu.bench": "bench",
     "exactrelu.enumerate": "enumerate",
     "exactrelu.solve": "solve",
+}
+FOLDERS = TOP | {
+    f"{package}.{room.parent.name}": room.parent.as_posix()
+    for package, folder in TOP.items()
+    for room in sorted(Path(folder).glob("*/__init__.py"))
 }
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from exactrelu._data import read_table
-from exactrelu._task import LABEL_LOSSES
+from exactrelu._table import read_table
+from exactrelu.commands._task import LABEL_LOSSES
 from exactrelu.solve import get_loss
 
 from ._instances import SYNTHETIC, Array

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from exactrelu._task import LABEL_LOSSES
-
-Array = NDArray[np.float64]
+from exactrelu._typing import Array
+from exactrelu.commands._task import LABEL_LOSSES
 
 SYNTHETIC = ("gaussian", "planted", "integer")
 LARGEST = 9  # integer data lie on the grid -9 .. 9

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from exactrelu._training import choose_pricing
 from exactrelu.enumerate import count_composite_cells, count_patterns
+from exactrelu.estimators._training import choose_pricing
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._api import price_at_zero
 from exactrelu.solve._problem import make_problem
-from exactrelu.solve._three import price_joint_at_zero
+from exactrelu.solve._three_layers import price_joint_at_zero
 
 from ._grid import Config, read_file
 from ._instances import SYNTHETIC, Array, synthetic

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
+from exactrelu._typing import Array
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import max_beta, train
 
 from ._instances import planted, real
 from ._record import Record, command_line
-
-Array = NDArray[np.float64]
 
 SIZES = ((20, 2), (50, 2), (100, 2), (20, 3), (40, 3))
 LOSSES = ("squared", "logistic")

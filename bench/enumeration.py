@@ -12,14 +12,12 @@ from functools import partial
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 
+from exactrelu._typing import Array
 from exactrelu.enumerate import Arrangement, count_patterns, max_patterns, sign_patterns
 
 from ._fit import exponent
 from ._record import Record, command_line
-
-Array = NDArray[np.float64]
 
 SIZES = ((1000, 3), (200, 4), (60, 5), (30, 6), (100, 4), (40, 5), (20, 6))
 GROWTH = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2000)

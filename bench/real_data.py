@@ -12,13 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from exactrelu._typing import Array
 from exactrelu.solve import max_beta, train
 
 from ._record import Record, command_line
-
-Array = NDArray[np.float64]
 
 COLUMNS = ("data", "n", "d", "rank", "beta", "objective", "lower_bound", "gap", "converged", "neurons", "rounds",
            "seconds", "cpu_seconds")  # fmt: skip

@@ -204,7 +204,7 @@ def reproduce(names: Sequence[str], plan: Plan) -> list[Path]:
             raise ValueError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}")
     if plan.threads < 1:
         raise ValueError(f"threads must be at least 1, got {plan.threads!r}")
-    from exactrelu._plot import require_matplotlib
+    from exactrelu.commands._picture import require_matplotlib
 
     require_matplotlib()
     plan.out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from exactrelu.enumerate._progress import Progress
+from exactrelu.enumerate.running._progress import Progress
 
 from ._grid import PRICING, WHAT, Config, configurations
 from ._measure import FINISHED, MEASURED, request
@@ -109,7 +109,7 @@ def study(
     if resume and out is None:
         raise ValueError("resume needs out, the file to go on with")
     if plot is not None:
-        from exactrelu._plot import require_matplotlib
+        from exactrelu.commands._picture import require_matplotlib
 
         require_matplotlib()
     asked["data"] = data if not data.endswith(".csv") else Path(data).name

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from exactrelu._data import read_table
-from exactrelu._task import task_from_table
+from exactrelu._table import read_table
+from exactrelu.commands._task import task_from_table
 from exactrelu.solve import Solution, max_beta, train
 
 from ._instances import Array, planted_three

@@ -12,21 +12,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from exactrelu._typing import Array
 from exactrelu.solve import max_beta, train
-from exactrelu.solve._cells import CellFinder
-from exactrelu.solve._complete import price_by_enumeration
-from exactrelu.solve._master import Block
-from exactrelu.solve._pricing import distinct
 from exactrelu.solve._problem import make_problem
+from exactrelu.solve.master._cells import CellFinder
+from exactrelu.solve.master._master import Block
+from exactrelu.solve.pricing._complete import price_by_enumeration
+from exactrelu.solve.pricing._search import distinct
 
 from ._instances import planted
 from ._record import Record, command_line
 from .conic import full_program
-
-Array = NDArray[np.float64]
 
 SIZES = ((200, 2), (60, 3))
 COLUMNS = (

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrangement import Arrangement, as_arrangement
-from ._leaf import CELLS
-from ._region import Region, Within, make_region
-from ._thin import exact_geometry
-from ._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from exactrelu._typing import Array, Ints
+from exactrelu.enumerate.cone_tree._leaf import CELLS
+from exactrelu.enumerate.cone_tree._thin import exact_geometry
+from exactrelu.enumerate.cone_tree._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
+from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
+from exactrelu.enumerate.exact._region import Region, Within, make_region
 
 WORK = ("cell",)  # where an arrangement keeps the workspace; it is taken out while in use: threads may share it
 
@@ -33,8 +31,8 @@ class Cell:
     """
 
     pattern: NDArray[np.bool_]
-    point: Floats
-    rays: Floats
+    point: Array
+    rays: Array
     facets: Ints
 
 
@@ -52,10 +50,10 @@ class CellChunk:
     """
 
     patterns: NDArray[np.uint8]
-    points: Floats
-    rays: tuple[Ints, Floats] | None = None
+    points: Array
+    rays: tuple[Ints, Array] | None = None
     facets: tuple[Ints, Ints] | None = None
-    sums: Floats | None = None
+    sums: Array | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -122,7 +120,7 @@ def iter_cells(
     return _stream(region.arrangement, int(chunk_size), rays, facets, table)
 
 
-def as_row_table(row_sums: ArrayLike, n: int) -> Floats:
+def as_row_table(row_sums: ArrayLike, n: int) -> Array:
     """`row_sums` as a float64 matrix with n rows."""
     table = np.asarray(row_sums, dtype=np.float64)
     if table.ndim != 2 or len(table) != n:
@@ -131,7 +129,7 @@ def as_row_table(row_sums: ArrayLike, n: int) -> Floats:
 
 
 def _stream(
-    arrangement: Arrangement, chunk_size: int, rays: bool, facets: bool, table: Floats | None
+    arrangement: Arrangement, chunk_size: int, rays: bool, facets: bool, table: Array | None
 ) -> Iterator[CellChunk]:
     if arrangement.rank == 0:
         yield _only_cell(arrangement, rays, facets, table)
@@ -151,9 +149,7 @@ def _stream(
         walk.empty_output()
 
 
-def _stream_part(
-    region: Region, chunk_size: int, rays: bool, facets: bool, table: Floats | None
-) -> Iterator[CellChunk]:
+def _stream_part(region: Region, chunk_size: int, rays: bool, facets: bool, table: Array | None) -> Iterator[CellChunk]:
     """The cells of a region, which has no antipodes."""
     walk = TreeWalk(
         region.arrangement, CELLS, chunk_size, table, prefix=region.prefix, fixed=region.fixed, affine=region.affine
@@ -182,7 +178,7 @@ def _dehomogenised(region: Region, chunk: CellChunk) -> CellChunk:
     return CellChunk(region.octets(chunk.patterns), points, rays, facets, chunk.sums)
 
 
-def _only_cell(arrangement: Arrangement, rays: bool, facets: bool, table: Floats | None) -> CellChunk:
+def _only_cell(arrangement: Arrangement, rays: bool, facets: bool, table: Array | None) -> CellChunk:
     """The whole space, of which all-zero data leave nothing out."""
     ends = np.zeros(2, dtype=np.int64)
     return CellChunk(
@@ -211,7 +207,7 @@ def _written(walk: TreeWalk, rays: bool, facets: bool, sums: bool) -> CellChunk:
     )
 
 
-def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Floats | None) -> CellChunk:
+def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Array | None) -> CellChunk:
     """The cells of the walk's output, then their antipodes."""
     half = _written(walk, rays, facets, total is not None)
     both_rays = both_facets = sums = None

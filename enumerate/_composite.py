@@ -11,14 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrangement import Arrangement, as_arrangement
-from ._composite_tree import COUNT, FILLED, LAST, LEVEL, N_CELLS, POINTS, ROOT, Layers, walk_joint
-from ._exact import LANES, Roots, fill_roots, independent_rows
-from ._frames import DONE, FULL, GROW_FACETS, GROW_LEVELS, GROW_POOL, GROW_RAYS
-from ._walk import SLICE_NODES, Workspace
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from exactrelu._typing import Array, Ints
+from exactrelu.enumerate.cone_tree._composite_tree import (
+    COUNT,
+    FILLED,
+    LAST,
+    LEVEL,
+    N_CELLS,
+    POINTS,
+    ROOT,
+    Layers,
+    walk_joint,
+)
+from exactrelu.enumerate.cone_tree._frames import DONE, FULL, GROW_FACETS, GROW_LEVELS, GROW_POOL, GROW_RAYS
+from exactrelu.enumerate.cone_tree._walk import SLICE_NODES, Workspace
+from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
+from exactrelu.enumerate.exact._signs import LANES, Roots, fill_roots, independent_rows
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class CompositeChunk:
     t: NDArray[np.int64]
     first: NDArray[np.bool_]
     second: NDArray[np.bool_]
-    points: Floats
+    points: Array
 
     def __len__(self) -> int:
         return len(self.points)

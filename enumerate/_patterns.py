@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrangement import Arrangement, as_arrangement, n_words
-from ._deletion import count_cells, integer_hyperplanes
-from ._exact import UNIT_ROUNDOFF
-from ._frames import DONE
-from ._leaf import COUNT
-from ._lowest import applies, count_by_lowest_vertices, patterns_by_lowest_vertices
-from ._region import Region, Within, make_region
-from ._sort import in_order, lexicographic
-from ._subtrees import count_subtree, subtree_patterns, walk_subtrees
-from ._tasks import worker_count
-from ._walk import TreeWalk
+from exactrelu.enumerate.cone_tree._frames import DONE
+from exactrelu.enumerate.cone_tree._leaf import COUNT
+from exactrelu.enumerate.cone_tree._subtrees import count_subtree, subtree_patterns, walk_subtrees
+from exactrelu.enumerate.cone_tree._walk import TreeWalk
+from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
+from exactrelu.enumerate.exact._deletion import count_cells, integer_hyperplanes
+from exactrelu.enumerate.exact._region import Region, Within, make_region
+from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
+from exactrelu.enumerate.running._tasks import worker_count
+from exactrelu.enumerate.vertices._lowest import applies, count_by_lowest_vertices, patterns_by_lowest_vertices
+from exactrelu.enumerate.vertices._sort import in_order, lexicographic
 
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None

@@ -26,14 +26,13 @@ from hashlib import sha256
 from math import isqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ._arrangement import Arrangement, check_rank, make_planes
-from ._exact import Planes, filter_bound
-from ._integers import primes_below_2_31
+from exactrelu._typing import Array, Ints
+from exactrelu.enumerate.exact._arrangement import Arrangement, check_rank, make_planes
+from exactrelu.enumerate.exact._integers import primes_below_2_31
+from exactrelu.enumerate.exact._signs import Planes, filter_bound
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Number = tuple[Fraction, Fraction]  # a + b sqrt(m)
 
 
@@ -124,7 +123,7 @@ def _integer_matrix(given: ArrayLike, name: str) -> Ints:
     return matrix.astype(np.int64)
 
 
-def _rounded(A: Ints, B: Ints, m: int) -> Floats:
+def _rounded(A: Ints, B: Ints, m: int) -> Array:
     """``A + B sqrt(m)`` with relative error at most 2**-52, also where the parts nearly cancel."""
     bits = 256
     root = Fraction(isqrt(m << 2 * bits), 1 << bits)  # entries other than 0 exceed 2**-60: the norm is at least 1

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrangement import Arrangement, n_words
-from ._progress import shown
-from ._region import Region, Within, make_region
-from ._sort import lexicographic
-from ._subtrees import NO_PREFIX, Subtree, divide, subtree_patterns
-from ._tasks import run_tasks
+from exactrelu.enumerate.cone_tree._subtrees import NO_PREFIX, Subtree, divide, subtree_patterns
+from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
+from exactrelu.enumerate.exact._region import Region, Within, make_region
+from exactrelu.enumerate.running._progress import shown
+from exactrelu.enumerate.running._tasks import run_tasks
+from exactrelu.enumerate.vertices._sort import lexicographic
 
 Octets = NDArray[np.uint8]
 

@@ -1,12 +1,11 @@
 """Certified training of ReLU networks: the convex program, its pricing, its certificates."""
 
+from exactrelu.certificates import Certificate, CertificateError, Verification
+from exactrelu.losses import Loss, PiecewiseLinearLoss, check_loss, get_loss
+
 from ._api import max_beta, train
-from ._certificate import Certificate, CertificateError, Verification
-from ._loss import Loss
-from ._losses import PiecewiseLinearLoss, get_loss
 from ._path import path
 from ._solution import Solution, State
-from ._weighted import check_loss
 
 __all__ = [
     "Certificate",

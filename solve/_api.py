@@ -11,19 +11,19 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
-from exactrelu._network import ReLUNetwork
-from exactrelu._parallel import ParallelReLUNetwork
+from exactrelu._checks import check_beta
+from exactrelu._limits import one_blas_thread
+from exactrelu.losses import Loss
+from exactrelu.losses._library import PiecewiseLinearLoss, get_loss
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.solve.master._cells import CellFinder
+from exactrelu.solve.pricing._search import Pricing
 
-from ._blas import one_blas_thread
-from ._cells import CellFinder
-from ._loss import Loss
-from ._losses import PiecewiseLinearLoss, get_loss
-from ._pricing import Pricing
-from ._problem import Problem, check_beta, make_problem
+from ._problem import Problem, make_problem
 from ._progress import Progress
 from ._solution import Solution, State
-from ._three import JointTrainer, price_joint_at_zero
-from ._train import PRICERS, _Trainer
+from ._three_layers import JointTrainer, price_joint_at_zero
+from ._two_layers import PRICERS, _Trainer
 
 
 def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from exactrelu._checks import check_beta
+
 from ._api import train
-from ._problem import check_beta
 from ._solution import Solution
 
 

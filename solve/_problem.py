@@ -8,88 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from exactrelu._checks import check_matrix, check_scale, check_vector
+from exactrelu._coordinates import Coordinates, row_space
+from exactrelu._typing import Array
 from exactrelu.enumerate import Arrangement, merge_parallel
-
-from ._loss import Loss
-from ._losses import get_loss
-from ._weighted import WeightedLoss, with_weights
-
-Array = NDArray[np.float64]
-
-LARGEST, SMALLEST = 1e70, 1e-70  # sizes of data whose products and squares neither overflow nor vanish
-
-
-@dataclass(frozen=True)
-class Coordinates:
-    """``X = Z V' + E`` with orthonormal columns of V, so that ``|w|`` is the same on both sides.
-
-    Attributes
-    ----------
-    Z : (n, r) data in the coordinates of its row space
-    V : (d, r) orthonormal basis of that space
-    error : (n,) Euclidean norms of the rows of E: rounding, or what `rank` cut off
-    truncated : bool, True when the caller's `rank` is below the numerical rank
-    sigma : float, the first singular value left out (0 without truncation)
-    """
-
-    Z: Array
-    V: Array
-    error: Array
-    truncated: bool
-    sigma: float
-
-    @property
-    def rank(self) -> int:
-        """Number of coordinates r."""
-        return self.Z.shape[1]
-
-
-def unit_rows(A: Array) -> Array:
-    """The nonzero rows of `A` (k, r) divided by their norms; none of these underflows."""
-    A = np.ldexp(A, -np.frexp(np.abs(A).max(axis=1, initial=0.0))[1][:, None])
-    return np.ascontiguousarray(A / np.linalg.norm(A, axis=1)[:, None])
-
-
-def row_space(X: Array, rank: int | None = None) -> Coordinates:
-    """Isometric coordinates ``Z = X V`` of the row space of `X`, from its singular value decomposition.
-
-    Parameters
-    ----------
-    X : (n, d) array
-    rank : int, optional
-        Keep this many singular directions. Default: the numerical rank, as in `numpy.linalg.matrix_rank`.
-
-    Returns
-    -------
-    Coordinates
-        Without truncation `error` holds only rounding. O(n d min(n, d)).
-
-    Raises
-    ------
-    ValueError
-        When `rank` is not between 1 and ``min(n, d)``.
-    """
-    n, d = X.shape
-    whole = rank is None or (isinstance(rank, int | np.integer) and not isinstance(rank, bool))
-    if not whole or (rank is not None and not 1 <= rank <= min(n, d)):
-        raise ValueError(f"rank must be between 1 and min(n, d) = {min(n, d)}, got {rank!r}")
-    scale = float(np.abs(X).max(initial=0.0))
-    if scale == 0.0:
-        return Coordinates(np.zeros((n, 0)), np.zeros((d, 0)), np.zeros(n), False, 0.0)
-    _, values, vt = np.linalg.svd(X / scale, full_matrices=False)
-    numerical = int(np.sum(values > values[0] * max(n, d) * np.finfo(float).eps))
-    kept = numerical if rank is None else min(rank, numerical)
-    V = np.ascontiguousarray(vt[:kept].T)
-    if kept == d:
-        V = np.eye(d)  # full rank: the data are their own coordinates, without any rounding
-    if kept == d:
-        Z = X
-    else:  # equal rows must stay equal bit by bit, which a matrix product does not promise
-        rows, place = np.unique(X, axis=0, return_inverse=True)
-        Z = np.ascontiguousarray((rows @ V)[place.reshape(-1)])
-    error = np.zeros(n) if kept == d else np.linalg.norm(X - Z @ V.T, axis=1)
-    truncated = kept < numerical
-    return Coordinates(Z, V, error, truncated, float(values[kept]) * scale if truncated else 0.0)
+from exactrelu.losses import Loss, get_loss
+from exactrelu.losses._weighted import WeightedLoss, with_weights
 
 
 @dataclass(frozen=True)
@@ -191,72 +115,6 @@ def _bundle(Z: Array, rows: NDArray[np.int64], line: NDArray[np.int64], side: ND
     return Bundle(np.ascontiguousarray(Z[rows[first]] / length[first][:, None]), index.reshape(-1), rows, length)
 
 
-def check_matrix(X: ArrayLike) -> Array:
-    """`X` as a finite, nonempty float64 matrix, or ValueError saying what arrived."""
-    if hasattr(X, "toarray") and not isinstance(X, np.ndarray):
-        raise ValueError(f"X must be a dense array, got {type(X).__name__}; convert it with X.toarray()")
-    array = _as_floats(X, "X")
-    if array.ndim != 2:
-        raise ValueError(f"X must be 2-D, got shape {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"X must not be empty, got shape {array.shape}")
-    _check_finite(array, "X")
-    _check_scale(array, "X")
-    return np.ascontiguousarray(array)
-
-
-def check_vector(y: ArrayLike, n: int, name: str = "y") -> Array:
-    """`y` as a finite float64 vector of length `n`, or ValueError saying what arrived."""
-    array = _as_floats(y, name)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
-    if array.shape[0] != n:
-        raise ValueError(f"X has {n} rows but {name} has length {array.shape[0]}")
-    _check_finite(array, name)
-    _check_scale(array, name)
-    return np.ascontiguousarray(array)
-
-
-def _as_floats(values: ArrayLike, name: str) -> Array:
-    """`values` as float64, or ValueError where that would drop something: an imaginary part, a mask, a label."""
-    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
-        raise ValueError(f"{name} must have no missing values, got a masked array with {np.ma.count_masked(values)}")
-    try:
-        given = np.asarray(values)
-        if given.dtype.kind in "cSUMmV":
-            raise ValueError(f"got dtype {given.dtype}")
-        return np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be numeric: {error}") from None
-
-
-def _check_scale(array: Array, name: str) -> None:
-    largest = float(np.abs(array).max(initial=0.0))
-    if largest > LARGEST or 0.0 < largest < SMALLEST:
-        raise ValueError(
-            f"the largest entry of {name} must be of a size from {SMALLEST:g} to {LARGEST:g}, or 0, got {largest:g}; "
-            "scale it"
-        )
-
-
-def _check_finite(array: Array, name: str) -> None:
-    bad = np.argwhere(~np.isfinite(array))
-    if bad.size:
-        place = ", ".join(str(int(i)) for i in bad[0])
-        raise ValueError(f"{name} must be finite, got {array[tuple(bad[0])]} at [{place}] ({len(bad)} bad entries)")
-
-
-def check_beta(beta: float) -> float:
-    """`beta` as a positive finite float, or ValueError."""
-    try:
-        value = float(beta)
-    except (TypeError, ValueError):
-        raise ValueError(f"beta must be a positive number, got {beta!r}") from None
-    if not (np.isfinite(value) and value > 0.0):
-        raise ValueError(f"beta must be positive and finite, got {beta}")
-    return value
-
-
 def make_problem(
     X: ArrayLike, y: ArrayLike, loss: str | Loss, rank: int | None, sample_weight: ArrayLike | None = None
 ) -> Problem:
@@ -267,5 +125,5 @@ def make_problem(
     chosen.check_targets(targets)
     weighted = with_weights(chosen, sample_weight, len(targets))
     if isinstance(weighted, WeightedLoss):
-        _check_scale(weighted.weight, "sample_weight")
+        check_scale(weighted.weight, "sample_weight")
     return Problem(data, targets, weighted, row_space(data, rank))

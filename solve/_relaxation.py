@@ -17,102 +17,26 @@ only a proposal: a bound is proven for the multipliers at hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from ._loss import Loss
-from ._pricing import trivial_bound
+from exactrelu._typing import Array
+from exactrelu.certificates._multipliers import (
+    ATTEMPTS,
+    FACTORS,
+    SMALLEST,
+    WIDTHS,
+    Moments,
+    Multipliers,
+    find_multipliers,
+    minimise_smoothed,
+)
+from exactrelu.losses import Loss
+
 from ._problem import Problem
-from ._slide import stop_at
 
-Array = NDArray[np.float64]
-
-RELAXED_RANK = 5  # the lowest rank at which training and `verify` use it
-FACTORS = 8  # columns of the factor: with 4, descent ends in poor local optima
-WIDTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # smoothing of the maximum of three, relative to its terms
-MAX_STEPS = 2000  # per width
-SMALLEST = 1e-150
-FLOOR = 1e-6  # a root of a moment below this share of the largest possible one counts as that much
-ATTEMPTS = 3  # starts of the search for multipliers: a few in a hundred end in a poor local optimum
 ACCURATE = 2e-4  # multipliers whose bound is within this of what a relaxed neuron attains need no other start
 MARGIN = 1e-3  # room that is left to whoever proves the same dual point again, with multipliers of his own
-
-
-@dataclass(frozen=True)
-class Multipliers:
-    """Multipliers of the bound on ``sum v_i (z_i.u)_+``; any that are legal prove a bound.
-
-    Attributes
-    ----------
-    curvature : (n,), lambda_i > 0, used where v_i > 0
-    tilt : (n,), ``omega_1 - omega_2`` in [-1, 1], used where v_i < 0
-    bend : (n,), ``omega_3`` in [0, 1 - |tilt|], used where v_i < 0
-    """
-
-    curvature: Array
-    tilt: Array
-    bend: Array
-
-
-class _Moments:
-    """Bounds of ``(z_i.u)_+`` over a relaxed neuron, and their derivatives.
-
-    The neuron is a factor (1 + r, k) with first row a and rest B: moments ``mass * [[1, l'], [l, M]]`` with
-    ``mass = |a| |B|``, ``mass l = B a`` and ``M = BB' / |B|^2``.
-
-    Attributes
-    ----------
-    upper, lower : (n,), ``(z_i.u)_+`` is at most and at least; `lower` is smoothed
-    sharp : (n,), `lower` without smoothing
-    share : (3, n), weights of the three terms under the smoothed maximum in `lower`
-    """
-
-    def __init__(self, factor: Array, Z: Array, norms: Array, width: Array) -> None:
-        self.a, self.B, self.Z, self.norms = factor[0], factor[1:], Z, norms
-        self.inner = Z @ self.B
-        self.square = np.einsum("nk,nk->n", self.inner, self.inner)
-        self.root = np.sqrt(self.square)
-        self.length_a = max(float(np.linalg.norm(self.a)), SMALLEST)
-        self.length_B = max(float(np.linalg.norm(self.B)), SMALLEST)
-        self.mass = self.length_a * self.length_B
-        along = self.inner @ self.a
-        terms = np.stack([along, -along, self.square / norms * (self.length_a / self.length_B)])
-        top = terms.max(axis=0)
-        share = np.exp((terms - top) / width)
-        total = share.sum(axis=0)
-        self.share = share / total
-        self.upper = 0.5 * (along + self.length_a * self.root)
-        self.lower = 0.5 * (along + top + width * np.log(total / 3.0))
-        self.sharp = 0.5 * (along + top)
-
-    def gradient(self, on_upper: Array, on_lower: Array, on_mass: float) -> Array:
-        """Gradient in the factor of ``on_upper.upper + on_lower.lower + on_mass mass``."""
-        ratio = self.length_a / self.length_B
-        bend = 0.5 * on_lower * self.share[2] / self.norms
-        along = 0.5 * (on_upper + on_lower * (1.0 + self.share[0] - self.share[1]))
-        on_inner = 2.0 * ratio * bend + 0.5 * on_upper * self.length_a / np.maximum(self.root, SMALLEST)
-        on_ratio = float(bend @ self.square)
-        on_a = 0.5 * float(on_upper @ self.root) + on_ratio / self.length_B + on_mass * self.length_B
-        on_B = on_mass * self.length_a - on_ratio * ratio / self.length_B
-        back = self.Z.T @ (along[:, None] * self.a + on_inner[:, None] * self.inner)
-        first = along @ self.inner + on_a / self.length_a * self.a
-        return np.vstack([first, back + on_B / self.length_B * self.B])
-
-
-def _minimise(objective: Callable[[Array, float], tuple[float, Array]], start: Array, deadline: float | None) -> Array:
-    """L-BFGS for a sequence of smoothing widths, which share the time until the deadline."""
-    x, began = start.ravel(), time.monotonic()
-    for number, width in enumerate(WIDTHS, 1):
-        end = None if deadline is None else began + number / len(WIDTHS) * (deadline - began)
-        x = minimize(
-            objective, x, (width,), "L-BFGS-B", jac=True, callback=stop_at(end),
-            options={"maxiter": MAX_STEPS, "ftol": 1e-13, "gtol": 0.0},
-        ).x  # fmt: skip
-    return x.reshape(start.shape)
 
 
 def minimisers(loss: Loss, y: Array) -> Array:
@@ -153,7 +77,7 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
     target = minimisers(loss, y)
 
     def objective(flat: Array, width: float) -> tuple[float, Array]:
-        plus, minus = (_Moments(factor, Z, norms, width * unit * norms) for factor in flat.reshape(shape))
+        plus, minus = (Moments(factor, Z, norms, width * unit * norms) for factor in flat.reshape(shape))
         low, high = plus.lower - minus.upper, plus.upper - minus.lower
         f = np.minimum(np.maximum(target, low), high)
         slope[:] = loss.gradient(f, y)
@@ -163,40 +87,8 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
 
     shape = (2, 1 + Z.shape[1], FACTORS)
     start = 0.1 * np.sqrt(unit) * np.random.default_rng(0).standard_normal(shape)
-    objective(_minimise(objective, start, deadline), WIDTHS[-1])
+    objective(minimise_smoothed(objective, start, deadline), WIDTHS[-1])
     return -slope
-
-
-def find_multipliers(Z: Array, v: Array, seed: int = 0, deadline: float | None = None) -> tuple[Multipliers, float]:
-    """Multipliers that bound ``sum v_i (z_i.u)_+`` well, from a relaxed neuron that maximises it. O(n r) a step.
-
-    Parameters
-    ----------
-    Z : (n, r) nonzero rows;  v : (n,), not all zero
-    seed : int, of the start
-    deadline : float, `time.monotonic` value at which to stop
-
-    Returns
-    -------
-    multipliers : Multipliers
-    attained : float, value of the relaxed neuron: no multipliers prove less
-    """
-    norms = np.linalg.norm(Z, axis=1)
-    scale = trivial_bound(Z, v)
-    up, down = -np.maximum(v, 0.0) / scale, np.maximum(-v, 0.0) / scale
-
-    def objective(flat: Array, width: float) -> tuple[float, Array]:
-        moments = _Moments(flat.reshape(shape), Z, norms, width * norms)
-        value = float(up @ moments.upper + down @ moments.lower) + 0.5 * moments.mass**2
-        return value, moments.gradient(up, down, moments.mass).ravel()
-
-    shape = (1 + Z.shape[1], FACTORS)
-    start = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(Z.shape[1] * FACTORS)
-    factor = _minimise(objective, start, deadline)
-    moments = _Moments(factor, Z, norms, WIDTHS[-1] * norms)
-    root = np.maximum(moments.root / moments.length_B, FLOOR * norms)
-    attained = -scale * float(up @ moments.upper + down @ moments.sharp) / moments.mass
-    return Multipliers(1.0 / root, moments.share[0] - moments.share[1], moments.share[2]), attained
 
 
 def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._certificate import dual_value, relative_gap
+from exactrelu._typing import Array
+from exactrelu.certificates._bounds import dual_value, relative_gap
+
 from ._problem import Problem
 from ._progress import Progress
 from ._solution import State
-
-Array = NDArray[np.float64]
 
 EPS = float(np.finfo(float).eps)
 

@@ -13,12 +13,9 @@ kinks for every fixed mu, and v is dual feasible for that loss at every step: no
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._loss import Loss
-from ._losses import PiecewiseLinearLoss
-
-Array = NDArray[np.float64]
+from exactrelu._typing import Array
+from exactrelu.losses import Loss, PiecewiseLinearLoss
 
 
 class SmoothedLoss(Loss):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from exactrelu._network import ReLUNetwork
-from exactrelu._parallel import ParallelReLUNetwork
-
-from ._certificate import Certificate
+from exactrelu.certificates._certificate import Certificate
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 
 from exactrelu import ParallelReLUNetwork, ReLUNetwork
-from exactrelu._archive import digest
+from exactrelu.networks._archive import digest
 
 NETWORK = ReLUNetwork([[1.0, -2.0], [0.5, 1.0]], [1.0, 3.0])
 DEEP = ParallelReLUNetwork([[[0.6, 0.0], [0.0, 0.8]]], [[1.0, -2.0]], [0.5])

@@ -18,8 +18,8 @@ def _kernel_digest() -> str:
     """Hash of every Python source of the packages that hold kernels."""
     digest = hashlib.sha256()
     for folder in ("enumerate", "solve"):
-        for source in sorted((ROOT / folder).glob("*.py")):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+        for source in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(source.relative_to(ROOT).as_posix().encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from naive_training import project_on_cone
 from scipy.optimize import nnls
 
-from exactrelu.solve._bcd import into_cones, pressed_facets, project_onto_cone, solve_single_block, sweep
+from exactrelu.solve.master._bcd import into_cones, pressed_facets, project_onto_cone, solve_single_block, sweep
 
 
 def random_block(seed, integer=False):

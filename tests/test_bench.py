@@ -14,7 +14,6 @@ import pytest
 from scipy import stats
 
 import exactrelu.bench as bench
-from exactrelu._cli import main as cli
 from exactrelu.bench import _measure, guard, scaling
 from exactrelu.bench._figures import scaling_figure
 from exactrelu.bench._fit import asymptotic_exponent, exponent, local_exponents, theory
@@ -22,6 +21,7 @@ from exactrelu.bench._grid import configurations
 from exactrelu.bench._instances import SYNTHETIC, planted, synthetic
 from exactrelu.bench._record import Record, command_line, drop_tail, read_record
 from exactrelu.bench._report import fit_lines
+from exactrelu.commands._cli import main as cli
 from exactrelu.enumerate import count_composite_cells, count_patterns, max_patterns
 from exactrelu.solve import max_beta, train
 
@@ -206,7 +206,7 @@ def test_resume_after_a_signal(whole, tmp_path, kill):
     assert code == (-signal.SIGKILL if kill == "SIGKILL" else scaling.INTERRUPTED)
     assert kill == "SIGKILL" or "--resume goes on" in told
     assert 2 <= len([line for line in out.read_text().splitlines() if "finished" in line]) < 6
-    again = [sys.executable, "-m", "exactrelu._cli", "bench", "scaling", *ARGUMENTS, "--out", str(out), "--resume"]
+    again = [sys.executable, "-m", "exactrelu", "bench", "scaling", *ARGUMENTS, "--out", str(out), "--resume"]
     subprocess.run(again, check=True, capture_output=True)
     assert counts(read_record(out)[1]) == counts(whole[1])
 

@@ -5,10 +5,10 @@ import pytest
 from naive_training import distinct_directions
 
 from exactrelu.enumerate import cell_across, cell_containing, iter_cells
-from exactrelu.solve._cells import CellFinder
-from exactrelu.solve._master import Master
-from exactrelu.solve._pricing import BoundAndPrune, distinct, root_cones, split_by_sign
 from exactrelu.solve._problem import make_problem
+from exactrelu.solve.master._cells import CellFinder
+from exactrelu.solve.master._master import Master
+from exactrelu.solve.pricing._search import BoundAndPrune, distinct, root_cones, split_by_sign
 
 
 def data(n, r, seed=0):
@@ -39,7 +39,7 @@ def test_blocks_are_the_cells_however_often_they_are_looked_up(r, monkeypatch):
                 assert beyond.origin == block.key
                 np.testing.assert_array_equal(np.flatnonzero(beyond.cone.active != block.cone.active), beyond.flipped)
         if attempt == 1:  # and when next to nothing is kept
-            monkeypatch.setattr("exactrelu.solve._cells.KNOWN_BYTES", 0)
+            monkeypatch.setattr("exactrelu.solve.master._cells.KNOWN_BYTES", 0)
 
 
 def test_cells_do_not_depend_on_those_looked_up_before():

@@ -9,8 +9,8 @@ import pytest
 from sklearn.datasets import load_iris
 
 from exactrelu import load_model
-from exactrelu._cli import main
-from exactrelu._data import read_table
+from exactrelu._table import read_table
+from exactrelu.commands._cli import main
 from exactrelu.enumerate import count_patterns, sign_patterns
 from exactrelu.solve import max_beta
 
@@ -382,6 +382,6 @@ def test_enumerate_refuses(iris, folder, capsys):
 
 def test_installed_command(iris):
     """The console script, as a user calls it."""
-    done = subprocess.run([sys.executable, "-m", "exactrelu._cli", "enumerate", iris], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "exactrelu", "enumerate", iris], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Cover's bound" in done.stdout

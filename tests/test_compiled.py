@@ -10,7 +10,7 @@ import pytest
 # A kernel that compiles in a fraction of a second, called twice.
 CALL = """
 import numpy as np
-from exactrelu.solve._cones import unit_mix
+from exactrelu.solve.pricing._cones import unit_mix
 mix = np.array([3.0, 4.0])
 for _ in range(2):
     unit_mix(np.eye(2), 0, 1, mix)
@@ -48,7 +48,7 @@ def test_the_line_goes_through_logging(tmp_path):
 
 
 def test_other_errors_of_the_compiler_are_not_hidden():
-    from exactrelu.enumerate._compiled import njit
+    from exactrelu.enumerate.running._compiled import njit
 
     with pytest.raises(TypeError, match="not a function"):
         njit()("text")

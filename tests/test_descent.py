@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_training import slide_neurons
 
-from exactrelu.solve._bcd import sweep
-from exactrelu.solve._descent import slide
-from exactrelu.solve._faces import newton
+from exactrelu.solve.descent._descent import slide
+from exactrelu.solve.master._bcd import sweep
+from exactrelu.solve.master._faces import newton
 
 
 def random_master(seed, r, integer):

@@ -41,7 +41,7 @@ def test_every_block_of_python_is_found():
 
 
 def test_losses_page_names_every_loss():
-    from exactrelu.solve._losses import LOSSES
+    from exactrelu.losses._library import LOSSES
 
     assert all(f"| `{name}`" in text_of("losses.md") for name in LOSSES)
 
@@ -68,8 +68,10 @@ def test_every_example_is_shown():
 
 
 def test_pages_name_files_and_tests_that_exist():
-    """Paths such as ``solve/_bound.py`` and tests such as ``tests/test_pricing.py::test_scaling`` in the text."""
+    """Paths such as ``solve/_api.py`` and tests such as ``tests/test_pricing.py::test_scaling`` in the text."""
     for name in ("pricing.md", "architecture.md"):
-        for path, test in re.findall(r"`((?:solve|enumerate|tests)/\w+\.py)(?:::(\w+))?", text_of(name)):
+        for path, test in re.findall(
+            r"`((?:src/exactrelu|solve|enumerate|bench|tests)/[\w/]+\.py)(?:::(\w+))?", text_of(name)
+        ):
             assert (ROOT / path).exists(), path
             assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), test

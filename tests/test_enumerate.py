@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.datasets import load_iris
 
-from exactrelu.enumerate import (
-    Arrangement,
-    count_patterns,
-    iter_cells,
-    max_patterns,
-    sample_patterns,
-    sign_patterns,
-)
+from exactrelu.enumerate import Arrangement, count_patterns, iter_cells, max_patterns, sample_patterns, sign_patterns
 
 from arrangements import braid, threshold, type_b
 from naive import exact_patterns, fractions, lp_patterns

@@ -20,8 +20,8 @@ from exactrelu.enumerate import (
     neighbours,
     sign_patterns,
 )
-from exactrelu.enumerate._leaf import CELLS, COUNT, PATTERNS
-from exactrelu.enumerate._walk import TreeWalk, Workspace
+from exactrelu.enumerate.cone_tree._leaf import CELLS, COUNT, PATTERNS
+from exactrelu.enumerate.cone_tree._walk import TreeWalk, Workspace
 
 from naive import exact_rays, fractions, independent_coordinates, inside
 

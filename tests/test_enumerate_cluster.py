@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from exactrelu.enumerate import Arrangement, count_patterns, enumerate_to, max_patterns, sign_patterns
-from exactrelu.enumerate import _subtrees as subtrees_module
-from exactrelu.enumerate._region import make_region
-from exactrelu.enumerate._subtrees import count_subtree, divide
-from exactrelu.enumerate._tasks import run_tasks, worker_count
+from exactrelu.enumerate.cone_tree import _subtrees as subtrees_module
+from exactrelu.enumerate.cone_tree._subtrees import count_subtree, divide
+from exactrelu.enumerate.exact._region import make_region
+from exactrelu.enumerate.running._tasks import run_tasks, worker_count
 
 
 def gaussian(n, r, seed=0):

@@ -14,11 +14,18 @@ from hypothesis.extra.numpy import arrays
 from numba import njit
 
 from exactrelu.enumerate import Arrangement, merge_parallel
-from exactrelu.enumerate._exact import exact_sign, filter_bound
-from exactrelu.enumerate._integers import decompose, integer_rows, mixed_radix, primes_below_2_31, primes_for, residues
-from exactrelu.enumerate._sort import in_order
-from exactrelu.enumerate._tree import low_bit_index, popcount
-from exactrelu.enumerate._walk import find_cell
+from exactrelu.enumerate.cone_tree._tree import low_bit_index, popcount
+from exactrelu.enumerate.cone_tree._walk import find_cell
+from exactrelu.enumerate.exact._integers import (
+    decompose,
+    integer_rows,
+    mixed_radix,
+    primes_below_2_31,
+    primes_for,
+    residues,
+)
+from exactrelu.enumerate.exact._signs import exact_sign, filter_bound
+from exactrelu.enumerate.vertices._sort import in_order
 
 from naive import determinant, dot, fractions
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu.enumerate import Arrangement, _runs, count_patterns, iter_cells, max_patterns, sign_patterns
-from exactrelu.enumerate import _lowest as lowest
-from exactrelu.enumerate._generic import COMPLETE, NOT_GENERIC, planes_with_functionals
-from exactrelu.enumerate._sort import in_order
+from exactrelu.enumerate import Arrangement, count_patterns, iter_cells, max_patterns, sign_patterns
+from exactrelu.enumerate.vertices import _lowest as lowest
+from exactrelu.enumerate.vertices import _runs
+from exactrelu.enumerate.vertices._generic import COMPLETE, NOT_GENERIC, planes_with_functionals
+from exactrelu.enumerate.vertices._sort import in_order
 
 from naive import exact_patterns, fractions
 
@@ -171,7 +172,7 @@ def test_workers_change_nothing(n, r):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_sorted_octets(n, threads, monkeypatch):
     """Rows of words, with many equal first words, against NumPy's order of rows of octets."""
-    monkeypatch.setattr("exactrelu.enumerate._sort.PARALLEL", 16)
+    monkeypatch.setattr("exactrelu.enumerate.vertices._sort.PARALLEL", 16)
     rng = np.random.default_rng(n)
     bits = rng.integers(0, 2, (300, n)).astype(bool)
     bits[:, : n // 2] = bits[rng.integers(0, 3, 300), : n // 2]

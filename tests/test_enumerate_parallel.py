@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from exactrelu.enumerate import Arrangement, count_patterns, sign_patterns
-from exactrelu.enumerate import _subtrees as subtrees_module
-from exactrelu.enumerate._leaf import PATTERNS
-from exactrelu.enumerate._region import make_region
-from exactrelu.enumerate._subtrees import count_subtree, list_subtrees, shares, subtree_patterns
-from exactrelu.enumerate._tasks import CancelledError, check_cancelled, run_tasks, worker_count
-from exactrelu.enumerate._walk import TreeWalk
+from exactrelu.enumerate.cone_tree import _subtrees as subtrees_module
+from exactrelu.enumerate.cone_tree._leaf import PATTERNS
+from exactrelu.enumerate.cone_tree._subtrees import count_subtree, list_subtrees, shares, subtree_patterns
+from exactrelu.enumerate.cone_tree._walk import TreeWalk
+from exactrelu.enumerate.exact._region import make_region
+from exactrelu.enumerate.running._tasks import CancelledError, check_cancelled, run_tasks, worker_count
 
 quick = settings(deadline=None, max_examples=30)
 

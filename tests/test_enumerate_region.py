@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from exactrelu.enumerate import Arrangement, count_patterns, iter_cells, max_patterns, sign_patterns
-from exactrelu.enumerate import _subtrees as subtrees_module
+from exactrelu.enumerate.cone_tree import _subtrees as subtrees_module
 
 from naive import dot, exact_patterns, fractions
 

@@ -12,11 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from exactrelu._cli import main
+from exactrelu.commands._cli import main
 from exactrelu.enumerate import PatternFolder, count_patterns, enumerate_to, sign_patterns
 from exactrelu.enumerate import _store as store_module
-from exactrelu.enumerate import _tasks as tasks_module
-from exactrelu.enumerate._progress import Progress, clock, shown
+from exactrelu.enumerate.running import _tasks as tasks_module
+from exactrelu.enumerate.running._progress import Progress, clock, shown
 
 
 def gaussian(n, r, seed=0):
@@ -135,7 +135,7 @@ def test_a_killed_process_loses_and_repeats_nothing(tmp_path, capsys):
     X = gaussian(110, 4)
     np.savetxt(tmp_path / "data.csv", X, delimiter=",", fmt="%.17g")
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "exactrelu._cli", "enumerate", "data.csv", "--out", "killed"]
+    command = [sys.executable, "-m", "exactrelu", "enumerate", "data.csv", "--out", "killed"]
     wanted = 0
     for _ in range(2):
         wanted += 5
@@ -174,9 +174,9 @@ PROGRESSING = [gaussian(60, 3), np.random.default_rng(0).integers(-2, 3, (20, 4)
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("X", PROGRESSING, ids=["lines", "tree"])
 def test_progress(tmp_path, capsys, monkeypatch, X, n_jobs):
-    monkeypatch.setattr("exactrelu.enumerate._progress.INTERVAL", 0.0)
-    monkeypatch.setattr("exactrelu.enumerate._subtrees.WORTH_SHARING", 0)
-    monkeypatch.setattr("exactrelu.enumerate._lowest.TASK_SECONDS", 1e-6)
+    monkeypatch.setattr("exactrelu.enumerate.running._progress.INTERVAL", 0.0)
+    monkeypatch.setattr("exactrelu.enumerate.cone_tree._subtrees.WORTH_SHARING", 0)
+    monkeypatch.setattr("exactrelu.enumerate.vertices._lowest.TASK_SECONDS", 1e-6)
     count = count_patterns(X)
     assert capsys.readouterr().err == ""
     assert count_patterns(X, progress=True, n_jobs=n_jobs) == count
@@ -194,8 +194,8 @@ def test_progress(tmp_path, capsys, monkeypatch, X, n_jobs):
 def test_the_fraction_done_is_close(monkeypatch):
     """Weights of subtrees, bounds of their sizes, are near their share of the cells."""
     from exactrelu.enumerate import Arrangement
-    from exactrelu.enumerate._region import make_region
-    from exactrelu.enumerate._subtrees import count_subtree, divide
+    from exactrelu.enumerate.cone_tree._subtrees import count_subtree, divide
+    from exactrelu.enumerate.exact._region import make_region
 
     for X in (gaussian(100, 3), gaussian(40, 4), gaussian(20, 5), np.random.default_rng(0).integers(-3, 4, (80, 3))):
         a = Arrangement(X)
@@ -207,7 +207,7 @@ def test_the_fraction_done_is_close(monkeypatch):
 
 def test_the_line_of_progress(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("exactrelu.enumerate._progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("exactrelu.enumerate.running._progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     line = Progress(200.0, done=100.0, stream=stream)
     now[0] = 60.0

@@ -14,13 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from user_loss import Mine
 
-from exactrelu import (
-    ConvexReLUClassifier,
-    ConvexReLURegressor,
-    ConvexReLURegressorCV,
-    ParallelReLUNetwork,
-    ReLUNetwork,
-)
+from exactrelu import ConvexReLUClassifier, ConvexReLURegressor, ConvexReLURegressorCV, ParallelReLUNetwork, ReLUNetwork
 from exactrelu.solve import train
 
 EPS = np.finfo(float).eps
@@ -253,7 +247,7 @@ def test_absent_libraries(monkeypatch, method, module):
 
 def test_libraries_are_loaded_when_they_are_needed():
     code = (
-        "import sys, exactrelu, exactrelu._estimators\n"
+        "import sys, exactrelu, exactrelu.estimators._estimators\n"
         "network = exactrelu.ReLUNetwork([[1.0]], [1.0])\n"
         "print(sorted({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))\n"
     )

@@ -9,7 +9,7 @@ import pytest
 from archives import NETWORK, entries, forge, unpacked, zipped
 
 from exactrelu import ParallelReLUNetwork, ReLUNetwork, load_model, save_model
-from exactrelu._archive import MAX_BYTES, digest
+from exactrelu.networks._archive import MAX_BYTES, digest
 from exactrelu.solve import CertificateError
 
 # Foreign files

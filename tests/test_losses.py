@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from naive_training import full_program
 
+from exactrelu.losses import with_weights
 from exactrelu.solve import Loss, PiecewiseLinearLoss, check_loss, get_loss, max_beta, train
-from exactrelu.solve._weighted import with_weights
 
 SMOOTH = ["squared", "huber", "huber:0.3", "logistic", "squared_hinge", "poisson"]
 KINKED = ["hinge", "absolute", "quantile", "quantile:0.8"]

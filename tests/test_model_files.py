@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from exactrelu import Model, ParallelReLUNetwork, ReLUNetwork, load_model, save_model
-from exactrelu._archive import read_archive, write_archive
+from exactrelu.networks._archive import read_archive, write_archive
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from exactrelu import ConvexReLUClassifier, ConvexReLURegressor
-from exactrelu._cli import main
+from exactrelu.commands._cli import main
 from exactrelu.enumerate import count_patterns, sign_patterns
 from exactrelu.solve import max_beta, train
 

@@ -7,7 +7,7 @@ from naive_training import project_on_cone
 from exactrelu.bench._instances import planted
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import max_beta, train
-from exactrelu.solve._reduce import merge_neurons, reduce_network
+from exactrelu.solve.descent._reduce import merge_neurons, reduce_network
 
 # Distinct rows of the Titanic data (standardised class, age, sex), with the numbers of lost and saved people.
 TITANIC = np.array(

@@ -15,8 +15,13 @@ import pytest
 import exactrelu
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"src/exactrelu": "exactrelu", "enumerate": "exactrelu.enumerate"}
-FOLDERS |= {"solve": "exactrelu.solve", "bench": "exactrelu.bench"}
+TOP = {"src/exactrelu": "exactrelu", "enumerate": "exactrelu.enumerate"}
+TOP |= {"solve": "exactrelu.solve", "bench": "exactrelu.bench"}
+FOLDERS = TOP | {
+    room.parent.relative_to(ROOT).as_posix(): f"{package}.{room.parent.name}"
+    for folder, package in TOP.items()
+    for room in sorted((ROOT / folder).glob("*/__init__.py"))
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -36,9 +41,9 @@ def test_setuptools_builds_the_same_folders():
     folders = next(
         ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FOLDERS"
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "TOP"
     )
-    assert folders == {package: folder for folder, package in FOLDERS.items()}
+    assert folders == {package: folder for folder, package in TOP.items()}
 
 
 def test_versions_agree():
@@ -81,12 +86,13 @@ def test_every_public_name_is_there():
 def modules():
     for folder, package in FOLDERS.items():
         for path in sorted((ROOT / folder).glob("*.py")):
-            yield package if path.stem == "__init__" else f"{package}.{path.stem}"
+            if path.stem != "__main__":
+                yield package if path.stem == "__init__" else f"{package}.{path.stem}"
 
 
 @pytest.mark.parametrize("name", list(modules()))
 def test_docstring_examples(name):
-    if name == "exactrelu._torch_modules":
+    if name == "exactrelu.networks._torch":
         pytest.importorskip("torch")
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert failed == 0

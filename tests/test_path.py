@@ -5,13 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.datasets import load_iris
 
-from exactrelu import (
-    ConvexReLUClassifierCV,
-    ConvexReLURegressor,
-    ConvexReLURegressorCV,
-    plot_history,
-    plot_path,
-)
+from exactrelu import ConvexReLUClassifierCV, ConvexReLURegressor, ConvexReLURegressorCV, plot_history, plot_path
 from exactrelu.bench._instances import planted
 from exactrelu.solve import max_beta, path, train
 

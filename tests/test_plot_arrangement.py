@@ -9,14 +9,7 @@ from scipy.optimize import minimize
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from exactrelu import (
-    ConvexReLURegressor,
-    ParallelReLUNetwork,
-    ReLUNetwork,
-    plot_arrangement,
-    plot_history,
-    plot_path,
-)
+from exactrelu import ConvexReLURegressor, ParallelReLUNetwork, ReLUNetwork, plot_arrangement, plot_history, plot_path
 from exactrelu.enumerate import count_patterns
 from exactrelu.solve import max_beta, path, train
 

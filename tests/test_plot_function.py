@@ -13,13 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from exactrelu import (
-    ConvexReLUClassifier,
-    ConvexReLURegressor,
-    ParallelReLUNetwork,
-    ReLUNetwork,
-    plot_function,
-)
+from exactrelu import ConvexReLUClassifier, ConvexReLURegressor, ParallelReLUNetwork, ReLUNetwork, plot_function
 
 GENERIC = np.random.default_rng(0).normal(size=(9, 3))
 

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_training import price_every_cell
 
+from exactrelu.certificates._audit import audit_dual
+from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve import max_beta
-from exactrelu.solve._audit import audit_dual
-from exactrelu.solve._cells import CellFinder
-from exactrelu.solve._complete import price_by_enumeration
-from exactrelu.solve._pricing import BoundAndPrune, ascend, evaluate, price_by_bound, trivial_bound
 from exactrelu.solve._problem import make_problem
+from exactrelu.solve.master._cells import CellFinder
+from exactrelu.solve.pricing._complete import price_by_enumeration
+from exactrelu.solve.pricing._search import BoundAndPrune, ascend, evaluate, price_by_bound
 
 
 def prices(X, nu, **options):

@@ -10,20 +10,13 @@ from naive_relaxation import relaxed_maximum, relaxed_training
 from naive_training import price_every_cell
 
 from exactrelu import ConvexReLURegressor
+from exactrelu.certificates._audit import audit_dual, quadratic_proof
+from exactrelu.certificates._bounds import dual_value
+from exactrelu.certificates._multipliers import Multipliers, _Moments, find_multipliers
 from exactrelu.solve import max_beta, train
-from exactrelu.solve._audit import audit_dual, quadratic_proof
-from exactrelu.solve._certificate import dual_value
-from exactrelu.solve._pricing import climb_many
 from exactrelu.solve._problem import make_problem
-from exactrelu.solve._relaxation import (
-    Multipliers,
-    _Moments,
-    find_multipliers,
-    minimisers,
-    relaxed_bound,
-    relaxed_dual,
-    relaxed_norm,
-)
+from exactrelu.solve._relaxation import minimisers, relaxed_bound, relaxed_dual, relaxed_norm
+from exactrelu.solve.pricing._search import climb_many
 
 LOSSES = ["squared", "huber:0.3", "logistic", "squared_hinge", "poisson", "hinge", "absolute", "quantile:0.8"]
 LABELS = ("logistic", "hinge", "squared_hinge")

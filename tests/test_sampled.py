@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from exactrelu.solve import max_beta, train
-from exactrelu.solve._pricing import climb_many, evaluate
 from exactrelu.solve._problem import make_problem
-from exactrelu.solve._slide import descend, network_value
+from exactrelu.solve.descent._slide import descend, network_value
+from exactrelu.solve.pricing._search import climb_many, evaluate
 
 
 def instance(n, r):

@@ -16,8 +16,8 @@ from exactrelu import (
     save_model,
 )
 from exactrelu.solve import CertificateError, max_beta, train
-from exactrelu.solve._three import network_of, reduce_ensemble
-from exactrelu.solve._three_slide import Ensemble, ensemble_value
+from exactrelu.solve._three_layers import network_of, reduce_ensemble
+from exactrelu.solve.descent._composite_slide import Ensemble, ensemble_value
 
 FIVE = np.array([[1.0, -2.0], [1.0, -1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
 ZIGZAG = np.array([1.0, -1.0, 1.0, -1.0, 1.0])

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from naive_three import composite_cells, price_cell, value_of
 
-from exactrelu.solve import _three_bound as kernel
-from exactrelu.solve._pricing import price_by_bound
+from exactrelu.certificates._composite_audit import audit_joint, ball_bounds
 from exactrelu.solve._problem import make_problem
-from exactrelu.solve._three_audit import audit_joint, ball_bounds
-from exactrelu.solve._three_complete import price_joint_by_enumeration
-from exactrelu.solve._three_pricing import price_joint_by_bound, signs_of
+from exactrelu.solve.pricing import _composite_bound as kernel
+from exactrelu.solve.pricing._composite_complete import price_joint_by_enumeration
+from exactrelu.solve.pricing._composite_search import price_joint_by_bound, signs_of
+from exactrelu.solve.pricing._search import price_by_bound
 
 
 def instance(n, r, seed, integer=False):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from user_loss import Mine
 
 from exactrelu import ConvexReLUClassifier, load_model, save_model
-from exactrelu._cli import main
+from exactrelu.commands._cli import main
 from exactrelu.solve import max_beta, train
 
 IRIS = load_iris()
@@ -46,7 +46,7 @@ def test_in_another_process_from_the_file_and_the_data_alone(folder):
     table(**columns(X), y=y)
     solution = train(X, y, 0.1 * max_beta(X, y))
     save_model("model.npz", solution.network, solution.certificate)
-    command = [sys.executable, "-m", "exactrelu._cli", "verify", "model.npz", "data.csv"]
+    command = [sys.executable, "-m", "exactrelu", "verify", "model.npz", "data.csv"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "holds" in done.stdout

@@ -3,7 +3,7 @@
 Two- and three-layer ReLU networks with weight decay are trained through the equivalent convex program, with
 one group of variables per activation pattern of the data; every result carries a proof of its gap.
 
-Imports are lazy: ``import exactrelu`` loads neither Numba nor scikit-learn.
+Imports are lazy: ``import exactrelu`` loads neither Numba nor SciPy nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
-from ._certificate_io import Model, load_model, save_model
-from ._network import ReLUNetwork
-from ._parallel import ParallelReLUNetwork
-
 if TYPE_CHECKING:
     from . import enumerate, solve  # noqa: F401  (left out of __all__, see there)
-    from ._curves import plot_history, plot_path
-    from ._cv import ConvexReLUClassifierCV, ConvexReLURegressorCV
-    from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
-    from ._plot_arrangement import plot_arrangement
-    from ._plot_function import plot_function
+    from ._model_files import Model, load_model, save_model
+    from .estimators import ConvexReLUClassifier, ConvexReLUClassifierCV, ConvexReLURegressor, ConvexReLURegressorCV
+    from .networks import ParallelReLUNetwork, ReLUNetwork
+    from .plots import plot_arrangement, plot_function, plot_history, plot_path
 
 __version__ = _version("exactrelu")
 
@@ -45,20 +40,19 @@ __all__ = [
     "solve",
 ]
 
-_LAZY = {
-    "ConvexReLUClassifier": "_estimators",
-    "ConvexReLUClassifierCV": "_cv",
-    "ConvexReLURegressor": "_estimators",
-    "ConvexReLURegressorCV": "_cv",
-    "plot_arrangement": "_plot_arrangement",
-    "plot_function": "_plot_function",
-    "plot_history": "_curves",
-    "plot_path": "_curves",
-}
+_ROOMS = {
+    "_model_files": ("Model", "load_model", "save_model"),
+    "estimators": (
+        "ConvexReLUClassifier", "ConvexReLUClassifierCV", "ConvexReLURegressor", "ConvexReLURegressorCV",
+    ),
+    "networks": ("ParallelReLUNetwork", "ReLUNetwork"),
+    "plots": ("plot_arrangement", "plot_function", "plot_history", "plot_path"),
+}  # fmt: skip
+_LAZY = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Load the submodules, estimators and pictures when they are first used."""
+    """Load submodules and public names when they are first used."""
     if name in ("bench", "enumerate", "solve"):
         return import_module(f"{__name__}.{name}")
     if name in _LAZY:

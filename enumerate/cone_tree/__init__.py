@@ -1,0 +1,1 @@
+"""The tree of cones: every kind of arrangement, degenerate or not."""

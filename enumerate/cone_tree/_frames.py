@@ -1,0 +1,102 @@
+"""Arrays of a walk over the cone tree, see `_tree`: the stack of cones, the pool of conflict lists, work space."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from exactrelu.enumerate.exact._signs import LANES
+
+WORD = 64
+# What a kernel reports when it stops; the GROW codes leave the frame as it was, to be taken up again.
+DONE, PAUSED, FULL, GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS = 0, 1, 2, 3, 4, 5, 6
+START, SIZE, DECIDED, DEPTH = 0, 1, 2, 3
+
+
+class Frames(NamedTuple):
+    """The stack of cones: L levels, S = 64 W ray slots, 64 F facet slots.
+
+    x : (L, S, r) ray coordinates, minors times orientation;  define : (L, S, r) defining rows, orientation
+    tight : (L, S, F) bit mask of facet slots;  n_tight : (L, S) number of bits in it
+    slots : (L, S) slots in use, the first ``n_rays[level]``;  alive : (L, W) the same as a bit mask
+    facet : (L, 64 F) hyperplane + 1, times the side of the cone;  a slot no ray is tight on is free
+    span : (L, 4) start of the conflict list in the pool, its size, number of decided rows, length of the path
+    sums : (L, c) sum of the user's rows over the active rows decided so far
+    path : (L, D) splits that led to the frame, hyperplane + 1 times side; only kept when subtrees are listed
+    """
+
+    x: np.ndarray
+    define: np.ndarray
+    tight: np.ndarray
+    n_tight: np.ndarray
+    slots: np.ndarray
+    n_rays: np.ndarray
+    alive: np.ndarray
+    facet: np.ndarray
+    span: np.ndarray
+    sums: np.ndarray
+    path: np.ndarray
+
+
+class Pool(NamedTuple):
+    """Conflict lists, P entries: hyperplane (P,), rays strictly on each side (P, W); decided rows (P,).
+
+    decided : hyperplane + 1, times its side, for rows that stopped cutting when the frame was made
+    """
+
+    plane: np.ndarray
+    plus: np.ndarray
+    minus: np.ndarray
+    decided: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Work space of a split.
+
+    side : (3, max(S, 64 F)) slots of the rays on the + side, on the - side, and of the new ones
+    witness : (S,) facet that orients a new ray;  fresh : (S, r) coordinates of the new rays, gathered
+    new_bits : (2, W) sides of the new rays of one hyperplane;  keep : (2, W) old rays that each child keeps
+    rows : (r, r, LANES), minors : (2**r, LANES) see `lane_minors`
+    candidates : (64 F,) common facets of two rays;  on_facet : (64 F, W) rays on each facet
+    """
+
+    side: np.ndarray
+    witness: np.ndarray
+    fresh: np.ndarray
+    new_bits: np.ndarray
+    keep: np.ndarray
+    rows: np.ndarray
+    minors: np.ndarray
+    candidates: np.ndarray
+    on_facet: np.ndarray
+
+
+def make_frames(levels: int, ray_words: int, facet_words: int, r: int, n_sums: int, path: int = 0) -> Frames:
+    """Frames of the given capacity."""
+    slots = WORD * ray_words
+    return Frames(
+        np.empty((levels, slots, r)), np.empty((levels, slots, r), np.int64),
+        np.empty((levels, slots, facet_words), np.int64), np.empty((levels, slots), np.int64),
+        np.empty((levels, slots), np.int64), np.zeros(levels, np.int64), np.zeros((levels, ray_words), np.int64),
+        np.zeros((levels, WORD * facet_words), np.int64), np.zeros((levels, 4), np.int64),
+        np.zeros((levels, n_sums)), np.empty((levels, path), np.int64),
+    )  # fmt: skip
+
+
+def make_pool(entries: int, ray_words: int) -> Pool:
+    """A pool of the given capacity."""
+    return Pool(
+        np.empty(entries, np.int64), np.empty((entries, ray_words), np.int64),
+        np.empty((entries, ray_words), np.int64), np.empty(entries, np.int64),
+    )  # fmt: skip
+
+
+def make_scratch(ray_words: int, facet_words: int, r: int) -> Scratch:
+    """Work space for frames of the given capacity."""
+    slots, facets = WORD * ray_words, WORD * facet_words
+    return Scratch(
+        np.empty((3, max(slots, facets)), np.int64), np.empty(slots, np.int64), np.empty((slots, r)),
+        np.empty((2, ray_words), np.int64), np.empty((2, ray_words), np.int64), np.zeros((r, r, LANES)),
+        np.empty((1 << r, LANES)), np.empty(facets, np.int64), np.empty((facets, ray_words), np.int64),
+    )  # fmt: skip

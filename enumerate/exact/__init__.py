@@ -1,0 +1,1 @@
+"""Exact signs and integers: what the arrangement is decided with."""

@@ -1,0 +1,434 @@
+"""From a data matrix to an arrangement of distinct hyperplanes: exact and without tolerances but for the rank."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from exactrelu._typing import Array, Ints
+
+from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
+from ._matrix import as_matrix, independent_columns, merge_parallel
+from ._signs import LANES, Planes, Roots, fill_roots, filter_bound, independent_rows, minor_tables
+
+MAX_RANK = 18
+SHUFFLE_SEED = 20552
+
+
+class PatternBits(NamedTuple):
+    """Bits of a pattern by hyperplane: those of plane h are entries ``ptr[h]`` to ``ptr[h+1]``.
+
+    ptr : (N+1,);  word : (m,) index of a 64-bit word;  plus, minus : (m,) bits set on either side
+    """
+
+    ptr: Ints
+    word: Ints
+    plus: Ints
+    minus: Ints
+
+
+class Arrangement:
+    """The hyperplanes ``{u : x_i·u = 0}`` of the rows of a matrix, merged and prepared for enumeration.
+
+    Zero rows have no hyperplane; parallel and antiparallel rows, decided exactly, share one.  Work is done in
+    the coordinates of `rank` linearly independent columns of `X`: they have the sign patterns of `X`.
+
+    Parameters
+    ----------
+    X : array_like (n, d)
+        Finite real numbers; taken as the exact values of its float64 entries.
+    rank : int, optional
+        Number of independent columns to keep, at least the numerical rank (the default, as
+        `numpy.linalg.matrix_rank` finds it).  A larger one keeps directions that are numerically
+        negligible but exactly present.
+
+    Attributes
+    ----------
+    n, d, rank, n_planes : int
+    columns : (rank,) the chosen columns, ascending
+    zero_rows : (n,) bool
+    representative : (n_planes,) lowest row of `X` on each hyperplane
+
+    Raises
+    ------
+    ValueError
+        When `X` is not 2-D, empty, not numeric or not finite, or `rank` does not fit it.
+
+    Notes
+    -----
+    O(n d min(n, d) + n log n) to build; what exact arithmetic needs is prepared on first use.
+    Hyperplanes are numbered in a fixed random-looking order, the order in which cones are split: it makes the
+    cost of a cell independent of n also when the rows come sorted.
+    """
+
+    rational = True  # `X` holds the rows exactly, not roundings of them
+
+    def __init__(self, X: ArrayLike, rank: int | None = None) -> None:
+        self.X = as_matrix(X)
+        self.n, self.d = self.X.shape
+        self.columns = independent_columns(self.X, rank)
+        self.rank = len(self.columns)
+        self.zero_rows: NDArray[np.bool_] = np.logical_not(self._chosen().any(axis=1))
+        plane, sign = self._merge()
+        self.n_planes = int(plane.max(initial=-1)) + 1
+        order = np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(self.n_planes)
+        self.row_plane = np.full(self.n, -1, dtype=np.int64)
+        self.row_plane[~self.zero_rows] = order[plane]
+        self.row_sign = np.zeros(self.n, dtype=np.int64)
+        self.row_sign[~self.zero_rows] = sign
+        self._index_rows()
+        if rank is not None:
+            self.roots  # noqa: B018 - raises when the columns are exactly dependent
+
+    @staticmethod
+    def quadratic(A: ArrayLike, B: ArrayLike, root: int) -> Arrangement:
+        """The arrangement of the rows ``A + B sqrt(root)``, with integer `A` and `B`: exact where floats lose ties.
+
+        Parameters
+        ----------
+        A, B : array_like (n, d) of integers up to 2**53
+            ``A + B sqrt(root)`` must have rank d.
+        root : int
+            At least 2, and no square.
+
+        Returns
+        -------
+        Arrangement
+            Its `X` holds the rows rounded to float64; patterns, counts, rays and facets are those of the exact rows.
+            Points of cells so thin that rounding matters are interior for the rounded rows.
+
+        Raises
+        ------
+        ValueError
+            When an argument does not fit, or the entries are so large that floating point could not tell the
+            smallest determinants from 0.
+
+        See Also
+        --------
+        exactrelu.enumerate._quadratic : the method and its proof.
+
+        Examples
+        --------
+        >>> from exactrelu.enumerate import Arrangement, count_patterns
+        >>> count_patterns(Arrangement.quadratic([[2, 0], [1, 1]], [[0, 0], [1, 1]], 5))  # the golden ratio
+        4
+        """
+        from exactrelu.enumerate._quadratic import QuadraticArrangement
+
+        return QuadraticArrangement(A, B, root)
+
+    def _index_rows(self) -> None:
+        """Group the rows by hyperplane."""
+        by_plane = np.argsort(self.row_plane, kind="stable")[int(self.zero_rows.sum()) :]
+        self._rows = by_plane
+        self._row_ptr = np.searchsorted(self.row_plane[by_plane], np.arange(self.n_planes + 1))
+        self.representative = by_plane[self._row_ptr[:-1]]
+        # The representative has sign +1: a hyperplane's positive side is where its lowest row is active.
+        self.row_sign[by_plane] *= np.repeat(self.row_sign[self.representative], np.diff(self._row_ptr))
+
+    def led_by(self, planes: Ints) -> Arrangement:
+        """The same arrangement with `planes` (k,) numbered first: the tree splits on them first.
+
+        Parameters
+        ----------
+        planes : (k,) int
+
+        Returns
+        -------
+        Arrangement
+        """
+        number = np.full(self.n_planes, -1, dtype=np.int64)
+        number[planes] = np.arange(len(planes))
+        number[number < 0] = np.arange(len(planes), self.n_planes)
+        out = object.__new__(type(self))
+        out.__dict__.update(self._essentials())
+        out.row_plane = np.where(self.row_plane >= 0, number[self.row_plane], -1)
+        out.row_sign = self.row_sign.copy()
+        out._index_rows()
+        return out
+
+    def parallel_rows(self, row: int) -> Ints:
+        """All rows of `X` on the hyperplane of row `row`, itself included.  O(1) and the result.
+
+        Parameters
+        ----------
+        row : int
+
+        Returns
+        -------
+        (k,) int
+            Ascending.
+
+        Raises
+        ------
+        ValueError
+            When the row is zero, and so has no hyperplane.
+        """
+        plane = self.row_plane[row]
+        if plane < 0:
+            raise ValueError(f"row {row} is zero and has no hyperplane")
+        return self._rows[self._row_ptr[plane] : self._row_ptr[plane + 1]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the data, the columns chosen and the numbers of the hyperplanes."""
+        digest = sha256(repr((self.X.shape, self.columns.tolist())).encode())
+        for part in (self.X, self.row_plane):
+            digest.update(part.tobytes())
+        return digest.hexdigest()
+
+    def slim(self) -> Arrangement:
+        """The same hyperplanes, numbered alike, of the chosen columns alone: what a task needs, and less to send.
+
+        Returns
+        -------
+        Arrangement
+        """
+        if self.d == self.rank:
+            return self
+        self.roots  # noqa: B018 - prepared once for both
+        out = object.__new__(type(self))
+        out.__dict__.update(vars(self))
+        for other in ("isometric_map", "fingerprint", "spare_work"):
+            out.__dict__.pop(other, None)
+        out.X, out.d, out.columns = np.ascontiguousarray(self._chosen()), self.rank, np.arange(self.rank)
+        return out
+
+    def _essentials(self) -> dict[str, Any]:
+        """Attributes from which the others are prepared on first use."""
+        prepared = {name for name, kind in vars(Arrangement).items() if isinstance(kind, cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in prepared}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Rebuilding the exact tables takes milliseconds, once per process; they are larger than all the rest.
+        return _received, (type(self), self.fingerprint, self._essentials())
+
+    @cached_property
+    def column_exponents(self) -> Ints:
+        """Powers of two that bring the largest entry of each chosen column into [1/2, 1)."""
+        return -np.frexp(np.abs(self._chosen()).max(axis=0, initial=0.0))[1].astype(np.int64)
+
+    @cached_property
+    def coords(self) -> Array:
+        """(n_planes, rank) rows scaled by powers of two, columns first, to 1-norms in [1/2, 1).
+
+        Exact, but that entries below the range of normal numbers are off by at most 2**-1075.
+        """
+        fraction, exponent = np.frexp(self._chosen()[self.representative])
+        # Exponents are shifted as integers, so that no intermediate scaling can overflow.
+        exponent = exponent + self.column_exponents
+        top = np.where(fraction != 0.0, exponent, -(2**40)).max(axis=1, keepdims=True)
+        coords = np.ldexp(fraction, np.maximum(exponent - top, -1080))
+        return np.ascontiguousarray(np.ldexp(coords, -np.frexp(np.abs(coords).sum(axis=1, keepdims=True))[1]))
+
+    @cached_property
+    def isometric_map(self) -> Array:
+        """(rank, rank) matrix from isometric coordinates of the row space of `X` to the kernels' scaled ones."""
+        X = np.ldexp(self.X, -np.frexp(np.abs(self.X).max())[1])
+        U, scale, _ = np.linalg.svd(X, full_matrices=False)
+        shifted = np.ldexp(self._chosen(), self.column_exponents)
+        return np.linalg.lstsq(shifted, U[:, : self.rank] * scale[: self.rank], rcond=None)[0]
+
+    @cached_property
+    def planes(self) -> Planes:
+        """The tables of the kernels, one row per hyperplane.
+
+        Raises
+        ------
+        ValueError
+            When the rank exceeds `MAX_RANK`: there are at least ``2**rank`` cells.
+        """
+        r = self.rank
+        check_rank(r)
+        return kernel_tables(self.representatives(), self.coords)
+
+    @cached_property
+    def roots(self) -> Roots:
+        """The simplicial cones that `rank` independent hyperplanes cut: the roots of the tree."""
+        planes, r = self.planes, self.rank
+        basis = np.zeros(r, dtype=np.int64)
+        found = independent_rows(planes, np.arange(self.n_planes), r, basis)
+        if found < r:
+            raise ValueError(f"rank={r} asked for, but the chosen columns {self.columns} have exact rank {found}")
+        roots = Roots(
+            basis, np.empty((r, r)), np.empty((r, r), dtype=np.int64), *np.zeros((2, self.n_planes), dtype=np.int64)
+        )
+        fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
+        return roots
+
+    @cached_property
+    def bits(self) -> PatternBits:
+        """How deciding a hyperplane sets the bits of a pattern."""
+        rows = self._rows
+        plane, word = self.row_plane[rows], rows >> 6
+        bit = np.int64(1) << (63 - (rows & 63))
+        active = self.row_sign[rows] > 0
+        starts = np.flatnonzero(np.r_[True, (np.diff(plane) != 0) | (np.diff(word) != 0)])
+        plus, minus = (np.bitwise_or.reduceat(np.where(side, bit, 0), starts) for side in (active, ~active))
+        ptr = np.searchsorted(plane[starts], np.arange(self.n_planes + 1))
+        return PatternBits(ptr, word[starts], plus, minus)
+
+    @cached_property
+    def spare_work(self) -> deque[Any]:
+        """Workspaces of finished walks over subtrees, for the next ones."""
+        return deque()
+
+    @cached_property
+    def prepared(self) -> dict[tuple[object, ...], Any]:
+        """What a method prepares once for all tasks, under a key of its own."""
+        return {}
+
+    @cached_property
+    def zero_words(self) -> Ints:
+        """The zero rows as pattern words: bits that are 1 in every pattern."""
+        return self.pattern_words(self.zero_rows)
+
+    @cached_property
+    def nonzero_words(self) -> Ints:
+        """The nonzero rows as pattern words: bits that differ between a cell and its antipode."""
+        return self.pattern_words(np.logical_not(self.zero_rows))
+
+    def pattern_words(self, rows: NDArray[np.bool_]) -> Ints:
+        """A row set (n,) as the words of a pattern: bit 63 of word 0 is row 0.
+
+        Parameters
+        ----------
+        rows : (n,) bool
+
+        Returns
+        -------
+        (words,) int64
+        """
+        padded = np.zeros(64 * n_words(self.n), dtype=bool)
+        padded[: self.n] = rows
+        return np.packbits(padded).view(">i8").astype(np.int64)
+
+    def packed(self, words: Ints) -> NDArray[np.uint8]:
+        """Pattern words (k, words) as `numpy.packbits` would pack the rows, (k, ceil(n/8)) uint8.
+
+        Parameters
+        ----------
+        words : (k, words) int64
+
+        Returns
+        -------
+        (k, ceil(n/8)) uint8
+        """
+        octets = words.astype(">i8").view(np.uint8).reshape(len(words), 8 * words.shape[1])
+        return np.ascontiguousarray(octets[:, : (self.n + 7) // 8])
+
+    def unpacked(self, words: Ints) -> NDArray[np.bool_]:
+        """Pattern words (k, words) as booleans (k, n).
+
+        Parameters
+        ----------
+        words : (k, words) int64
+
+        Returns
+        -------
+        (k, n) bool
+        """
+        return np.unpackbits(self.packed(words), axis=1, count=self.n).view(np.bool_)
+
+    def to_features(self, vectors: Array) -> Array:
+        """Vectors (k, rank) of the kernels' scaled coordinates in the coordinates of `X`, (k, d).
+
+        Parameters
+        ----------
+        vectors : (k, rank) float64
+
+        Returns
+        -------
+        (k, d) float64
+        """
+        out = np.zeros((len(vectors), self.d))
+        shift = self.column_exponents
+        out[:, self.columns] = np.ldexp(vectors, shift - shift.max(initial=0))
+        return out
+
+    def representatives(self) -> Array:
+        """One row per hyperplane in the chosen columns, (n_planes, rank).
+
+        Returns
+        -------
+        (n_planes, rank) float64
+        """
+        return self._chosen()[self.representative]
+
+    def _merge(self) -> tuple[Ints, Ints]:
+        """Line and orientation of each nonzero row, as `merge_parallel` numbers them."""
+        return merge_parallel(self._chosen()[~self.zero_rows])
+
+    def _chosen(self) -> Array:
+        return self.X[:, self.columns]
+
+
+def kernel_tables(rows: Array, coords: Array) -> Planes:
+    """The tables of the kernels for nonzero `rows` (N, r) and their scaled copy `coords`.  O(N r k) for k primes."""
+    r = rows.shape[1]
+    integers = integer_rows(rows)
+    small = largest_product(integers.log2_one, r) < 53.0
+    primes = primes_for(largest_product(integers.log2_two, r))
+    return make_planes(coords, 0.0 if small else filter_bound(r), residues(integers, primes), primes)
+
+
+def check_rank(r: int) -> None:
+    """Raise ValueError when the rank exceeds `MAX_RANK`."""
+    if r > MAX_RANK:
+        raise ValueError(
+            f"cells of rank {r} are too many (at least 2**{r}) and too complex: the limit is {MAX_RANK}; "
+            "use sample_patterns, or truncate the data"
+        )
+
+
+def make_planes(coords: Array, eps: float, residues: Ints, primes: tuple[int, ...]) -> Planes:
+    """The tables of the kernels from coordinates (N, r), the filter's bound, and residues (N, r, k)."""
+    r = coords.shape[1]
+    ptr, row, col, src = minor_tables(r)
+    square, line = np.zeros((r, r), np.int64), np.zeros(r, np.int64)
+    return Planes(
+        coords=coords,
+        eps=eps,
+        residues=residues,
+        **mixed_radix(primes)._asdict(),
+        minor_ptr=ptr,
+        minor_row=row,
+        minor_col=col,
+        minor_src=src,
+        matrix=square,
+        echelon=square.copy(),
+        digits=np.zeros(len(primes), np.int64),
+        pivots=line,
+        calls=np.zeros(1, np.int64),
+    )
+
+
+_RECEIVED: OrderedDict[str, Arrangement] = OrderedDict()
+_KEPT = 2
+
+
+def _received(kind: type[Arrangement], fingerprint: str, essentials: dict[str, Any]) -> Arrangement:
+    """Unpickle an arrangement, or take the one prepared for the task before: a worker gets it with every task."""
+    out = _RECEIVED.pop(fingerprint, None)
+    if out is None:
+        out = object.__new__(kind)
+        out.__dict__.update(essentials)
+    _RECEIVED[fingerprint] = out
+    while len(_RECEIVED) > _KEPT:
+        _RECEIVED.popitem(last=False)
+    return out
+
+
+def as_arrangement(X: ArrayLike | Arrangement) -> Arrangement:
+    """`X` itself when it is an arrangement already."""
+    return X if isinstance(X, Arrangement) else Arrangement(X)
+
+
+def n_words(n: int) -> int:
+    """64-bit words in a pattern of n rows."""
+    return (n + 63) // 64

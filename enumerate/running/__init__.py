@@ -1,0 +1,1 @@
+"""Compilation, tasks and progress."""

@@ -1,0 +1,1 @@
+"""Lines and lowest vertices: arrangements in general position, and rank 3."""

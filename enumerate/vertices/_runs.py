@@ -1,0 +1,395 @@
+"""Patterns of rank 3 in lexicographic order, without sorting them all: runs along lines, put in order group by group.
+
+Planes are numbered in the order of their lowest rows, so that patterns come in lexicographic order when the signs of
+the planes do.  The first of them, at most 64, *lead*: the cells that agree on their signs are a *group*, a cell
+of the arrangement of the leaders.  A line of the arrangement (`_lines`) passes through a group once, so its
+cells come in *runs*: a first pattern, and the planes that are crossed from there on.  Of a pair of antipodes the one
+on the negative side of plane 0 is taken.
+
+Only m of the N planes cut a group, about 2 N / leaders in general position.  Their signs are the keys by which the
+cells of a group are sorted.  Then each run is walked once more, and each pattern is written to its place, and its
+complement to the mirrored place: complementing reverses lexicographic order.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from exactrelu._typing import Ints
+from exactrelu.enumerate.cone_tree._tree import low_bit_index, popcount
+from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
+from exactrelu.enumerate.exact._bits import flip
+from exactrelu.enumerate.exact._signs import inner, kernel, once
+
+from ._lines import CELLS, EITHER, FIRST, LENGTH, ONLY, PLANE, TURNED
+from ._sort import by_first_word, swapped
+
+LEADERS = 64
+FIELDS = 6
+DIGIT = 8  # bits
+FEW = 16  # cells that insertion sorts faster
+SHARES = 8  # of the cells, per thread
+
+
+class Runs(NamedTuple):
+    """Runs of cells along lines.
+
+    lead : (k,) signs of the leading planes, plane 0 in bit 63
+    start : (k, words) pattern of the first cell, its octets in memory order
+    fields : (k, 6) FIRST and number (LENGTH) of the steps that follow, number of CELLS, the PLANE walked along, 1 where
+        antipodes are TURNED to, and the ONLY side of the plane on which cells count, or EITHER
+    steps : (s,) int32, ``2 i + b``: plane i is crossed, and above the vertex lies side b of the plane walked along
+    """
+
+    lead: np.ndarray
+    start: np.ndarray
+    fields: np.ndarray
+    steps: np.ndarray
+
+    def head(self, filled: int) -> Runs:
+        """The first runs, copied: there may have been room for many more."""
+        lead, start, fields = (part[:filled].copy() for part in self[:3])
+        return Runs(lead, start, fields, self.steps)
+
+
+class Rows(NamedTuple):
+    """Where the signs of N planes stand in patterns.
+
+    bits : bits of octets in memory order, those of leading planes also in a word of their own behind all others
+    mask : (words + 1,) bits that differ between antipodes;  base : (words + 1,) bits of zero rows
+    word, bit : (N,) the bit of the lowest row of each plane;  plane : (64 words,) the plane of each such row
+    lowest : (words,) the bits of those planes that do not lead;  leaders : number of planes that lead
+    direct : whether row i alone is on plane i, for all i
+    """
+
+    bits: PatternBits
+    mask: np.ndarray
+    base: np.ndarray
+    word: np.ndarray
+    bit: np.ndarray
+    plane: np.ndarray
+    lowest: np.ndarray
+    leaders: int
+    direct: bool
+
+
+class Work(NamedTuple):
+    """Work space for a group of cells.
+
+    varying : (words,) bits of the lowest rows of planes that cut it, m in number
+    planes : (N,) these planes, ascending;  slot : (N,) where a plane stands among them
+    key : (ceil(N / 64),) signs of these planes;  keys : (ceil(N / 64), cells) those of all cells
+    order, other : (cells,) cells;  histogram : (256,);  pattern : (words,)
+    """
+
+    varying: np.ndarray
+    planes: np.ndarray
+    slot: np.ndarray
+    key: np.ndarray
+    keys: np.ndarray
+    order: np.ndarray
+    other: np.ndarray
+    histogram: np.ndarray
+    pattern: np.ndarray
+
+
+@inner
+def find_varying(runs, rows, a, b, work):
+    """List the planes that cut the group of the runs [a, b); returns their number."""
+    words = len(work.varying)
+    for w in range(words):
+        work.varying[w] = 0
+    for r in range(a, b):
+        for w in range(words):
+            work.varying[w] |= runs.start[r, w] ^ runs.start[a, w]
+        first, h = runs.fields[r, FIRST], runs.fields[r, PLANE]
+        if runs.fields[r, LENGTH] > 0:
+            work.varying[rows.word[h]] |= rows.bit[h]
+        for s in range(first, first + runs.fields[r, LENGTH]):
+            i = runs.steps[s] >> 1
+            work.varying[rows.word[i]] |= rows.bit[i]
+    m = 0
+    for w in range(words):
+        m += popcount(work.varying[w] & rows.lowest[w])
+    s = m
+    for w in range(words - 1, -1, -1):
+        left = np.int64(swapped(work.varying[w] & rows.lowest[w]))
+        while left != 0:
+            s -= 1
+            i = rows.plane[64 * w + 63 - low_bit_index(left)]
+            work.planes[s], work.slot[i] = i, s
+            left &= left - 1
+    return m
+
+
+@once
+def key_bit(slot):
+    """The bit of a plane's sign in its word of a key."""
+    return np.int64(1) << np.int64(63 - (slot & 63))
+
+
+@inner
+def fill_keys(runs, rows, a, b, m, work):
+    """The keys of the cells of the runs [a, b), one behind the other, and what is overwritten behind the last."""
+    used = (m + 63) >> 6
+    at = 0
+    for r in range(a, b):
+        for w in range(used):
+            work.key[w] = 0
+        for s in range(m):
+            i = work.planes[s]
+            active = np.int64(runs.start[r, rows.word[i]] & rows.bit[i] != 0)
+            work.key[s >> 6] |= active << np.int64(63 - (s & 63))
+        for w in range(used):
+            work.keys[w, at] = work.key[w]
+        at += 1
+        first, h = runs.fields[r, FIRST], runs.fields[r, PLANE]
+        only, turned = runs.fields[r, ONLY], runs.fields[r, TURNED]
+        own, own_bit = np.int64(0), np.int64(0)
+        if runs.fields[r, LENGTH] > 0 and only == EITHER:
+            own, own_bit = work.slot[h] >> 6, key_bit(work.slot[h])
+        for s in range(first, first + runs.fields[r, LENGTH]):
+            step = runs.steps[s]
+            i, side = step >> 1, step & 1
+            work.key[work.slot[i] >> 6] ^= key_bit(work.slot[i])
+            wanted = np.int64(i > h) & (np.int64(only == EITHER) | np.int64(only == side))
+            # No branch, because `wanted` is hard to foresee: the next cell overwrites one that is not.  The sign of
+            # the line's own plane only counts in the cells that are.
+            work.key[own] ^= (work.key[own] ^ -np.int64(side ^ turned)) & own_bit
+            for w in range(used):
+                work.keys[w, at] = work.key[w]
+            at += wanted
+
+
+@inner
+def key_before(keys, used, a, b):
+    """Whether cell a comes before cell b."""
+    for w in range(used):
+        if keys[w, a] != keys[w, b]:
+            return np.uint64(keys[w, a]) < np.uint64(keys[w, b])
+    return False
+
+
+@inner
+def sort_cells(work, size, m):
+    """``order`` = the cells in the order of their keys of m bits: radix sort, or insertion for few.  O(size m / 8)"""
+    order, other = work.order, work.other
+    used = (m + 63) >> 6
+    for k in range(size):
+        order[k] = k
+    if size < FEW:
+        for k in range(1, size):
+            j = k
+            while j > 0 and key_before(work.keys, used, k, order[j - 1]):
+                order[j] = order[j - 1]
+                j -= 1
+            order[j] = k
+        return
+    moved = 0
+    for w in range(used - 1, -1, -1):
+        keys = work.keys[w]
+        left = min(64, m - 64 * w)  # bits, the highest of the word
+        for p in range((64 - left) // DIGIT, 64 // DIGIT):
+            shift, mask = np.uint64(DIGIT * p), np.uint64((1 << DIGIT) - 1)
+            for digit in range(1 << DIGIT):
+                work.histogram[digit] = 0
+            for k in range(size):
+                work.histogram[(np.uint64(keys[k]) >> shift) & mask] += 1
+            total = 0
+            for digit in range(1 << DIGIT):
+                here = work.histogram[digit]
+                work.histogram[digit] = total
+                total += here
+            for k in range(size):
+                cell = order[k]
+                digit = (np.uint64(keys[cell]) >> shift) & mask
+                other[work.histogram[digit]] = cell
+                work.histogram[digit] += 1
+            order, other = other, order
+            moved += 1
+    if moved & 1:
+        for k in range(size):
+            work.order[k] = work.other[k]
+
+
+@once
+def write_pattern(pattern, mask, octets, out, wide, at):
+    """Write a pattern to ``out[at : at + octets]``, and its complement to the place that mirrors it."""
+    full, rest = octets >> 3, octets & 7
+    mirror = len(out) - at - octets
+    for w in range(full):
+        wide[at + 8 * w] = pattern[w]
+        wide[mirror + 8 * w] = pattern[w] ^ mask[w]
+    if rest > 0 and full > 0:  # the last eight octets, some of them once more
+        down, up = np.uint64(8 * rest), np.uint64(64 - 8 * rest)
+        word = np.int64((np.uint64(pattern[full - 1]) >> down) | (np.uint64(pattern[full]) << up))
+        wide[at + octets - 8] = word
+        word = np.int64((np.uint64(mask[full - 1]) >> down) | (np.uint64(mask[full]) << up)) ^ word
+        wide[mirror + octets - 8] = word
+    elif rest > 0:
+        for k in range(rest):
+            out[at + k] = (pattern[0] >> (8 * k)) & 255
+            out[mirror + k] = ((pattern[0] ^ mask[0]) >> (8 * k)) & 255
+
+
+@inner
+def write_cells(runs, rows, a, base, size, m, work, octets, out, wide):
+    """Write the cells of the group that begins with run a, in order, behind the first `base` rows.
+
+    From one to the next only the bits in which their keys differ are flipped, in general position 2 or 3.
+    """
+    pattern = work.pattern
+    for w in range(len(pattern)):
+        pattern[w] = runs.start[a, w]
+    before = 0
+    for k in range(size):
+        cell = work.order[k]
+        for w in range((m + 63) >> 6):
+            differ = work.keys[w, cell] ^ work.keys[w, before]
+            while differ != 0:
+                i = work.planes[64 * w + 63 - low_bit_index(differ)]
+                if rows.direct:
+                    pattern[i >> 6] ^= rows.bit[i]
+                else:
+                    flip(rows.bits, pattern, i)
+                differ &= differ - 1
+        before = cell
+        write_pattern(pattern, rows.mask, octets, out, wide, (base + k) * octets)
+
+
+@kernel
+def write_groups(runs, rows, bounds, offsets, low, high, octets, work, out, wide):
+    """Write the cells of the groups [low, high), and their antipodes, to their places in the result.
+
+    bounds : (groups + 1,) their runs;  offsets : (groups + 1,) cells before them
+    out : (2 cells octets,) out;  wide : the eight octets from each on, as integers
+    """
+    for g in range(low, high):
+        a, b = bounds[g], bounds[g + 1]
+        size = offsets[g + 1] - offsets[g]
+        m = 0
+        work.order[0] = 0
+        if size > 1:
+            m = find_varying(runs, rows, a, b, work)
+            fill_keys(runs, rows, a, b, m, work)
+            sort_cells(work, size, m)
+        write_cells(runs, rows, a, offsets[g], size, m, work, octets, out, wide)
+
+
+@kernel
+def move_runs(runs, first, step, places, out):
+    """Put runs of one task, numbered from `first` on, to their places; their steps come after `step` others."""
+    for r in range(len(runs.lead)):
+        at = places[first + r]
+        for w in range(runs.start.shape[1]):
+            out.start[at, w] = runs.start[r, w]
+        for k in range(runs.fields.shape[1]):
+            out.fields[at, k] = runs.fields[r, k]
+        out.fields[at, FIRST] += step
+
+
+def octet_words(rows: NDArray[np.bool_]) -> Ints:
+    """Row sets (.., 64 words) as octets in `numpy.packbits` order, read as words in memory order (.., words)."""
+    return np.packbits(rows, axis=-1).view(np.int64)
+
+
+def make_rows(a: Arrangement) -> Rows:
+    """Tables for planes numbered in the order of their lowest rows.  O(n)"""
+    words, order = n_words(a.n), np.argsort(a.representative)
+    n, leaders = len(order), min(LEADERS, len(order))
+    size = np.diff(a.bits.ptr)[order]
+    ptr = np.concatenate([[0], np.cumsum(size + (np.arange(n) < leaders))])
+    source = np.repeat(a.bits.ptr[order] - ptr[:-1], size)
+    target = np.repeat(ptr[:-1], size) + np.concatenate([np.arange(k) for k in size])
+    word, plus, minus = np.full(ptr[-1], words), np.zeros(ptr[-1], np.int64), np.zeros(ptr[-1], np.int64)
+    word[target] = a.bits.word[target + source]
+    for out, bits in ((plus, a.bits.plus), (minus, a.bits.minus)):
+        out[target] = bits[target + source].astype(">i8").view(np.int64)
+    lead = np.int64(1) << np.arange(63, 63 - leaders, -1)
+    plus[ptr[1 : leaders + 1] - 1] = lead
+    row = a.representative[order]
+    lowest, plane = np.zeros(64 * words, bool), np.full(64 * words, -1)
+    lowest[row[leaders:]] = True
+    plane[row] = np.arange(n)
+    return Rows(
+        PatternBits(ptr, word, plus, minus),
+        np.append(a.nonzero_words.astype(">i8").view(np.int64), np.bitwise_or.reduce(lead)),
+        np.append(a.zero_words.astype(">i8").view(np.int64), 0),
+        row >> 6, octet_words(np.eye(64, dtype=bool))[row & 63, 0], plane, octet_words(lowest), leaders, n == a.n,
+    )  # fmt: skip
+
+
+def make_work(n: int, words: int, cells: int) -> Work:
+    """Work space for groups of at most `cells` cells of `n` planes."""
+    line, cell = np.empty((2, n), np.int64), np.empty((2, cells), np.int64)
+    keys = np.empty((-(-n // 64), cells + 1), np.int64)
+    return Work(
+        np.empty(words, np.int64), line[0], line[1], keys[:, 0].copy(), keys, cell[0], cell[1],
+        np.empty(1 << DIGIT, np.int64), np.empty(words, np.int64),
+    )  # fmt: skip
+
+
+def empty_runs(n: int, words: int, lines: int, most: int) -> Runs:
+    """Room for `most` runs on `lines` lines of `n` planes."""
+    return Runs(
+        np.empty(most, np.int64), np.empty((most, words), np.int64), np.empty((most, FIELDS), np.int64),
+        np.empty(lines * n, np.int32),
+    )  # fmt: skip
+
+
+def single_runs(patterns: Ints, mask: Ints, runs: Runs) -> None:
+    """Patterns (k, words + 1) as the first runs, of one cell each."""
+    turned = patterns[:, -1:] < 0
+    patterns = np.where(turned, patterns ^ mask, patterns)
+    k = len(patterns)
+    runs.start[:k], runs.lead[:k] = patterns[:, :-1], patterns[:, -1]
+    runs.fields[:k] = 0
+    runs.fields[:k, CELLS] = 1
+
+
+def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray[np.uint8]:
+    """All patterns in lexicographic order, packed, from runs of one of each antipodal pair.
+
+    Parameters
+    ----------
+    parts : list of Runs
+        Of tasks; emptied.
+    rows : Rows
+    n : int
+        Rows in a pattern.
+    threads : int
+
+    Returns
+    -------
+    (2 m, ceil(n/8)), m the number of cells in all runs
+    """
+    order, lead = by_first_word(np.concatenate([part.lead for part in parts])[:, None])
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    words = parts[0].start.shape[1]
+    runs = empty_runs(0, words, 0, len(order))._replace(steps=np.concatenate([part.steps for part in parts]))
+    firsts = np.cumsum([0] + [len(part.lead) for part in parts])
+    steps = np.cumsum([0] + [len(part.steps) for part in parts])
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda k: move_runs(parts[k], firsts[k], steps[k], places, runs), range(len(parts))))
+        parts.clear()
+        bounds = np.append(np.flatnonzero(np.append(True, lead[1:] != lead[:-1])), len(lead))
+        offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, CELLS], bounds[:-1])))
+        cells, octets = int(offsets[-1]), (n + 7) // 8
+        out = np.empty(2 * cells * octets, np.uint8)
+        wide = as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
+        shares = SHARES * threads if threads > 1 else 1
+        cuts = np.searchsorted(offsets, np.arange(shares + 1) * cells // shares)
+        largest = int(np.diff(offsets).max())
+
+        def write(low: int, high: int) -> None:
+            work = make_work(len(rows.word), words, largest)
+            write_groups(runs, rows, bounds, offsets, low, high, octets, work, out, wide)
+
+        list(pool.map(write, cuts[:-1], cuts[1:]))
+    return out.reshape(2 * cells, octets)

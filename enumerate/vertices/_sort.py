@@ -1,0 +1,311 @@
+"""Lexicographic order of patterns: radix sort by the first word, then quicksort word by word in each group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrelu.enumerate.exact._signs import inner, kernel
+
+SMALL = 12
+DIGIT = 11
+SIGN = np.int64(-0x8000000000000000)
+PARALLEL = 1 << 14  # patterns from which on threads gain more than they cost
+
+
+@inner
+def load_keys(words, order, keys, low, high, column):
+    """keys[low:high] = words[order[low:high], column], shifted so that signed order is unsigned order."""
+    for k in range(low, high):
+        keys[k] = words[order[k], column] ^ SIGN
+
+
+@inner
+def insertion_sort(keys, order, low, high):
+    """Sort keys[low:high] and carry `order` along."""
+    for i in range(low + 1, high):
+        key, row = keys[i], order[i]
+        j = i
+        while j > low and keys[j - 1] > key:
+            keys[j] = keys[j - 1]
+            order[j] = order[j - 1]
+            j -= 1
+        keys[j] = key
+        order[j] = row
+
+
+@inner
+def sort_keys(keys, order, low, high, stack):
+    """Sort keys[low:high] and carry `order` along: three-way quicksort, the larger part stacked.
+
+    stack : (>= 64, 2) work; at most log2(high - low) parts are stacked
+    """
+    depth = 0
+    while True:
+        while high - low > SMALL:
+            a, b, c = keys[low], keys[(low + high) >> 1], keys[high - 1]
+            pivot = max(min(a, b), min(max(a, b), c))
+            left, right, k = low, high, low
+            while k < right:
+                if keys[k] < pivot:
+                    keys[k], keys[left] = keys[left], keys[k]
+                    order[k], order[left] = order[left], order[k]
+                    left += 1
+                    k += 1
+                elif keys[k] > pivot:
+                    right -= 1
+                    keys[k], keys[right] = keys[right], keys[k]
+                    order[k], order[right] = order[right], order[k]
+                else:
+                    k += 1
+            if left - low > high - right:
+                stack[depth, 0], stack[depth, 1] = low, left
+                low = right
+            else:
+                stack[depth, 0], stack[depth, 1] = right, high
+                high = left
+            depth += 1
+        insertion_sort(keys, order, low, high)
+        if depth == 0:
+            return
+        depth -= 1
+        low, high = stack[depth, 0], stack[depth, 1]
+
+
+@inner
+def row_before(words, a, b, column):
+    """Whether row a comes before row b, when they agree before `column`."""
+    for w in range(column, words.shape[1]):
+        if words[a, w] != words[b, w]:
+            return (words[a, w] ^ SIGN) < (words[b, w] ^ SIGN)
+    return False
+
+
+@kernel
+def sort_by_first_word(words, order, keys, spare, histogram):
+    """Stable radix sort of the row numbers by ``words[:, 0]`` as unsigned integers, carried along.  O(m)
+
+    order, keys : (m,) out, the rows and their first words;  spare : (2, m) work;  histogram : (6, 2**DIGIT) work
+    """
+    m = len(order)
+    digits = 1 << DIGIT
+    passes = (64 + DIGIT - 1) // DIGIT
+    for p in range(passes):
+        for digit in range(digits):
+            histogram[p, digit] = 0
+    for k in range(m):
+        word = words[k, 0]
+        order[k] = k
+        keys[k] = word
+        for p in range(passes):
+            histogram[p, np.int64(np.uint64(word) >> np.uint64(DIGIT * p)) & (digits - 1)] += 1
+    here, there = (order, keys), (spare[0], spare[1])
+    moved = 0
+    for p in range(passes):
+        total, largest = 0, 0
+        for digit in range(digits):
+            size = histogram[p, digit]
+            largest = max(largest, size)
+            histogram[p, digit] = total
+            total += size
+        if largest == m:  # all rows agree in this digit
+            continue
+        shift = np.uint64(DIGIT * p)
+        for k in range(m):
+            word = here[1][k]
+            digit = np.int64(np.uint64(word) >> shift) & (digits - 1)
+            at = histogram[p, digit]
+            histogram[p, digit] = at + 1
+            there[0][at] = here[0][k]
+            there[1][at] = word
+        here, there = there, here
+        moved += 1
+    if moved & 1:
+        for k in range(m):
+            order[k] = spare[0, k]
+            keys[k] = spare[1, k]
+
+
+@kernel
+def gather(words, order, out, low, high):
+    """out[low:high] = words[order[low:high]]; then order[low:high] = range(low, high)"""
+    for k in range(low, high):
+        row = order[k]
+        for w in range(words.shape[1]):
+            out[k, w] = words[row, w]
+        order[k] = k
+
+
+@kernel
+def sort_groups(words, order, keys, low, high, parts, todo):
+    """Sort ``order[low:high]``, in which rows stand by their first words, by the other words.
+
+    keys : (m,) in, the first words in this order; overwritten;  parts : (64, 2) work, see `sort_keys`
+    todo : (3, (high - low) // 2 + 1) work, parts still to be sorted and the word to sort them by
+    """
+    n_columns = words.shape[1]
+    first = low
+    while first < high:
+        end = first + 1
+        while end < high and keys[end] == keys[first]:
+            end += 1
+        todo[0, 0], todo[1, 0], todo[2, 0] = first, end, 1
+        depth = 1 if end - first > 1 else 0
+        while depth > 0:
+            depth -= 1
+            a, b, column = todo[0, depth], todo[1, depth], todo[2, depth]
+            if b - a <= SMALL or column == n_columns:
+                for i in range(a + 1, b):
+                    row, j = order[i], i
+                    while j > a and row_before(words, row, order[j - 1], column):
+                        order[j] = order[j - 1]
+                        j -= 1
+                    order[j] = row
+                continue
+            load_keys(words, order, keys, a, b, column)
+            sort_keys(keys, order, a, b, parts)
+            start = a
+            for k in range(a + 1, b + 1):
+                if k == b or keys[k] != keys[start]:
+                    if k - start > 1:
+                        todo[0, depth], todo[1, depth], todo[2, depth] = start, k, column + 1
+                        depth += 1
+                    start = k
+        first = end
+
+
+@kernel
+def canonical_half(words, first_word, first_bit, mask):
+    """Complement, within `mask`, the rows of `words` whose first nonzero data row is active."""
+    for k in range(len(words)):
+        if words[k, first_word] & first_bit:
+            for w in range(len(mask)):
+                words[k, w] ^= mask[w]
+
+
+@inner
+def swapped(x):
+    """The octets of a 64-bit word in reverse: big-endian words on a little-endian machine."""
+    x = np.uint64(x)
+    x = ((x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)) | ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8))
+    x = ((x >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)) | ((x & np.uint64(0x0000FFFF0000FFFF)) << np.uint64(16))
+    return (x >> np.uint64(32)) | (x << np.uint64(32))
+
+
+@kernel
+def write_rows(words, order, mask, octets, out, first, last):
+    """Write rows [first, last) of the result: rows of `words` in `order`, then their complements in reverse.
+
+    mask : (words,) bits that complementing flips;  octets : octets of a row, one row behind the other
+    out : 64-bit words of the octets in memory order (little-endian)
+    first : a multiple of 8, so that rows start at a word of the output
+    """
+    m, full = len(order), words.shape[1] - 1
+    rest = octets - 8 * full
+    held = np.uint64(0)  # octets not yet written, the first on the left
+    count = 0
+    at = first * octets // 8
+    for k in range(first, last):
+        source = words[order[k] if k < m else order[2 * m - 1 - k]]
+        flip = np.int64(0 if k < m else -1)
+        down = np.uint64(8 * count)
+        up = np.uint64(63) - down  # after one more: a shift by 64 is undefined
+        here = out[at : at + full]
+        word = np.uint64(source[0] ^ (mask[0] & flip))
+        if full > 0:
+            here[0] = swapped(held | (word >> down))
+        for w in range(1, full):
+            before = np.uint64(source[w - 1] ^ (mask[w - 1] & flip))
+            word = np.uint64(source[w] ^ (mask[w] & flip))
+            here[w] = swapped(((before << np.uint64(1)) << up) | (word >> down))
+        if full > 0:
+            held = (np.uint64(source[full - 1] ^ (mask[full - 1] & flip)) << np.uint64(1)) << up
+            at += full
+        word = np.uint64(source[full] ^ (mask[full] & flip))
+        held |= word >> down
+        count += rest
+        if count >= 8:
+            out[at] = swapped(held)
+            at += 1
+            held = (word << np.uint64(1)) << up
+            count -= 8
+    if count > 0:
+        out[at] = swapped(held)
+
+
+def lexicographic(words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order (m,) that sorts distinct patterns (m, words) as unsigned integers."""
+    order, keys = by_first_word(words)
+    todo = np.empty((3, len(words) // 2 + 1), np.int64)
+    sort_groups(words, order, keys, 0, len(words), np.empty((64, 2), np.int64), todo)
+    return order
+
+
+def by_first_word(words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows (m, words) in the order of their first words as unsigned integers, and these.  Stable, O(m)"""
+    m = len(words)
+    order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
+    sort_by_first_word(
+        words, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64)
+    )
+    return order, keys
+
+
+def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, threads: int = 1) -> NDArray[np.uint8]:
+    """All patterns in lexicographic order, packed, from one of each antipodal pair.
+
+    Parameters
+    ----------
+    parts : list of (k, words) distinct patterns, m in all, no two antipodal, unused bits 0; the list is emptied
+    mask : (words,) bits of nonzero rows, at least one
+    n : int
+        Rows in a pattern.
+    threads : int
+
+    Returns
+    -------
+    (2 m, ceil(n/8))
+
+    Notes
+    -----
+    The patterns are held twice, by turns as parts, together, by first words and as octets.
+    """
+    first_word = int(np.flatnonzero(mask)[0])
+    first_bit = 1 << (int(mask[first_word]) & (2**64 - 1)).bit_length() - 1
+    half = np.concatenate(parts)
+    parts.clear()
+    canonical_half(half, first_word, np.uint64(first_bit).astype(np.int64), mask)
+    m, octets = len(half), (n + 7) // 8
+    order, keys = by_first_word(half)
+    shares = 4 * threads if threads > 1 and m > PARALLEL else 1
+    cuts = [_next_group(keys, m * k // shares) for k in range(shares)] + [m]
+    with ThreadPoolExecutor(threads) as pool:
+
+        def run(task: Callable[[int, int], None], ends: list[int]) -> None:
+            list(pool.map(task, ends[:-1], ends[1:]))
+
+        grouped = np.empty_like(half)  # a group is in the cache while it is sorted
+        run(partial(gather, half, order, grouped), cuts)
+        del half
+
+        def sort(low: int, high: int) -> None:
+            todo = np.empty((3, (high - low) // 2 + 1), np.int64)
+            sort_groups(grouped, order, keys, low, high, np.empty((64, 2), np.int64), todo)
+
+        run(sort, cuts)
+        out = np.empty(-(-2 * m * octets // 8), np.uint64)
+        rows = [8 * (m * k // (4 * shares)) for k in range(shares)] + [2 * m]
+        run(partial(write_rows, grouped, order, mask, octets, out), rows)
+    return out.view(np.uint8)[: 2 * m * octets].reshape(2 * m, octets)
+
+
+def _next_group(keys: NDArray[np.int64], at: int) -> int:
+    """The first position from `at` on where the key changes; 0 stays."""
+    if at == 0:
+        return 0
+    change = np.flatnonzero(keys[at:] != keys[at - 1])
+    return at + int(change[0]) if change.size else len(keys)

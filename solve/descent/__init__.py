@@ -1,0 +1,1 @@
+"""Descent of neurons across cells."""

@@ -1,0 +1,155 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Gauss-Newton descent of all neurons together across cells, for quadratic losses, compiled.
+
+It ends where a step no longer lowers the objective.
+"""
+
+import numpy as np
+
+from scipy.linalg.cython_blas cimport dgemm, dgemv, dsyrk
+
+include "solve/master/_block.pxi"
+include "solve/master/_dense.pxi"
+
+
+cdef class Slide:
+    """Gauss-Newton descent of neurons ``s_k (Z w_k)_+`` for ``1/2 |root * (f - target)|^2 + beta sum |w_k|``."""
+    cdef const double[:, ::1] Z
+    cdef const double[::1] target, root
+    cdef double[:, ::1] W, trial, step
+    cdef double[::1] signs, inner, features, residual, hessian
+    cdef double beta
+    cdef int n, r, count
+
+    def __cinit__(self, Z, target, root, double beta, signs, W):
+        cdef Py_ssize_t n = Z.shape[0], r = Z.shape[1], count = W.shape[0]
+        self.Z, self.target, self.root, self.beta, self.signs, self.W = Z, target, root, beta, signs, W
+        self.n, self.r, self.count = <int>n, <int>r, <int>count
+        self.trial, self.step, self.hessian = np.empty((count, r)), np.empty((count, r)), np.empty((count * r) ** 2)
+        self.inner, self.features, self.residual = np.empty(n * count), np.empty(n * count * r), np.empty(n)
+
+    cdef double value(self, double[:, ::1] W) noexcept nogil:
+        """Objective at `W`; `inner` and `residual` become those of it."""
+        cdef int i, k, m = self.count
+        cdef double one = 1.0, zero = 0.0, total = 0.0, f
+        cdef double* row
+        dgemm("T", "N", &m, &self.n, &self.r, &one, &W[0, 0], &self.r, <double*>&self.Z[0, 0], &self.r, &zero,
+              &self.inner[0], &m)
+        for i in range(self.n):
+            row = &self.inner[<Py_ssize_t>i * m]
+            f = 0.0
+            for k in range(m):
+                if row[k] > 0.0:
+                    f += self.signs[k] * row[k]
+            self.residual[i] = self.root[i] * (f - self.target[i])
+            total += self.residual[i] * self.residual[i]
+        total *= 0.5
+        for k in range(m):
+            total += self.beta * sqrt(dot(&W[k, 0], &W[k, 0], self.r))
+        return total
+
+    cdef void fill_features(self) noexcept nogil:
+        """Rows of derivatives of ``root * f`` in the weights."""
+        cdef int i, k, j, r = self.r
+        cdef double factor
+        cdef double* out = &self.features[0]
+        for i in range(self.n):
+            for k in range(self.count):
+                factor = self.signs[k] * self.root[i] if self.inner[<Py_ssize_t>i * self.count + k] > 0.0 else 0.0
+                for j in range(r):
+                    out[j] = factor * self.Z[i, j]
+                out += r
+
+    cdef bint direction(self) noexcept nogil:
+        """Newton step, in `step`, of the piece that the current activation patterns select; False for none."""
+        cdef int size = self.count * self.r, r = self.r, k, i, j, _attempt, inc = 1
+        cdef double one = 1.0, zero = 0.0, minus = -1.0, norm, ridge = 1e-9
+        cdef Py_ssize_t at
+        self.fill_features()
+        dgemv("N", &size, &self.n, &minus, &self.features[0], &size, &self.residual[0], &inc, &zero,
+              &self.step[0, 0], &inc)
+        for k in range(self.count):
+            norm = sqrt(dot(&self.W[k, 0], &self.W[k, 0], r))
+            for i in range(r):
+                self.step[k, i] -= self.beta * self.W[k, i] / norm
+        for _attempt in range(MAX_RIDGES):
+            dsyrk("U", "N", &size, &self.n, &one, &self.features[0], &size, &zero, &self.hessian[0], &size)
+            for k in range(self.count):
+                norm = sqrt(dot(&self.W[k, 0], &self.W[k, 0], r))
+                for i in range(r):
+                    at = <Py_ssize_t>(k * r + i) * size + k * r
+                    for j in range(i + 1):
+                        self.hessian[at + j] -= self.beta / norm * (self.W[k, i] / norm) * (self.W[k, j] / norm)
+                    self.hessian[at + i] += self.beta / norm
+            add_ridge(&self.hessian[0], size, ridge)
+            if solve_definite(&self.hessian[0], &self.step[0, 0], size) == 0:
+                return True
+            ridge *= 100.0
+        return False
+
+    cdef void move(self, double length) noexcept nogil:
+        """`trial` by a step of `length`; a neuron that would turn through zero is set to zero."""
+        cdef int k, j, r = self.r
+        for k in range(self.count):
+            for j in range(r):
+                self.trial[k, j] = self.W[k, j] + length * self.step[k, j]
+            if dot(&self.trial[k, 0], &self.W[k, 0], r) <= 0.0:
+                memset(&self.trial[k, 0], 0, r * sizeof(double))
+
+    cdef bint accept(self) noexcept nogil:
+        """Make `trial` the weights and drop neurons at zero; True when some were."""
+        cdef int k, left = 0, r = self.r, before = self.count
+        for k in range(self.count):
+            if dot(&self.trial[k, 0], &self.trial[k, 0], r) > 0.0:
+                memcpy(&self.W[left, 0], &self.trial[k, 0], r * sizeof(double))
+                self.signs[left] = self.signs[k]
+                left += 1
+        self.count = left
+        return left < before
+
+    cdef void run(self, int max_steps, double rel) noexcept nogil:
+        """Steps until one lowers the objective by less than `rel` of it."""
+        cdef double best = self.value(self.W), new = 0.0, length
+        cdef int _step, _halving
+        cdef bint small
+        for _step in range(max_steps):
+            if not self.direction():
+                return
+            length = 1.0
+            for _halving in range(12):
+                self.move(length)
+                new = self.value(self.trial)
+                if new < best:
+                    break
+                length *= 0.5
+            else:
+                return
+            small = best - new <= rel * fabs(best)
+            best = new
+            if self.accept() and self.count > 0:
+                best = self.value(self.W)
+            if small or self.count == 0:
+                return
+
+
+def slide(Z, target, root, double beta, signs, W, int max_steps, double rel):
+    """Gauss-Newton descent of all neurons together; returns the signs and weights of those left.
+
+    Parameters
+    ----------
+    Z : (n, r) in;  target : (n,) in;  root : (n,) in, square roots of the curvature;  beta : float in
+    signs : (K,) in;  W : (K, r) in, no row of it zero
+    max_steps : int in;  rel : float in, stops after a step that lowers the objective by less of it
+
+    Notes
+    -----
+    O(n (K r)^2) a step.
+    """
+    cdef Slide solver
+    signs, W = np.array(signs, dtype=np.float64), np.array(W, dtype=np.float64, order="C")
+    if len(W) == 0:
+        return signs, W
+    solver = Slide(Z, target, root, beta, signs, W)
+    with nogil:
+        solver.run(max_steps, rel)
+    return signs[:solver.count], W[:solver.count]

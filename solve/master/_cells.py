@@ -1,0 +1,109 @@
+"""From directions to blocks: which cell a neuron lies in, what bounds it, and what lies across a facet."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrelu._coordinates import unit_rows
+from exactrelu._typing import Array, Bools
+from exactrelu.enumerate._cells import facets_on
+from exactrelu.solve._problem import Problem
+
+from ._master import Block, Cone
+
+# Up to this rank a cell is described by its irredundant facets, from a descent in the cone tree; above it
+# cells have too many rays for that, and all rows serve as (mostly redundant) facets.
+FACET_RANK = 6
+KNOWN_BYTES = 1 << 26  # cells looked up before are kept up to this much memory
+
+
+class CellFinder:
+    """Looks cells of one data set up; the arrangement is preprocessed once.
+
+    Parameters
+    ----------
+    problem : Problem
+        Combinatorics run on its original columns, or on the truncated coordinates when it is truncated.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.Z = problem.Z
+        self.lengths = problem.lengths
+        self._unit = np.zeros_like(problem.Z)
+        used = problem.Z.any(axis=1)
+        self._unit[used] = unit_rows(problem.Z[used])
+        # (columns of the arrangement, r): ``vectors @ to_coordinates`` maps its vectors to isometric ones
+        self.to_coordinates = (
+            np.eye(problem.coordinates.rank) if problem.coordinates.truncated else problem.coordinates.V
+        )
+        self.arrangement = problem.arrangement
+        self._irredundant = problem.coordinates.rank <= FACET_RANK
+        self._known: dict[bytes, Cone] = {}  # by the sides asked for: the cell that the tree reaches
+
+    def containing(self, sign: float, u: Array) -> Block:
+        """Block of the cell around direction `u` (r,), with zero weight. O(n) expected."""
+        return self.around(np.array([sign]), u[None], np.zeros((1, len(u))))[0]
+
+    def around(self, signs: Array, directions: Array, weights: Array) -> list[Block]:
+        """Blocks of the cells around nonzero directions (K, r), with the weights (K, r).  O(n K) expected."""
+        if self._irredundant:
+            scaled = np.ldexp(directions, -np.frexp(np.abs(directions).max(axis=1, keepdims=True))[1])
+            values = (scaled @ self.to_coordinates.T) @ self.arrangement.X[self.arrangement.representative].T
+            cones = self._look_up(values >= 0.0)
+        else:
+            cones = self._redundant((directions @ self.Z.T > 0.0) | self.arrangement.zero_rows)
+        return [Block(s, cone, w) for s, cone, w in zip(signs.tolist(), cones, weights, strict=True)]
+
+    def across(self, blocks: list[Block], facets: list[int]) -> list[Block]:
+        """The blocks on the other sides of one facet of each, by number, with their weights, which must lie on them."""
+        if not blocks:
+            return []
+        arrangement = self.arrangement
+        rows = [int(block.cone.rows[facet]) for block, facet in zip(blocks, facets, strict=True)]
+        active = np.array([block.cone.active for block in blocks])
+        members = [arrangement.parallel_rows(row) for row in rows]
+        for pattern, flipped in zip(active, members, strict=True):
+            pattern[flipped] = ~pattern[flipped]
+        cones = self._look_up(active[:, arrangement.representative]) if self._irredundant else self._redundant(active)
+        for row, cone, pattern in zip(rows, cones, active, strict=True):
+            if (cone.active != pattern).any():
+                raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
+        return [
+            Block(block.sign, cone, block.weight, origin=block.key, flipped=flipped)
+            for block, cone, flipped in zip(blocks, cones, members, strict=True)
+        ]
+
+    def _look_up(self, upper: Bools) -> list[Cone]:
+        """The cells that the tree reaches by sides (K, n_planes) of the hyperplanes, True for the positive one."""
+        keys = [row.tobytes() for row in np.packbits(upper, axis=1)]
+        new = {key: k for k, key in enumerate(keys) if key not in self._known}
+        if new:
+            if len(self._known) * len(self.Z) > KNOWN_BYTES:
+                self._known.clear()
+                new = {key: k for k, key in enumerate(keys)}
+            found = facets_on(self.arrangement, np.where(upper[list(new.values())], 1, -1))
+            self._known.update(zip(new, self._cones(*found), strict=True))
+        return [self._known[key] for key in keys]
+
+    def _redundant(self, active: Bools) -> list[Cone]:
+        """The cells of patterns (K, n), bounded by one row of every hyperplane."""
+        rows = self.arrangement.representative
+        return self._cones(active, len(rows) * np.arange(len(active) + 1), np.tile(rows, len(active)))
+
+    def _cones(self, active: Bools, indptr: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Cone]:
+        """The cells of patterns (K, n), bounded by ``rows[indptr[k]:indptr[k+1]]``."""
+        inside = active[np.repeat(np.arange(len(active)), np.diff(indptr)), rows]
+        normals = self._unit[rows] * np.where(inside, 1.0, -1.0)[:, None]
+        ends = indptr.tolist()
+        return [
+            Cone(pattern, rows[first:last], normals[first:last], bits.tobytes())
+            for pattern, bits, first, last in zip(active, np.packbits(active, axis=1), ends, ends[1:], strict=False)
+        ]
+
+    def forces(self, nu: Array) -> Array:
+        """``sum_i nu_i |z_i|`` over the rows i of each hyperplane, (n_planes,).  O(n)."""
+        use = ~self.arrangement.zero_rows
+        planes = self.arrangement.row_plane[use]
+        sums = np.bincount(planes, (nu * self.lengths)[use], minlength=self.arrangement.n_planes)
+        return sums.astype(np.float64)  # of no rows, bincount makes integers

@@ -1,0 +1,1 @@
+"""The pricing problem: bounds, searches, complete visits."""

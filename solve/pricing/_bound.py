@@ -1,0 +1,403 @@
+"""Pricing by bound and prune: bisection of simplicial cones, compiled with Numba.
+
+The pricing problem is ``h* = max over s = ±1, |u| <= 1 of s * sum_i nu_i (z_i.u)_+``.  Write
+``a_i = |nu_i| z_i`` and split the rows by the sign of ``nu_i`` into two families, so that
+``h(u) = p(u) - m(u)`` with two convex, positively homogeneous sums ``p = sum_+ (a_i.u)_+`` and
+``m = sum_- (a_i.u)_+``.  The two output signs ask for the maxima of ``p - m`` and of ``m - p``.
+
+On a simplicial cone with unit rays ``g_1 .. g_r`` (DESIGN of the method: interpolation and tangent)
+
+* a convex sum is at most the linear function that interpolates it at the rays, and
+* ``(a.u)_+ >= theta a.u`` for any ``theta`` in [0, 1]; ``theta = [a.(g_1 + .. + g_r) > 0]`` touches at
+  the centre.  For a row that does not cut the cone both statements are equalities,
+
+so ``p - m`` is at most the linear function with values ``U_l = p(g_l) - sum_- theta_i a_i.g_l`` at the
+rays.  The dot products ``a_i.g_l`` are linear in the ray: splitting an edge combines two stored
+columns, and no product with the data is ever taken below the roots.
+
+A cone is halved at its longest edge while many rows cut it.  Once only a few do, it is split where the
+most balanced of them crosses an edge: a maximiser that lies on the kink of a row with s nu_i < 0 keeps a
+first-order error until no cone straddles that kink, whereas on a cone that no row cuts the error of the
+bound is of second order in its size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from exactrelu.enumerate.running._compiled import njit
+
+from ._cones import ball_bound, bare, choose_split, longest_edge, ray_gram
+
+# Columns of the per-node table of ray sums.
+P_EXACT, M_EXACT, P_FIXED, M_FIXED = 0, 1, 2, 3
+# Slots of the integer state shared by a driver and the kernel.
+DEPTH, TOP, NODES, N_CAND = 0, 1, 2, 3
+DONE, PAUSED, FULL = 0, 1, 2
+TINY_EDGE = 1e-15  # 1 - cosine below which a cone is one direction in double precision
+
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+@njit(nogil=True, fastmath=_FAST, _nrt=False)
+def weighted_sum(weights, column, size):
+    """np.dot(weights[:size], column[:size])"""
+    total = 0.0
+    for c in range(size):
+        total += weights[c] * column[c]
+    return total
+
+
+@njit(nogil=True, fastmath=_FAST, _nrt=False)
+def positive_sum(column, size):
+    """np.maximum(column[:size], 0).sum()"""
+    total = 0.0
+    for c in range(size):
+        total += max(column[c], 0.0)
+    return total
+
+
+@njit(nogil=True)
+def push_roots(roots, up, down, pool, rays, sums, meta, bound, state):
+    """Stack root cones (R, r, r), as long as there is room for one with all rows; returns how many.
+
+    The only place where data meet rays: O(n r^2) each.  up, down : the rows (m, r) of either family; the other
+    arrays as in `bound_and_prune`.
+    """
+    r = roots.shape[1]
+    dots = np.empty(r)
+    for number in range(len(roots)):
+        level, top = state[DEPTH], state[TOP]
+        if number > 0 and (level + 2 > len(bound) or 2 * (top + len(up) + len(down)) > pool.shape[1]):
+            return number
+        meta[level, 0] = top
+        sums[level] = 0.0
+        for family in range(2):
+            first = top
+            A = up if family == 0 else down
+            for i in range(len(A)):
+                low, high = np.inf, -np.inf
+                for k in range(r):
+                    dots[k] = 0.0
+                    for j in range(r):
+                        dots[k] += roots[number, k, j] * A[i, j]
+                    low, high = min(low, dots[k]), max(high, dots[k])
+                cuts = low < 0.0 < high
+                for k in range(r):
+                    sums[level, family, k] += max(dots[k], 0.0)
+                    if cuts:
+                        pool[k, top] = dots[k]
+                    else:
+                        sums[level, 2 + family, k] += max(dots[k], 0.0)
+                top += cuts
+            meta[level, 1 + family] = top - first
+        for k in range(r):  # `rays[level] = roots[number]` would compile the text of an error message for a second
+            for j in range(r):
+                rays[level, k, j] = roots[number, k, j]
+        bound[level] = np.inf
+        state[DEPTH], state[TOP] = level + 1, top
+    return len(roots)
+
+
+@njit(nogil=True)
+def signed_value(Z, nu, u, q):
+    """``nu'(Z u)_+``; `q` (r,) becomes its gradient."""
+    q[:] = 0.0
+    value = 0.0
+    for i in range(Z.shape[0]):
+        inner = 0.0
+        for j in range(u.size):
+            inner += Z[i, j] * u[j]
+        if inner > 0.0:
+            value += nu[i] * inner
+            for j in range(u.size):
+                q[j] += nu[i] * Z[i, j]
+    return value
+
+
+@njit(nogil=True)
+def ascend(Z, nu, start, max_steps):
+    """See `_pricing.ascend`."""
+    u, q, fresh = start.copy(), np.empty(start.size), np.empty(start.size)
+    value = signed_value(Z, nu, u, q)
+    for _ in range(max_steps):
+        size = np.sqrt((q * q).sum())
+        if size == 0.0:
+            break
+        trial = q / (size if value >= 0.0 else -size)
+        new = signed_value(Z, nu, trial, fresh)
+        if abs(new) <= abs(value):
+            break
+        u, value = trial, new
+        q, fresh = fresh, q
+    return u, value
+
+
+@njit(nogil=True)
+def ascend_many(Z, nu, starts, max_steps):
+    """`ascend` from each of the starts (m, r): directions (m, r) and values (m,)."""
+    directions, values = np.empty(starts.shape), np.empty(len(starts))
+    for k in range(len(starts)):
+        directions[k], values[k] = ascend(Z, nu, starts[k], max_steps)
+    return directions, values
+
+
+@bare
+def prepare_family(dots, size, j, k, mix, fresh, total, weight):
+    """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.
+
+    dots : (r, capacity) in;  fresh : (capacity,) out, dots with ``mix[0] g_j + mix[1] g_k``
+    total : (capacity,) work;  weight : (2, capacity) out, row 0 for the child without g_j
+    """
+    for c in range(size):
+        total[c] = 0.0
+    for ray in range(dots.shape[0]):
+        if ray != j and ray != k:
+            column = dots[ray]
+            for c in range(size):
+                total[c] += column[c]
+    first, second = dots[j], dots[k]
+    for c in range(size):
+        new = first[c] * mix[0] + second[c] * mix[1]
+        fresh[c] = new
+        weight[0, c] = 1.0 if total[c] + second[c] + new > 0.0 else 0.0
+        weight[1, c] = 1.0 if total[c] + first[c] + new > 0.0 else 0.0
+
+
+@bare
+def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
+    """Copy to `out` the rows that cut the child cone; add the others, now linear, to `fixed`.
+
+    The child's rays are the parent's with `drop` replaced by the new one.
+    dots : (r, capacity) in;  out : (r, >= size) out;  work : (2, capacity) work;  fixed : (r,) in/out
+    Returns the number of rows kept.
+    """
+    r = dots.shape[0]
+    low, high = work[0], work[1]
+    for c in range(size):
+        low[c] = fresh[c]
+        high[c] = fresh[c]
+    for ray in range(r):
+        if ray != drop:
+            column = dots[ray]
+            for c in range(size):
+                low[c] = min(low[c], column[c])
+                high[c] = max(high[c], column[c])
+    for c in range(size):
+        cuts = (low[c] < 0.0) and (high[c] > 0.0)
+        low[c] = 1.0 if cuts else 0.0
+        high[c] = 0.0 if cuts else weight[c]
+    kept = 0
+    for ray in range(r):
+        column = fresh if ray == drop else dots[ray]
+        fixed[ray] += weighted_sum(high, column, size)
+        target = out[ray]
+        kept = 0
+        for c in range(size):
+            target[kept] = column[c]  # branch-free compaction: overwritten unless kept
+            kept += 1 if low[c] != 0.0 else 0
+    return kept
+
+
+@bare
+def copy(source, target):
+    """``target[:] = source`` of vectors; Numba's own would need room for an error message."""
+    for j in range(source.size):
+        target[j] = source[j]
+
+
+@bare
+def copy_rows(source, target):
+    """``target[:] = source`` of matrices."""
+    for k in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[k, j] = source[k, j]
+
+
+@bare
+def prune_level(best, target, rel):
+    """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
+    return target if best <= target else best * (1.0 + rel)
+
+
+@bare
+def record(ray, value, cand_u, cand_value, state, threshold):
+    """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
+    if abs(value) <= threshold:
+        return
+    capacity = cand_value.shape[0]
+    slot = state[N_CAND]
+    if slot < capacity:
+        state[N_CAND] += 1
+    else:
+        slot = 0
+        for k in range(1, capacity):
+            if abs(cand_value[k]) < abs(cand_value[slot]):
+                slot = k
+        if abs(cand_value[slot]) >= abs(value):
+            return
+    cand_value[slot] = value
+    copy(ray, cand_u[slot])
+
+
+class Work(NamedTuple):
+    """What one node needs; child 0 is the one without ray j of the split edge (j, k), child 1 the one without ray k.
+
+    rays : (2, r, r), child_sums : (2, 4, r), bounds : (2,) of the children
+    sums : (4, r) of the parent;  sizes : (2,) its rows by family;  buf : (r + 1, n) their dots, last row work
+    mix : (2,), new : (4,), fresh : (2, n) the new ray: weights of its ends, its sums, its dots by family
+    weight : (2, 2, n) tangent weights by family and child
+    values : (r,), scratch : (2 r + 2, r), passive : (r,), flags : (2, n) work
+    """
+
+    rays: np.ndarray
+    child_sums: np.ndarray
+    bounds: np.ndarray
+    sums: np.ndarray
+    sizes: np.ndarray
+    buf: np.ndarray
+    mix: np.ndarray
+    new: np.ndarray
+    fresh: np.ndarray
+    weight: np.ndarray
+    values: np.ndarray
+    scratch: np.ndarray
+    passive: np.ndarray
+    flags: np.ndarray
+
+
+def make_work(r, n):
+    """Room for `bound_and_prune` on n rows."""
+    return Work(
+        np.empty((2, r, r)), np.empty((2, 4, r)), np.empty(2), np.empty((4, r)), np.empty(2, np.int64),
+        np.empty((r + 1, n)), np.empty(2), np.empty(4), np.empty((2, n)), np.empty((2, 2, n)), np.empty(r),
+        np.empty((2 * r + 2, r)), np.empty(r, np.int64), np.empty((2, n)),
+    )  # fmt: skip
+
+
+@bare
+def bound_child(dots_p, dots_m, drop, child, threshold, work):
+    """Sums of a child, in `work`; returns an upper bound on it for both output signs."""
+    r = dots_p.shape[0]
+    sums = work.child_sums[child]
+    for ray in range(r):
+        for s in range(4):
+            sums[s, ray] = work.new[s] if ray == drop else work.sums[s, ray]
+    worst = 0.0
+    cos = ray_gram(work.rays[child], work.scratch)
+    for sign in range(2):  # sign 0: p - m, sign 1: m - p
+        family = 1 - sign
+        dots = dots_m if sign == 0 else dots_p
+        for ray in range(r):
+            column = work.fresh[family] if ray == drop else dots[ray]
+            lower = sums[P_FIXED + family, ray] + weighted_sum(work.weight[family, child], column, work.sizes[family])
+            work.values[ray] = sums[sign, ray] - lower
+        worst = max(worst, ball_bound(work.values, cos, threshold, work.scratch, work.passive))
+    return worst
+
+
+@bare
+def push_child(dots_p, dots_m, drop, child, pool, n_rays, n_sums, n_meta, n_bound, state, work):
+    """Write the child without ray `drop` on the stack: rays, sums and the rows that still cut it."""
+    level, start = state[DEPTH], state[TOP]
+    copy_rows(work.rays[child], n_rays[level])
+    copy_rows(work.child_sums[child], n_sums[level])
+    n_bound[level] = work.bounds[child]
+    top = start
+    for family in range(2):
+        kept = keep_cut_rows(
+            dots_p if family == 0 else dots_m, work.sizes[family], drop, work.fresh[family],
+            work.weight[family, child], pool[:, top:], work.flags, n_sums[level, P_FIXED + family],
+        )  # fmt: skip
+        n_meta[level, 1 + family] = kept
+        top += kept
+    n_meta[level, 0] = start
+    state[DEPTH], state[TOP] = level + 1, top
+
+
+@bare
+def bound_and_prune(
+    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work, shared
+):  # fmt: skip
+    """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
+
+    A cone is dropped once its bound is at most ``prune_level(best, target, rel)``; when the stack is
+    empty that number (or `best[1]`, if larger) is an upper bound of the pricing problem on everything
+    that was ever stacked.
+
+    Parameters
+    ----------
+    pool : (r, capacity) in/out, dots of stacked cones;  n_rays : (levels, r, r), n_sums : (levels, 4, r),
+    n_meta : (levels, 3) start and the two family sizes, n_bound : (levels,) in/out, the stack
+    best_u : (r,) in/out, incumbent;  best : (2,) in/out, its value (the sign is the output sign), and the
+        largest bound of a cone too thin to split
+    state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
+    work : Work
+    shared : (1,) in/out, largest value that any thread has found; a lost update only costs time
+    """
+    r = n_rays.shape[1]
+    sizes, mix, new, fresh, rays = work.sizes, work.mix, work.new, work.fresh, work.rays
+    visited = 0
+    while state[DEPTH] > 0:
+        if visited >= max_nodes:
+            return PAUSED
+        level = state[DEPTH] - 1
+        start = n_meta[level, 0]
+        sizes[0] = n_meta[level, 1]
+        sizes[1] = n_meta[level, 2]
+        threshold = prune_level(max(abs(best[0]), shared[0]), target, rel)
+        if n_bound[level] <= threshold:
+            state[DEPTH] = level
+            state[TOP] = start
+            continue
+        if longest_edge(n_rays[level])[2] > 1.0 - TINY_EDGE:  # cannot be split: its own bound counts
+            best[1] = max(best[1], n_bound[level])
+            state[DEPTH] = level
+            state[TOP] = start
+            continue
+        total = sizes[0] + sizes[1]
+        if r == 1 or level + 2 > len(n_bound) or start + 2 * total > pool.shape[1]:
+            return FULL
+        visited += 1
+        for ray in range(r):  # the children overwrite the parent's place
+            copy(pool[ray, start : start + total], work.buf[ray])
+        copy_rows(n_rays[level], rays[0])
+        copy_rows(n_rays[level], rays[1])
+        copy_rows(n_sums[level], work.sums)
+        parent_bound = n_bound[level]
+        state[DEPTH] = level
+        state[TOP] = start
+        dots_p = work.buf[:r, : sizes[0]]
+        dots_m = work.buf[:r, sizes[0] : total]
+        j, k, family, row = choose_split(rays[0], dots_p, dots_m, sizes, mix)
+        prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], work.buf[r], work.weight[0])
+        prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], work.buf[r], work.weight[1])
+        if family >= 0:
+            fresh[family, row] = 0.0  # the new ray lies on this row, rounding aside
+        for i in range(r):
+            rays[0, j, i] = rays[0, j, i] * mix[0] + rays[0, k, i] * mix[1]
+            rays[1, k, i] = rays[0, j, i]
+        for s in range(4):
+            new[s] = work.sums[s, j] * mix[0] + work.sums[s, k] * mix[1]
+        new[P_EXACT] = new[P_FIXED] + positive_sum(fresh[0], sizes[0])
+        new[M_EXACT] = new[M_FIXED] + positive_sum(fresh[1], sizes[1])
+        value = new[P_EXACT] - new[M_EXACT]
+        if abs(value) > abs(best[0]):
+            best[0] = value
+            copy(rays[0, j], best_u)
+            shared[0] = max(shared[0], abs(value))
+            threshold = prune_level(shared[0], target, rel)
+        record(rays[0, j], value, cand_u, cand_value, state, target)
+        for child in range(2):
+            bound = bound_child(dots_p, dots_m, j if child == 0 else k, child, threshold, work)
+            work.bounds[child] = min(bound, parent_bound)
+        first = 0 if work.bounds[0] <= work.bounds[1] else 1  # the better one on top: visited first
+        for turn in range(2):
+            child = first if turn == 0 else 1 - first
+            if work.bounds[child] > threshold:
+                drop = j if child == 0 else k
+                push_child(dots_p, dots_m, drop, child, pool, n_rays, n_sums, n_meta, n_bound, state, work)
+        state[NODES] += 1
+    return DONE

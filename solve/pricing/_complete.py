@@ -1,0 +1,105 @@
+"""Complete pricing: every cell of the arrangement is visited. The reference for bound and prune."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from exactrelu._coordinates import unit_rows
+from exactrelu._typing import Array
+from exactrelu.certificates._bounds import trivial_bound
+from exactrelu.enumerate import CellChunk, iter_cells
+from exactrelu.solve._problem import Problem
+from exactrelu.solve.master._bcd import project_onto_cone
+from exactrelu.solve.master._cells import CellFinder
+
+from ._bound import prune_level
+from ._search import Pricing, ascend
+
+CHUNK = 16384
+N_KEPT = 64
+
+
+def price_by_enumeration(
+    problem: Problem,
+    nu: Array,
+    *,
+    finder: CellFinder | None,
+    target: float = 0.0,
+    rel: float = 1e-9,
+    starts: Array | None = None,
+    deadline: float | None = None,
+    patience: int | None = None,
+    n_jobs: int = 1,
+) -> Pricing:
+    """``h* = max over cells i and signs s of |Proj_{K_i}(s Z'D_i nu)|``, over all cells.
+
+    Parameters and result as in `_pricing.price_by_bound`, but that `patience` and `n_jobs` have no meaning here, and
+    `target` and `rel` only spare projections that cannot change the answer.  O(cells) time, memory independent of their
+    number.
+    """
+    Z, slack = problem.Z, problem.slack(nu)
+    r = Z.shape[1]
+    if finder is None or not nu.any():
+        return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 1, False)
+    first = np.vstack([np.eye(r), -np.eye(r)]) if starts is None or len(starts) == 0 else starts
+    found = [ascend(Z, nu, u) for u in first]
+    best = max(abs(value) for _, value in found)
+    upper, cells = 0.0, 0
+    size = max(64, CHUNK >> (2 * max(0, r - 6)))  # cells of high rank are slow: the clock is looked at per chunk
+    for chunk in iter_cells(finder.arrangement, chunk_size=size, rays=True, facets=True, row_sums=nu[:, None] * Z):
+        if deadline is not None and time.monotonic() > deadline:
+            upper = trivial_bound(Z, nu) + slack
+            return Pricing(upper, best, *_ranked(found), cells, True)
+        cells += len(chunk.points)
+        assert chunk.sums is not None
+        for sign in (1.0, -1.0):
+            q = sign * chunk.sums
+            bound = _cheap_bounds(chunk, finder.to_coordinates, q)
+            skip = prune_level(best, target, rel)
+            for cell in np.flatnonzero(bound > skip).tolist():
+                if bound[cell] <= prune_level(best, target, rel):
+                    continue
+                p = project_onto_cone(unit_normals(chunk, cell, Z), q[cell])
+                value = float(np.linalg.norm(p))
+                if value > target:
+                    found.append((p / value, sign * value))
+                    best = max(best, value)
+        found = sorted(found, key=lambda pair: -abs(pair[1]))[:N_KEPT]
+    upper = prune_level(best, target, rel) + slack
+    return Pricing(upper, best, *_ranked(found), cells, False)
+
+
+def _cheap_bounds(chunk: CellChunk, to_coordinates: Array, q: Array) -> Array:
+    """Upper bounds of ``q.u`` over each cell within the unit ball: the smaller of two.
+
+    ``|q|``, and the largest value at a unit ray divided by the smallest cosine between ray and centre.
+    """
+    assert chunk.rays is not None
+    indptr, rays = chunk.rays
+    unit = rays @ to_coordinates
+    unit /= np.linalg.norm(unit, axis=1)[:, None]
+    owner = np.repeat(np.arange(len(q)), np.diff(indptr))
+    centre = np.add.reduceat(unit, indptr[:-1])
+    centre /= np.maximum(np.linalg.norm(centre, axis=1), 1e-300)[:, None]
+    at = np.maximum.reduceat(np.einsum("ij,ij->i", unit, q[owner]), indptr[:-1])
+    cosine = np.minimum.reduceat(np.einsum("ij,ij->i", unit, centre[owner]), indptr[:-1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_rays = np.where(cosine > 1e-8, np.maximum(at, 0.0) / cosine, np.inf)
+    return np.minimum(np.linalg.norm(q, axis=1), by_rays) * (1.0 + 1e-14)
+
+
+def unit_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
+    """Unit inward facet normals of one cell, (k, r)."""
+    assert chunk.facets is not None
+    indptr, rows = chunk.facets
+    mine = rows[indptr[cell] : indptr[cell + 1]]
+    active = (chunk.patterns[cell, mine >> 3] >> (7 - (mine & 7))) & 1
+    normals = Z[mine] * np.where(active == 1, 1.0, -1.0)[:, None]
+    return unit_rows(normals)
+
+
+def _ranked(found: list[tuple[Array, float]]) -> tuple[Array, Array]:
+    order = sorted(found, key=lambda pair: -abs(pair[1]))
+    return np.array([u for u, _ in order]), np.array([value for _, value in order])

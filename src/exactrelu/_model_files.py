@@ -1,0 +1,158 @@
+"""Models on disk: a network, the certificate that proves it, and notes on where it came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrelu.certificates import Certificate
+from exactrelu.networks import ParallelReLUNetwork
+from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
+from exactrelu.networks._two_layers import ReLUNetwork, network_from
+
+# How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
+ARRAY = "Array"
+KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model file holds.
+
+    Attributes
+    ----------
+    network : ReLUNetwork or ParallelReLUNetwork
+    certificate : Certificate or None
+        None for a file written by ``ReLUNetwork.save``.
+    metadata : dict
+        Text, numbers and truth values the writer added, such as the name of the target column.
+    """
+
+    network: ReLUNetwork | ParallelReLUNetwork
+    certificate: Certificate | None
+    metadata: dict[str, str | float]
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    network: ReLUNetwork | ParallelReLUNetwork,
+    certificate: Certificate | None = None,
+    metadata: Mapping[str, str | float] | None = None,
+) -> None:
+    """Write a network with its certificate to a .npz file of plain arrays.
+
+    Parameters
+    ----------
+    path : str or path
+        Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
+    network : ReLUNetwork or ParallelReLUNetwork
+    certificate : Certificate, optional
+        It must speak of the same network.
+    metadata : mapping of str to str or float, optional
+        Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), "features" (a JSON list of
+        columns), and, for the losses of classification, "negative_label" and "positive_label" (the second alone: that
+        class against all others).
+
+    Raises
+    ------
+    TypeError
+        For metadata that are neither text nor numbers.
+    ValueError
+        When the certificate speaks of another network, or metadata cannot be stored unchanged.
+    OSError
+        When the file cannot be written.
+    """
+    arrays = network.arrays()
+    if certificate is not None:
+        claimed = certificate.network.arrays()
+        if not all(key in claimed and np.array_equal(claimed[key], value) for key, value in arrays.items()):
+            raise ValueError("the certificate speaks of another network")
+        for field in _stored_fields(certificate):
+            value = getattr(certificate, field.name)
+            if value is not None:
+                arrays[f"certificate.{field.name}"] = value if field.type == ARRAY else KINDS[str(field.type)](value)
+    for key, value in (metadata or {}).items():
+        if np.ndim(value):
+            raise TypeError(f"metadata.{key} must be one number or text, got {type(value).__name__}")
+        arrays[f"metadata.{key}"] = value
+    write_archive(path, arrays)
+
+
+def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Model:
+    """Read a file written by `save_model` or ``ReLUNetwork.save``.
+
+    Parameters
+    ----------
+    path : str or path
+    max_bytes : int
+        Refuse a file whose arrays take more than this.  Default: 1 GiB.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When the file is not a model of this library, is damaged, or its certificate is incomplete.
+
+    Notes
+    -----
+    The file may come from anywhere: nothing in it is executed, and sizes are checked before memory is taken.  What it
+    *claims* is worth nothing until ``model.certificate.verify(X, y)`` has proven it on the data.
+    """
+    name = os.fspath(path)
+    arrays = read_archive(path, max_bytes)
+    network = network_from(arrays, name)
+    held = _section(arrays, "certificate.")
+    certificate = _certificate_from(held, network, name) if held else None
+    metadata = {}
+    for key, value in _section(arrays, "metadata.").items():
+        if value.ndim:
+            raise ValueError(f"{name}: metadata.{key} must be one value, got shape {value.shape}")
+        metadata[key] = value.item()
+    return Model(network, certificate, metadata)
+
+
+def _certificate_from(
+    held: Mapping[str, NDArray[Any]], network: ReLUNetwork | ParallelReLUNetwork, name: str
+) -> Certificate:
+    """The certificate of these entries, each of the type that its field has, or ValueError."""
+    stored = _stored_fields(Certificate)
+    strange = sorted(set(held) - {field.name for field in stored})
+    if strange:
+        raise ValueError(f"{name} has a certificate with unknown parts: {', '.join(strange)}")
+    values: dict[str, Any] = {}
+    for field in stored:
+        if field.name not in held:
+            if field.default is MISSING:
+                raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
+        elif field.type == ARRAY:
+            values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
+        else:
+            values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")
+    return Certificate(network=network, **values)
+
+
+def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[Any]]:
+    """The fields that a file holds entries for: all but the network."""
+    return [field for field in fields(certificate) if field.name != "network"]
+
+
+def _vector(value: NDArray[Any], what: str) -> NDArray[np.float64]:
+    if value.ndim != 1 or value.dtype != np.float64:
+        raise ValueError(f"{what} must be a vector of float64, got {value.dtype} of shape {value.shape}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
+    return value
+
+
+def _section(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}

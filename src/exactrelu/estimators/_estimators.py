@@ -1,0 +1,211 @@
+"""scikit-learn estimators around `exactrelu.solve.train`."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Self
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
+
+from ._base import Classification, Regression, check_weight
+
+
+@dataclass(eq=False, repr=False)
+class ConvexReLURegressor(Regression):
+    """Two-layer ReLU network for regression, trained to certified global optimality.
+
+    Minimises ``sum_i l(f(x_i), y_i) + beta/2 sum_k (|w_k|^2 + alpha_k^2)`` over networks
+    ``f(x) = sum_k alpha_k (w_k . x)_+`` of *every* width (Pilanci & Ergen 2020).
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Weight decay, against a sum (not a mean) over the samples.
+    loss : str or exactrelu.solve.Loss, default="squared"
+        "squared" (``1/2 (f - y)^2``), "huber", "absolute", "quantile", "poisson" (log link: predictions are rates);
+        "huber:1.35" and "quantile:0.9" give the parameter.
+    fit_intercept : bool, default=True
+        Append a column of ones to `X`; its weight is regularised with the neuron.
+    rank : int, default=None
+        Train on the best approximation of this rank of the data (with the column of ones).  The optimum
+        can be certified in seconds up to rank 4 or 5; the certificate says what truncation may cost.
+    tol : float, default=1e-4
+        Relative gap between the objective and the proven lower bound at which training stops.
+    max_iter : int, default=None
+        Limit on the rounds of pricing.  None: 1000 up to rank 6; from rank 7 on, where a certificate is out
+        of reach, 3 rounds, so that the network does not depend on the speed of the machine.
+    time_limit : float, default=10.0
+        Seconds per network, not counting compilation; None for no limit.  When it is reached, the best
+        network so far is kept, with its proven gap, and a ConvergenceWarning shows that gap.
+    pricing : {"auto", "bound", "enumerate"}, default="auto"
+        How optimality is proven: by branch and bound, or by a visit of every activation pattern.  "auto"
+        visits them when they are few (at most 50 000) and the rank is above 3.
+    layers, width : int, default=2 and 1
+        Depth of the network, and width of a sub-network's first layer.
+    warm_start : bool, default=False
+        Let `fit` start from the network of the last call, say after a change of `beta` or of some samples.  The gap is
+        proven anew.  Where that network does not fit (other features, classes, depth or width), training starts
+        from nothing.
+    n_jobs : int, default=None
+        Threads of pricing; see `exactrelu.solve.train`.
+    verbose : int, default=0
+        1 prints a line per round on standard error.
+
+    Attributes
+    ----------
+    network_ : ReLUNetwork
+    certificate_ : Certificate
+        ``certificate_.verify(X, y)`` recomputes every claim from the weights and the dual point.
+    objective_, lower_bound_, gap_ : float
+        Objective of the network, proven lower bound over all networks, relative gap of the two.
+    n_iter_ : int
+        Rounds of pricing.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Only when `X` has column names.
+
+    Notes
+    -----
+    A round costs O(n) per cone that pricing visits: a few hundred cones at rank 3 whatever n, growing
+    exponentially with the rank.
+
+    References
+    ----------
+    M. Pilanci and T. Ergen, "Neural networks are convex regularizers", ICML 2020, arXiv:2002.10553.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exactrelu import ConvexReLURegressor
+    >>> X = np.linspace(-1, 1, 21)[:, None]
+    >>> model = ConvexReLURegressor(beta=0.01).fit(X, np.abs(X[:, 0]))
+    >>> model.gap_ <= 1e-4, bool(model.score(X, np.abs(X[:, 0])) > 0.99)
+    (True, True)
+    """
+
+    beta: float = 1.0
+    _: KW_ONLY
+    warm_start: bool = False
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+        y : (n,) array_like
+        sample_weight : (n,) array_like, optional
+            Factors of the samples' losses; they scale the loss against `beta`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For data or parameters that are not legal; the message shows what arrived.
+
+        Warns
+        -----
+        ConvergenceWarning
+            When training stopped with a gap above `tol`.
+        """
+        data, targets = self._check_regression(X, y)
+        weight = check_weight(sample_weight, data)
+        (start,) = self._starts(1, data.shape[1]) if self.warm_start else [None]
+        self._record([self._train(data, targets, self.beta, weight, self.n_jobs, start)])
+        return self
+
+
+@dataclass(eq=False, repr=False)
+class ConvexReLUClassifier(Classification):
+    """Two-layer ReLU network for classification, trained to certified global optimality.
+
+    Two classes take one network, trained on labels -1 and +1; more classes take one network per class,
+    each against the rest, and each with its own certificate.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Weight decay, against a sum (not a mean) over the samples.
+    loss : {"logistic", "hinge", "squared_hinge", "squared"} or exactrelu.solve.Loss, default="logistic"
+        Loss on the labels -1 and +1; only "logistic" gives probabilities.
+    fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width, warm_start
+        As for `ConvexReLURegressor`.
+    n_jobs : int, default=None
+        Number of classes trained at the same time (joblib) when there are more than two, else threads of pricing.
+    verbose : int, default=0
+        1 prints a line per round on standard error.
+
+    Attributes
+    ----------
+    classes_ : (k,) array
+    networks_, certificates_ : list
+        One entry for two classes, one per class otherwise.  A certificate's targets are +1 for its class
+        (the second one, when there are two) and -1 for the rest.
+    network_, certificate_ : ReLUNetwork, Certificate
+        Only for two classes.
+    objective_, lower_bound_ : float
+        Sums over the networks.
+    gap_ : float
+        Largest relative gap.
+    n_iter_ : int
+        Largest number of rounds of pricing.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Only when `X` has column names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from exactrelu import ConvexReLUClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ConvexReLUClassifier(beta=0.1).fit(X[:, 2:], y)
+    >>> model.gap_ <= 1e-4, bool(model.score(X[:, 2:], y) > 0.95)
+    (True, True)
+    """
+
+    beta: float = 1.0
+    _: KW_ONLY
+    warm_start: bool = False
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train one network for two classes, one per class for more.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+        y : (n,) array_like
+            Class labels of any type.
+        sample_weight : (n,) array_like, optional
+            Factors of the samples' losses; they scale the loss against `beta`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For data or parameters that are not legal, or fewer than two classes.
+
+        Warns
+        -----
+        ConvergenceWarning
+            When training stopped with a gap above `tol`.
+        """
+        data, _, classes, targets = self._check_classification(X, y)
+        weight = check_weight(sample_weight, data)
+        same = self.warm_start and np.array_equal(getattr(self, "classes_", ()), classes)
+        starts = self._starts(len(targets), data.shape[1]) if same else [None] * len(targets)
+        self.classes_ = classes
+        jobs, threads = (self.n_jobs, 1) if len(targets) > 1 else (1, self.n_jobs)
+        results = Parallel(n_jobs=jobs)(
+            delayed(self._train)(data, target, self.beta, weight, threads, start)
+            for target, start in zip(targets, starts, strict=True)
+        )
+        self._record(results)
+        return self

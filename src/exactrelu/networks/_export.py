@@ -1,0 +1,175 @@
+"""Networks for other programs: PyTorch modules and ONNX models, both in double precision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrelu._typing import Array
+
+from ._archive import replacing
+from ._base import Network
+from ._parallel import ParallelReLUNetwork
+from ._two_layers import ReLUNetwork
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+
+OPSET = 17  # of the default domain; MatMul, Add, Relu, Squeeze, Concat and Exp take doubles from opset 14 on
+IR_VERSION = 8  # what the first runtimes with this opset read; onnx itself would write its newest
+
+
+def require(module: str, extra: str) -> Any:
+    """Import an optional library, or raise ImportError with the way to install it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ImportError(f'this needs {module}: pip install "exactrelu[{extra}]"') from None
+
+
+def to_torch(networks: Sequence[Network], *, exponential: bool = False) -> torch.nn.Module:
+    """One module for one network, with outputs (n,), or for several, with outputs (n, k).
+
+    Parameters
+    ----------
+    networks : sequence of ReLUNetwork or ParallelReLUNetwork
+    exponential : bool
+        Return ``exp`` of the outputs.
+
+    Raises
+    ------
+    ImportError
+        When PyTorch is missing.
+    """
+    require("torch", "torch")
+    from . import _torch as modules
+
+    parts = []
+    for network in networks:
+        weights = weights_of(network)
+        build = modules.two_layers if network.layers == 2 else modules.three_layers
+        parts.append(build(weights.first, weights.bias, *weights.later))
+    module = parts[0] if len(parts) == 1 else modules.Columns(parts)
+    return modules.nn.Sequential(module, modules.Exponential()) if exponential else module
+
+
+def to_onnx(
+    networks: Sequence[Network], path: str | os.PathLike[str] | None = None, *, exponential: bool = False
+) -> onnx.ModelProto:
+    """One model for one network, with outputs (n,), or for several, with outputs (n, k).
+
+    Parameters
+    ----------
+    networks : sequence of ReLUNetwork or ParallelReLUNetwork, all with the same number of features
+    path : str or path, optional
+        Write the model there, too.
+    exponential : bool
+        Return ``exp`` of the outputs.
+
+    Raises
+    ------
+    ImportError
+        When the package onnx is missing.
+    OSError
+        When the file cannot be written.
+    """
+    onnx = require("onnx", "onnx")
+    helper, double = onnx.helper, onnx.TensorProto.DOUBLE
+    nodes: list[Any] = []
+    constants: dict[str, NDArray[Any]] = {}
+    outputs = []
+    for k, network in enumerate(networks):
+        nodes += _nodes(helper, network, f"{k}.", constants)
+        outputs.append(nodes[-1].output[0])
+    if len(outputs) > 1:
+        constants["column"] = np.array([1])
+        for output in outputs:
+            nodes.append(helper.make_node("Unsqueeze", [output, "column"], [f"{output}.column"]))
+        nodes.append(helper.make_node("Concat", [f"{output}.column" for output in outputs], ["outputs"], axis=1))
+    if exponential:
+        nodes.append(helper.make_node("Exp", [nodes[-1].output[0]], ["rates"]))
+    nodes[-1].output[0] = "f"
+    shape = ["n", len(outputs)] if len(outputs) > 1 else ["n"]
+    graph = helper.make_graph(
+        nodes,
+        "relu_network",
+        [helper.make_tensor_value_info("X", double, ["n", networks[0].n_features])],
+        [helper.make_tensor_value_info("f", double, shape)],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+        producer_name="exactrelu", producer_version=version("exactrelu"),
+    )  # fmt: skip
+    onnx.checker.check_model(model, full_check=True)
+    if path is not None:
+        with replacing(path) as file:
+            file.write(model.SerializeToString())
+    return model
+
+
+class Weights(NamedTuple):
+    """Weights of a network, the intercept apart.
+
+    Attributes
+    ----------
+    first : (d, m) first layer, or (K, d, m)
+    bias : (m,) or (K, m), None without an intercept
+    later : alpha (m,), or w2 (K, m) and w3 (K,)
+    """
+
+    first: Array
+    bias: Array | None
+    later: tuple[Array, ...]
+
+
+def weights_of(network: Network) -> Weights:
+    """The weights of a network; at least one neuron, be it of zeros, for runtimes that need one."""
+    later: tuple[Array, ...]
+    if isinstance(network, ParallelReLUNetwork):
+        first, later = network.W1, (network.w2, network.w3)
+        if network.n_subnetworks * network.width == 0:
+            first, later = np.zeros((1, first.shape[1], 1)), (np.zeros((1, 1)), np.zeros(1))
+    else:
+        assert isinstance(network, ReLUNetwork)
+        first, later = network.W, (network.alpha,)
+        if network.n_neurons == 0:
+            first, later = np.zeros((len(first), 1)), (np.zeros(1),)
+    if not network.intercept:
+        return Weights(first, None, later)
+    return Weights(first[..., :-1, :], first[..., -1, :], later)
+
+
+def _nodes(helper: Any, network: Network, prefix: str, constants: dict[str, NDArray[Any]]) -> list[Any]:
+    """The nodes from ``X`` to the outputs (n,) of one network; its weights are added to `constants`."""
+    first, bias, later = weights_of(network)
+    deep = isinstance(network, ParallelReLUNetwork)
+    nodes, value = [], "X"
+
+    def step(kind: str, name: str, *inputs: str) -> str:
+        nodes.append(helper.make_node(kind, list(inputs), [prefix + name]))
+        return prefix + name
+
+    def constant(name: str, array: NDArray[Any]) -> str:
+        constants[prefix + name] = array
+        return prefix + name
+
+    value = step("MatMul", "first", "X", constant("W1" if deep else "W", first))  # (n, m) or (K, n, m)
+    if bias is not None:
+        value = step("Add", "shifted", value, constant("b", bias[:, None, :] if deep else bias))
+    value = step("Relu", "hidden", value)
+    if not deep:
+        step("MatMul", "output", value, constant("alpha", later[0]))
+        return nodes
+    value = step("MatMul", "second", value, constant("w2", later[0][:, :, None]))  # (K, n, 1)
+    value = step("Squeeze", "flat", step("Relu", "subnetworks", value), constant("last", np.array([2])))
+    step("MatMul", "output", constant("w3", later[1]), value)
+    return nodes

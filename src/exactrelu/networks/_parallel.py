@@ -1,0 +1,156 @@
+"""Parallel three-layer ReLU networks as plain NumPy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from exactrelu._checks import frozen
+from exactrelu._typing import Array
+from exactrelu.losses import Loss
+
+from ._base import Network, data_loss
+
+UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
+
+
+class ParallelReLUNetwork(Network):
+    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj·x)_+)_+``.
+
+    Parameters
+    ----------
+    W1 : (K, d, m) array_like
+        First layers, each of Frobenius norm at most 1.
+    w2 : (K, m) array_like
+        Second layers.
+    w3 : (K,) array_like
+        Output weights.
+    intercept : bool
+        Whether the first layers have an intercept: the data then get a column of ones appended, and `W1` has one
+        more row than the data have columns.
+
+    Attributes
+    ----------
+    W1, w2, w3 : read-only float64 arrays
+    intercept : bool
+    layers : int, 3
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit each other, weights that are not finite, or a first layer of norm above 1.
+
+    References
+    ----------
+    T. Ergen and M. Pilanci, "Global optimality beyond two layers: training deep ReLU networks via convex
+    programs", ICML 2021, arXiv:2110.05518.
+
+    Examples
+    --------
+    >>> from exactrelu import ParallelReLUNetwork
+    >>> network = ParallelReLUNetwork(W1=[[[0.6, 0.8]]], w2=[[1.0, -0.5]], w3=[2.0])
+    >>> network.predict([[1.0], [-1.0]]).round(12)
+    array([0.4, 0. ])
+    """
+
+    layers = 3
+    _parts = ("W1", "w2", "w3")
+
+    def __init__(self, W1: ArrayLike, w2: ArrayLike, w3: ArrayLike, intercept: bool = False) -> None:
+        self.W1, self.w2, self.w3 = frozen(W1, "W1", 3), frozen(w2, "w2", 2), frozen(w3, "w3", 1)
+        self.intercept = bool(intercept)
+        K, d, m = self.W1.shape
+        if self.w2.shape != (K, m) or self.w3.shape != (K,):
+            raise ValueError(
+                f"W1 of shape {self.W1.shape} needs w2 of shape ({K}, {m}) and w3 of shape ({K},), "
+                f"got {self.w2.shape} and {self.w3.shape}"
+            )
+        if d < 1 + self.intercept:
+            raise ValueError(f"W1 must have a row per feature, got shape {self.W1.shape}, intercept={self.intercept}")
+        largest = float(np.linalg.norm(self.W1.reshape(K, d * m), axis=1).max(initial=0.0))
+        if largest > UNIT:
+            raise ValueError(f"first layers must have Frobenius norm at most 1, got {largest!r}")
+
+    def __repr__(self) -> str:
+        """The network's size."""
+        return (
+            f"ParallelReLUNetwork(n_features={self.n_features}, n_subnetworks={self.n_subnetworks}, "
+            f"width={self.width}, intercept={self.intercept}, layers={self.layers})"
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns the data must have (the column of ones is not counted)."""
+        return int(self.W1.shape[1]) - self.intercept
+
+    @property
+    def n_subnetworks(self) -> int:
+        """Number of sub-networks K."""
+        return int(self.W1.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Neurons in the first layer of a sub-network, m."""
+        return int(self.W1.shape[2])
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons of the first layers that are not zero."""
+        return int(np.count_nonzero(self.w2 * np.linalg.norm(self.W1, axis=1)))
+
+    def with_intercept(self, intercept: bool) -> ParallelReLUNetwork:
+        """The same weights, the last row of `W1` read as an intercept or not.
+
+        Parameters
+        ----------
+        intercept : bool
+
+        Returns
+        -------
+        ParallelReLUNetwork
+        """
+        return ParallelReLUNetwork(self.W1, self.w2, self.w3, intercept)
+
+    def _outputs(self, data: Array) -> Array:
+        """Outputs (n,) on checked data (n, d)."""
+        if self.intercept:
+            data = np.column_stack([data, np.ones(len(data))])
+        output = np.zeros(len(data))
+        for W1, w2, w3 in zip(self.W1, self.w2, self.w3, strict=True):
+            output += w3 * np.maximum(np.maximum(data @ W1, 0.0) @ w2, 0.0)
+        return output
+
+    def objective(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        beta: float,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Training objective ``L(f(X), y) + beta/2 sum_k (|w2_k|^2 + w3_k^2)``.
+
+        The loss is a sum over the samples, not a mean; the first layers are bounded, not penalised.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+        y : (n,) array_like
+            Targets; labels -1 and +1 for the losses of classification.
+        beta : float
+            Weight decay.
+        loss : str or Loss
+            As for `exactrelu.solve.train`.
+        sample_weight : (n,) array_like, optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            As `predict`, for an unknown loss, or targets that are not legal for it.
+        """
+        decay = float(np.sum(self.w2**2) + np.sum(self.w3**2))
+        return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay

@@ -1,0 +1,102 @@
+"""Networks as PyTorch modules; imported only when a network is exported, because it imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from exactrelu._typing import Array
+
+
+class ParallelSubnetworks(nn.Module):
+    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (x . W1_kj + b1_kj)_+)_+``.
+
+    Parameters
+    ----------
+    n_subnetworks, n_features, width : int
+        K, d and m.
+    bias : bool
+        Whether the first layers have an intercept.
+
+    Attributes
+    ----------
+    W1 : (K, d, m) parameter
+    b1 : (K, 1, m) parameter, None without an intercept
+    w2 : (K, m, 1) parameter
+    w3 : (K,) parameter
+    """
+
+    b1: Tensor | None
+
+    def __init__(self, n_subnetworks: int, n_features: int, width: int, bias: bool = False) -> None:
+        super().__init__()
+
+        def zeros(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
+
+        self.W1 = zeros(n_subnetworks, n_features, width)
+        self.register_parameter("b1", zeros(n_subnetworks, 1, width) if bias else None)
+        self.w2 = zeros(n_subnetworks, width, 1)
+        self.w3 = zeros(n_subnetworks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (n,) for inputs (n, d)."""
+        first = torch.matmul(x, self.W1)  # (K, n, m)
+        if self.b1 is not None:
+            first = first + self.b1
+        second = torch.relu(torch.matmul(torch.relu(first), self.w2)).squeeze(2)  # (K, n)
+        return torch.matmul(self.w3, second)
+
+
+class Columns(nn.Module):
+    """The outputs (n,) of several modules, side by side: (n, k)."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (n, k) for inputs (n, d)."""
+        return torch.stack([network(x) for network in self.networks], dim=1)
+
+
+class Exponential(nn.Module):
+    """The inverse of the log link: rates for outputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``exp(x)``."""
+        return torch.exp(x)
+
+
+def two_layers(W: Array, b: Array | None, alpha: Array) -> nn.Sequential:
+    """``(x W + b)_+ alpha`` as linear layers; W (d, m), b (m,) or None, alpha (m,)."""
+    d, m = W.shape
+    first = skip_init(nn.Linear, d, m, bias=b is not None, dtype=torch.float64)  # no draw from torch's generator
+    last = skip_init(nn.Linear, m, 1, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        first.weight.copy_(_tensor(W.T))
+        if b is not None:
+            first.bias.copy_(_tensor(b))
+        last.weight.copy_(_tensor(alpha[None, :]))
+    return nn.Sequential(first, nn.ReLU(), last, nn.Flatten(0))
+
+
+def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array) -> ParallelSubnetworks:
+    """Parallel sub-networks; W1 (K, d, m), b1 (K, m) or None, w2 (K, m), w3 (K,)."""
+    K, d, m = W1.shape
+    module = ParallelSubnetworks(K, d, m, bias=b1 is not None)
+    with torch.no_grad():
+        module.W1.copy_(_tensor(W1))
+        if module.b1 is not None and b1 is not None:
+            module.b1.copy_(_tensor(b1[:, None, :]))
+        module.w2.copy_(_tensor(w2[:, :, None]))
+        module.w3.copy_(_tensor(w3))
+    return module
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.array(values, order="C"))  # a copy: the network's arrays are read-only

@@ -1,0 +1,167 @@
+"""What the pictures share: colours, axes, and what can be drawn of a network or an estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from exactrelu._typing import Array
+from exactrelu.losses import get_loss
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.solve import Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Network = ReLUNetwork | ParallelReLUNetwork
+
+# Okabe & Ito, Color Universal Design, 2008: told apart with every kind of colour vision
+INK, GREY = "#222222", "#7a7a7a"
+BLUE, RED, GREEN, PINK, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+YELLOW = "#F0E442"
+CLASS_COLOURS, CLASS_MARKERS = (BLUE, RED, GREEN, PINK, ORANGE, SKY), "os^Dv*"
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+
+
+def require_matplotlib() -> None:
+    """Raise ImportError with the way to install it when matplotlib is missing."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ImportError("a picture needs matplotlib: pip install 'exactrelu[plot]'") from None
+
+
+def make_axes(
+    given: Any, count: int = 1, size: tuple[float, float] = (4.2, 4.2), layout: str = "constrained"
+) -> list[Axes]:
+    """`given`, axes or a sequence of them, as a list; or `count` new ones side by side, each of a size in inches."""
+    require_matplotlib()
+    if given is not None:
+        return list(given) if isinstance(given, Sequence | np.ndarray) else [given]
+    from matplotlib import pyplot
+
+    width, height = size
+    _, axes = pyplot.subplots(1, count, figsize=(1.5 + width * count, height), layout=layout, squeeze=False)
+    return list(axes[0])
+
+
+def legend_below(axes: Axes, columns: int = 3) -> None:
+    """A legend under the labels of the x axis, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        count = 2 if len(labels) == 4 else min(columns, len(labels))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=count, frameon=False)
+
+
+def counted(count: int, noun: str) -> str:
+    """Such as "1 neuron" and "2 neurons"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def column_names(X: Any, count: int, given: Sequence[str] | None = None) -> list[str]:
+    """Names of the columns of `X`: those given, those of a data frame, or numbers."""
+    names = given if given is not None else getattr(X, "columns", None)
+    if names is None:
+        return [f"feature {k + 1}" for k in range(count)]
+    if len(names) != count:
+        raise ValueError(f"X has {count} columns, got {len(names)} feature names")
+    return [str(name) for name in names]
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """Networks as a function of the data's columns.
+
+    Attributes
+    ----------
+    networks : list of ReLUNetwork or ParallelReLUNetwork, one, or one per class
+    transform : maps points (k, d) to the networks' features
+    read : maps outputs of the network to the values that are drawn
+    classes : the two or more labels that the outputs tell apart, None for numeric targets
+    solution : the Solution that was given, if any
+    """
+
+    networks: list[Network]
+    transform: Callable[[Any], Any]
+    read: Callable[[Array], Array]
+    classes: NDArray[Any] | None
+    solution: Solution | None = None
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of all networks."""
+        return sum(network.n_neurons for network in self.networks)
+
+    def features(self, points: ArrayLike) -> Array:
+        """What the networks see of the points."""
+        with warnings.catch_warnings():  # points of a grid have the columns of the data, but not their names
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            return np.asarray(self.transform(points), dtype=np.float64)
+
+    def values(self, features: Array) -> Array:
+        """Values (k, networks) that are drawn."""
+        return np.column_stack([self.read(network.predict(features)) for network in self.networks])
+
+
+def as_drawable(given: Any) -> Drawable:
+    """A network, Solution, fitted estimator, or pipeline or search around one, as something to draw.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    sklearn.exceptions.NotFittedError
+        For an estimator that was not fitted.
+    """
+    if isinstance(given, Network):
+        return Drawable([given], _same, _same, None)
+    if hasattr(given, "certificate") and hasattr(given, "network"):
+        from exactrelu.commands._task import LABEL_LOSSES
+
+        classes = np.array([-1, 1]) if given.certificate.loss in LABEL_LOSSES else None
+        return Drawable([given.network], _same, _link(given.certificate.loss), classes, given)
+    if hasattr(given, "networks_"):
+        classes = getattr(given, "classes_", None)
+        return Drawable(given.networks_, _same, _same if classes is not None else _link(given.loss), classes)
+    if hasattr(given, "best_estimator_"):
+        return as_drawable(given.best_estimator_)
+    if hasattr(given, "steps"):
+        last = as_drawable(given.steps[-1][1])
+        transform = given[:-1].transform if len(given.steps) > 1 else _same
+        return Drawable(last.networks, transform, last.read, last.classes)
+    if hasattr(given, "get_params"):
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(given)
+    raise TypeError(f"a network, Solution or estimator of this library is needed, got {type(given).__name__}")
+
+
+def _same(values: Any) -> Any:
+    return values
+
+
+def _link(loss: Any) -> Callable[[Array], Array]:
+    """How predictions are read from outputs; losses that are unknown by name predict the outputs."""
+    try:
+        return get_loss(loss).predict
+    except ValueError:
+        return _same
+
+
+def neurons(network: Network) -> tuple[Array, Array]:
+    """Weights (inputs, m) of the neurons that are not zero, and the signs (m,) with which they enter the output.
+
+    For three layers those of the first layer, all sub-networks side by side.
+    """
+    if isinstance(network, ReLUNetwork):
+        first, sign = network.W, np.sign(network.alpha)
+    else:
+        first = network.W1.transpose(1, 0, 2).reshape(network.W1.shape[1], -1)
+        sign = np.sign(network.w2 * network.w3[:, None]).ravel()
+    use = first.any(axis=0) & (sign != 0.0)
+    return first[:, use], sign[use]
