@@ -67,6 +67,9 @@ def test_every_example_is_shown():
     assert shown == {script.name for script in (ROOT / "examples").glob("*.py")}
 
 
+NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests)/[\w/]+\.py)(?:::(\w+))?")
+
+
 def test_pages_name_files_and_tests_that_exist():
     """Paths such as ``solve/_api.py`` and tests such as ``tests/test_pricing.py::test_scaling`` in the text."""
     for name in ("pricing.md", "architecture.md"):

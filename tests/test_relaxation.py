@@ -12,7 +12,7 @@ from naive_training import price_every_cell
 from exactrelu import ConvexReLURegressor
 from exactrelu.certificates._audit import audit_dual, quadratic_proof
 from exactrelu.certificates._bounds import dual_value
-from exactrelu.certificates._multipliers import Multipliers, _Moments, find_multipliers
+from exactrelu.certificates._multipliers import Moments, Multipliers, find_multipliers
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve._relaxation import minimisers, relaxed_bound, relaxed_dual, relaxed_norm
@@ -44,10 +44,10 @@ def test_moments_have_the_right_gradient(seed):
     factor, on_upper, on_lower = rng.standard_normal((1 + r, 3)), v, rng.standard_normal(n)
 
     def value(factor):
-        moments = _Moments(factor, Z, norms, 0.3 * norms)
+        moments = Moments(factor, Z, norms, 0.3 * norms)
         return on_upper @ moments.upper + on_lower @ moments.lower + 0.7 * moments.mass
 
-    gradient = _Moments(factor, Z, norms, 0.3 * norms).gradient(on_upper, on_lower, 0.7)
+    gradient = Moments(factor, Z, norms, 0.3 * norms).gradient(on_upper, on_lower, 0.7)
     step = rng.standard_normal(factor.shape)
     slope = (value(factor + 1e-6 * step) - value(factor - 1e-6 * step)) / 2e-6
     scale = 1.0 + (np.abs(on_upper) + np.abs(on_lower)) @ norms
@@ -61,7 +61,7 @@ def test_a_relaxed_neuron_of_rank_one_is_a_neuron(seed):
     u /= np.linalg.norm(u)
     factor = 2.0 * np.append(1.0, u)[:, None]
     norms = np.linalg.norm(Z, axis=1)
-    moments = _Moments(factor, Z, norms, 1e-9 * norms)
+    moments = Moments(factor, Z, norms, 1e-9 * norms)
     assert moments.mass == pytest.approx(4.0)
     assert moments.upper == pytest.approx(4.0 * np.maximum(Z @ u, 0.0), abs=1e-12 * norms.max())
     assert moments.sharp == pytest.approx(4.0 * np.maximum(Z @ u, 0.0), abs=1e-12 * norms.max())
