@@ -99,12 +99,9 @@ class Planes(NamedTuple):
     calls: np.ndarray
 
 
-def filter_bound(r: int, more: int = 0) -> float:
-    """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum.
-
-    more : further factors ``1 + delta`` of each term
-    """
-    q = r * (r + 1) // 2 + more
+def filter_bound(r: int) -> float:
+    """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum."""
+    q = r * (r + 1) // 2
     return q * UNIT_ROUNDOFF / (1.0 - q * UNIT_ROUNDOFF) * (1.0 + 2.0**-30) + 1e-290
 
 
