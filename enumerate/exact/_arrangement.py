@@ -14,7 +14,7 @@ from exactrelu._typing import Array, Ints
 
 from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
 from ._matrix import as_matrix, independent_columns, merge_parallel
-from ._signs import LANES, Planes, Roots, fill_roots, filter_bound, independent_rows, minor_tables
+from ._signs import Planes, Roots, filter_bound, make_roots, minor_tables
 
 MAX_RANK = 18
 SHUFFLE_SEED = 20552
@@ -214,16 +214,8 @@ class Arrangement:
     @cached_property
     def roots(self) -> Roots:
         """The simplicial cones that `rank` independent hyperplanes cut: the roots of the tree."""
-        planes, r = self.planes, self.rank
-        basis = np.zeros(r, dtype=np.int64)
-        found = independent_rows(planes, np.arange(self.n_planes), r, basis)
-        if found < r:
-            raise ValueError(f"rank={r} asked for, but the chosen columns {self.columns} have exact rank {found}")
-        roots = Roots(
-            basis, np.empty((r, r)), np.empty((r, r), dtype=np.int64), *np.zeros((2, self.n_planes), dtype=np.int64)
-        )
-        fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
-        return roots
+        every = np.arange(self.n_planes)
+        return make_roots(self.planes, every, every)
 
     @cached_property
     def bits(self) -> PatternBits:
