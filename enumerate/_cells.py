@@ -15,7 +15,7 @@ from exactrelu.enumerate.cone_tree._walk import TreeWalk, find_cell, find_cells,
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 
-WORK = ("cell",)  # where an arrangement keeps the workspace; it is taken out while in use: threads may share it
+CELL_WORK = ("cell",)  # where an arrangement keeps the workspace; it is taken out while in use: threads may share it
 
 
 @dataclass(frozen=True)
@@ -383,14 +383,14 @@ def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[NDArray[np.bool_],
     if a.rank == 0:
         patterns[:] = a.zero_rows
         return patterns, indptr, rows[0]
-    work, done = a.prepared.pop(WORK, None) or make_cell_workspace(a), 0
+    work, done = a.prepared.pop(CELL_WORK, None) or make_cell_workspace(a), 0
     for out, filled in find_cells(a, sides, work):
         ends = out.facet_ptr[1 : filled + 1]
         patterns[done : done + filled] = a.unpacked(out.patterns[:filled])
         rows.append(a.representative[out.facets[: ends[-1]]])
         indptr[done + 1 : done + filled + 1] = indptr[done] + ends
         done += filled
-    a.prepared[WORK] = work
+    a.prepared[CELL_WORK] = work
     return patterns, indptr, np.concatenate(rows)
 
 
@@ -399,11 +399,11 @@ def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
     a = arrangement
     if a.rank == 0:
         return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
-    out, work = find_cell(a, side, a.prepared.pop(WORK, None))
+    out, work = find_cell(a, side, a.prepared.pop(CELL_WORK, None))
     pattern, facets = a.unpacked(out.patterns[:1])[0], a.representative[out.facets[: out.facet_ptr[1]]]
     points, rays = out.points, out.rays[: out.ray_ptr[1]]
     if out.thin[0]:
         points[0], rays[...] = exact_geometry(a, np.where(pattern[a.representative], 1, -1))
     cell = Cell(pattern, a.to_features(points)[0], a.to_features(rays), facets)
-    a.prepared[WORK] = work
+    a.prepared[CELL_WORK] = work
     return cell

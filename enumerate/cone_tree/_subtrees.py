@@ -20,9 +20,9 @@ from ._walk import TreeWalk, Workspace
 
 Result = TypeVar("Result")
 
-CHUNK = 1 << 15
+PATTERNS_AT_ONCE = 1 << 15
 NO_PREFIX = np.zeros(0, dtype=np.int64)
-SHARES = 8  # subtrees per worker, divided by r - 1: in fact there are some ten times as many
+SUBTREES_PER_WORKER = 8  # subtrees per worker, divided by r - 1: in fact there are some ten times as many
 LEAST_SHOWN = 16  # divide as for so many workers where progress is shown
 WORTH_SHARING = 1 << 19  # cells times 2**rank, a measure of the work, from which several threads pay
 
@@ -61,7 +61,7 @@ def shares(region: Region, workers: int) -> list[Subtree]:
     whole = Subtree(a.n_planes - 1, prefix, region.fixed)
     if workers == 1 or r == 1 or whole.most_cells(r) << r < WORTH_SHARING:
         return [whole]
-    return divide(region, max(2, SHARES * workers // (r - 1)))
+    return divide(region, max(2, SUBTREES_PER_WORKER * workers // (r - 1)))
 
 
 def divide(region: Region, parts: int, cells: int | None = None) -> list[Subtree]:
@@ -115,7 +115,7 @@ def count_subtree(arrangement: Arrangement, subtree: Subtree) -> int:
 
 def subtree_patterns(arrangement: Arrangement, subtree: Subtree) -> Ints:
     """Patterns of the cells of a subtree as words (k, words), in the order of the tree."""
-    walk = _walk(arrangement, PATTERNS, subtree, min(CHUNK, 4 + subtree.most_cells(arrangement.rank)))
+    walk = _walk(arrangement, PATTERNS, subtree, min(PATTERNS_AT_ONCE, 4 + subtree.most_cells(arrangement.rank)))
     parts = []
     done = False
     while not done:

@@ -50,7 +50,7 @@ SLICE_NODES = 1 << 15  # nodes between two returns to Python, where Ctrl-C is se
 NO_SIDE = np.zeros(0, dtype=np.int64)
 RAYS_PER_CELL = 8  # room to start with; a cell has 4 on average for rank 3
 CELLS_AT_ONCE = 32  # cells that one call finds
-PATH = 96  # splits that lead to a subtree, at most, beyond the prescribed ones
+LONGEST_PATH = 96  # splits that lead to a subtree, at most, beyond the prescribed ones
 
 
 class Workspace:
@@ -161,7 +161,7 @@ class TreeWalk:
         self.walk = make_walk(arrangement, row_sums, first, last, step)
         self.walk.state[FIXED], self.walk.state[AFFINE], self.walk.state[LIMIT] = fixed, affine, max(1, limit)
         n_sums = len(self.walk.base)
-        path = PATH + fixed if mode == SUBTREES else 0
+        path = LONGEST_PATH + fixed if mode == SUBTREES else 0
         self.work = work or Workspace(arrangement, 64, 4 * arrangement.n_planes + 64, n_sums, path)
         self.out = make_output(arrangement, mode, max(cells, BURST) if mode != CELLS else cells, n_sums)
         if mode == SUBTREES:

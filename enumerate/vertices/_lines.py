@@ -31,9 +31,9 @@ WIDE, NARROW = 11, 8  # bits of a digit on long and on short lines: clearing cou
 SHORT = 400
 FEW_BITS, TOP_BITS, MANY = 22, 32, 4096  # of a position, at least, to sort by, the more on lines of MANY vertices;
 # what they leave in disorder, insertion puts in order
-PATIENCE = 4  # insertion moves per vertex after which all bits are sorted by
+MOVES_PER_VERTEX = 4  # insertion moves per vertex after which all bits are sorted by
 BELOW, ABOVE, EITHER = 0, 1, 2  # sides of a plane
-FIRST, LENGTH, CELLS, PLANE, TURNED, ONLY = 0, 1, 2, 3, 4, 5  # columns of `_runs.Runs.fields`
+RUN_FIRST, RUN_LENGTH, RUN_CELLS, RUN_PLANE, RUN_TURNED, RUN_ONLY = 0, 1, 2, 3, 4, 5  # columns of `_runs.Runs.fields`
 
 
 class Line(NamedTuple):
@@ -198,7 +198,7 @@ def sort_line(planes, eps, line, h, direction):
                 return -1
     count = position_keys(line, h)
     radix_sort(line, count, FEW_BITS if count < MANY else TOP_BITS)
-    if not insertion(planes, eps, line, h, direction, count, PATIENCE * count):
+    if not insertion(planes, eps, line, h, direction, count, MOVES_PER_VERTEX * count):
         radix_sort(line, count, 64)
         insertion(planes, eps, line, h, direction, count, count * count)
     return count
@@ -213,8 +213,8 @@ def add_run(runs, at, mask, pattern, first, h, only):
         runs.start[at, w] = pattern[w] ^ mask[w] if turned else pattern[w]
     runs.lead[at] = pattern[words] ^ mask[words] if turned else pattern[words]
     field = runs.fields[at]
-    field[FIRST], field[LENGTH], field[CELLS] = first, 0, 1
-    field[PLANE], field[TURNED], field[ONLY] = h, turned, only
+    field[RUN_FIRST], field[RUN_LENGTH], field[RUN_CELLS] = first, 0, 1
+    field[RUN_PLANE], field[RUN_TURNED], field[RUN_ONLY] = h, turned, only
 
 
 @inner
@@ -349,8 +349,8 @@ def cut_line(planes, eps, sigma, rows, line, h, count, only, pattern, runs, fill
             if i > h and (only == side or only == EITHER):  # noqa: SIM109 - a tuple would be built
                 if is_open:
                     field = runs.fields[filled - 1]
-                    field[CELLS] += 1
-                    field[LENGTH] = first + k + 1 - field[FIRST]
+                    field[RUN_CELLS] += 1
+                    field[RUN_LENGTH] = first + k + 1 - field[RUN_FIRST]
                 else:
                     put(bits, pattern, h, side == ABOVE)
                     add_run(runs, filled, rows.mask, pattern, first + k + 1, h, only)

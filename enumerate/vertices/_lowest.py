@@ -17,7 +17,7 @@ from exactrelu.enumerate.running._progress import Progress
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
 
 from ._generic import COMPLETE, DEGENERATE, DRAWS, NOT_GENERIC, planes_with_functionals
-from ._lines import CELLS, count_lines, make_line, plane_directions, trace_lines
+from ._lines import RUN_CELLS, count_lines, make_line, plane_directions, trace_lines
 from ._runs import Rows, Runs, empty_runs, make_rows, single_runs
 from ._runs import in_order as runs_in_order
 from ._sort import in_order
@@ -170,7 +170,7 @@ class LowestVertices:
             return *count_lines(*shared, line, task.first, task.last), 0
         rows = self.rows
         code, filled = trace_lines(*shared, rows, line, task.first, task.last, rows.base.copy(), runs)
-        return code, int(runs.fields[:filled, CELLS].sum()), filled
+        return code, int(runs.fields[:filled, RUN_CELLS].sum()), filled
 
     def _visit(self, task: Task, bits: PatternBits, pattern: Ints, out: Ints) -> tuple[int, int]:
         a = self.arrangement

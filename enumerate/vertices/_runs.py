@@ -26,14 +26,14 @@ from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_w
 from exactrelu.enumerate.exact._bits import flip
 from exactrelu.enumerate.exact._signs import inner, kernel, once
 
-from ._lines import CELLS, EITHER, FIRST, LENGTH, ONLY, PLANE, TURNED
+from ._lines import RUN_CELLS, EITHER, RUN_FIRST, RUN_LENGTH, RUN_ONLY, RUN_PLANE, RUN_TURNED
 from ._sort import by_first_word, swapped
 
 LEADERS = 64
-FIELDS = 6
-DIGIT = 8  # bits
-FEW = 16  # cells that insertion sorts faster
-SHARES = 8  # of the cells, per thread
+RUN_FIELDS = 6
+KEY_DIGIT = 8  # bits
+FEW_CELLS = 16  # cells that insertion sorts faster
+SHARES_PER_THREAD = 8  # of the cells, per thread
 
 
 class Runs(NamedTuple):
@@ -41,8 +41,8 @@ class Runs(NamedTuple):
 
     lead : (k,) signs of the leading planes, plane 0 in bit 63
     start : (k, words) pattern of the first cell, its octets in memory order
-    fields : (k, 6) FIRST and number (LENGTH) of the steps that follow, number of CELLS, the PLANE walked along, 1 where
-        antipodes are TURNED to, and the ONLY side of the plane on which cells count, or EITHER
+    fields : (k, 6) RUN_FIRST and number (RUN_LENGTH) of the steps that follow, number of RUN_CELLS, the RUN_PLANE walked along, 1 where
+        antipodes are RUN_TURNED to, and the RUN_ONLY side of the plane on which cells count, or EITHER
     steps : (s,) int32, ``2 i + b``: plane i is crossed, and above the vertex lies side b of the plane walked along
     """
 
@@ -107,10 +107,10 @@ def find_varying(runs, rows, a, b, work):
     for r in range(a, b):
         for w in range(words):
             work.varying[w] |= runs.start[r, w] ^ runs.start[a, w]
-        first, h = runs.fields[r, FIRST], runs.fields[r, PLANE]
-        if runs.fields[r, LENGTH] > 0:
+        first, h = runs.fields[r, RUN_FIRST], runs.fields[r, RUN_PLANE]
+        if runs.fields[r, RUN_LENGTH] > 0:
             work.varying[rows.word[h]] |= rows.bit[h]
-        for s in range(first, first + runs.fields[r, LENGTH]):
+        for s in range(first, first + runs.fields[r, RUN_LENGTH]):
             i = runs.steps[s] >> 1
             work.varying[rows.word[i]] |= rows.bit[i]
     m = 0
@@ -148,12 +148,12 @@ def fill_keys(runs, rows, a, b, m, work):
         for w in range(used):
             work.keys[w, at] = work.key[w]
         at += 1
-        first, h = runs.fields[r, FIRST], runs.fields[r, PLANE]
-        only, turned = runs.fields[r, ONLY], runs.fields[r, TURNED]
+        first, h = runs.fields[r, RUN_FIRST], runs.fields[r, RUN_PLANE]
+        only, turned = runs.fields[r, RUN_ONLY], runs.fields[r, RUN_TURNED]
         own, own_bit = np.int64(0), np.int64(0)
-        if runs.fields[r, LENGTH] > 0 and only == EITHER:
+        if runs.fields[r, RUN_LENGTH] > 0 and only == EITHER:
             own, own_bit = work.slot[h] >> 6, key_bit(work.slot[h])
-        for s in range(first, first + runs.fields[r, LENGTH]):
+        for s in range(first, first + runs.fields[r, RUN_LENGTH]):
             step = runs.steps[s]
             i, side = step >> 1, step & 1
             work.key[work.slot[i] >> 6] ^= key_bit(work.slot[i])
@@ -182,7 +182,7 @@ def sort_cells(work, size, m):
     used = (m + 63) >> 6
     for k in range(size):
         order[k] = k
-    if size < FEW:
+    if size < FEW_CELLS:
         for k in range(1, size):
             j = k
             while j > 0 and key_before(work.keys, used, k, order[j - 1]):
@@ -194,14 +194,14 @@ def sort_cells(work, size, m):
     for w in range(used - 1, -1, -1):
         keys = work.keys[w]
         left = min(64, m - 64 * w)  # bits, the highest of the word
-        for p in range((64 - left) // DIGIT, 64 // DIGIT):
-            shift, mask = np.uint64(DIGIT * p), np.uint64((1 << DIGIT) - 1)
-            for digit in range(1 << DIGIT):
+        for p in range((64 - left) // KEY_DIGIT, 64 // KEY_DIGIT):
+            shift, mask = np.uint64(KEY_DIGIT * p), np.uint64((1 << KEY_DIGIT) - 1)
+            for digit in range(1 << KEY_DIGIT):
                 work.histogram[digit] = 0
             for k in range(size):
                 work.histogram[(np.uint64(keys[k]) >> shift) & mask] += 1
             total = 0
-            for digit in range(1 << DIGIT):
+            for digit in range(1 << KEY_DIGIT):
                 here = work.histogram[digit]
                 work.histogram[digit] = total
                 total += here
@@ -290,7 +290,7 @@ def move_runs(runs, first, step, places, out):
             out.start[at, w] = runs.start[r, w]
         for k in range(runs.fields.shape[1]):
             out.fields[at, k] = runs.fields[r, k]
-        out.fields[at, FIRST] += step
+        out.fields[at, RUN_FIRST] += step
 
 
 def octet_words(rows: NDArray[np.bool_]) -> Ints:
@@ -330,14 +330,14 @@ def make_work(n: int, words: int, cells: int) -> Work:
     keys = np.empty((-(-n // 64), cells + 1), np.int64)
     return Work(
         np.empty(words, np.int64), line[0], line[1], keys[:, 0].copy(), keys, cell[0], cell[1],
-        np.empty(1 << DIGIT, np.int64), np.empty(words, np.int64),
+        np.empty(1 << KEY_DIGIT, np.int64), np.empty(words, np.int64),
     )  # fmt: skip
 
 
 def empty_runs(n: int, words: int, lines: int, most: int) -> Runs:
     """Room for `most` runs on `lines` lines of `n` planes."""
     return Runs(
-        np.empty(most, np.int64), np.empty((most, words), np.int64), np.empty((most, FIELDS), np.int64),
+        np.empty(most, np.int64), np.empty((most, words), np.int64), np.empty((most, RUN_FIELDS), np.int64),
         np.empty(lines * n, np.int32),
     )  # fmt: skip
 
@@ -349,7 +349,7 @@ def single_runs(patterns: Ints, mask: Ints, runs: Runs) -> None:
     k = len(patterns)
     runs.start[:k], runs.lead[:k] = patterns[:, :-1], patterns[:, -1]
     runs.fields[:k] = 0
-    runs.fields[:k, CELLS] = 1
+    runs.fields[:k, RUN_CELLS] = 1
 
 
 def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray[np.uint8]:
@@ -379,11 +379,11 @@ def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray
         list(pool.map(lambda k: move_runs(parts[k], firsts[k], steps[k], places, runs), range(len(parts))))
         parts.clear()
         bounds = np.append(np.flatnonzero(np.append(True, lead[1:] != lead[:-1])), len(lead))
-        offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, CELLS], bounds[:-1])))
+        offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, RUN_CELLS], bounds[:-1])))
         cells, octets = int(offsets[-1]), (n + 7) // 8
         out = np.empty(2 * cells * octets, np.uint8)
         wide = as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
-        shares = SHARES * threads if threads > 1 else 1
+        shares = SHARES_PER_THREAD * threads if threads > 1 else 1
         cuts = np.searchsorted(offsets, np.arange(shares + 1) * cells // shares)
         largest = int(np.diff(offsets).max())
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from exactrelu.enumerate.exact._signs import inner, kernel
 
-SMALL = 12
-DIGIT = 11
+FEW_KEYS = 12
+SORT_DIGIT = 11
 SIGN = np.int64(-0x8000000000000000)
 PARALLEL = 1 << 14  # patterns from which on threads gain more than they cost
 
@@ -46,7 +46,7 @@ def sort_keys(keys, order, low, high, stack):
     """
     depth = 0
     while True:
-        while high - low > SMALL:
+        while high - low > FEW_KEYS:
             a, b, c = keys[low], keys[(low + high) >> 1], keys[high - 1]
             pivot = max(min(a, b), min(max(a, b), c))
             left, right, k = low, high, low
@@ -89,11 +89,11 @@ def row_before(words, a, b, column):
 def sort_by_first_word(words, order, keys, spare, histogram):
     """Stable radix sort of the row numbers by ``words[:, 0]`` as unsigned integers, carried along.  O(m)
 
-    order, keys : (m,) out, the rows and their first words;  spare : (2, m) work;  histogram : (6, 2**DIGIT) work
+    order, keys : (m,) out, the rows and their first words;  spare : (2, m) work;  histogram : (6, 2**SORT_DIGIT) work
     """
     m = len(order)
-    digits = 1 << DIGIT
-    passes = (64 + DIGIT - 1) // DIGIT
+    digits = 1 << SORT_DIGIT
+    passes = (64 + SORT_DIGIT - 1) // SORT_DIGIT
     for p in range(passes):
         for digit in range(digits):
             histogram[p, digit] = 0
@@ -102,7 +102,7 @@ def sort_by_first_word(words, order, keys, spare, histogram):
         order[k] = k
         keys[k] = word
         for p in range(passes):
-            histogram[p, np.int64(np.uint64(word) >> np.uint64(DIGIT * p)) & (digits - 1)] += 1
+            histogram[p, np.int64(np.uint64(word) >> np.uint64(SORT_DIGIT * p)) & (digits - 1)] += 1
     here, there = (order, keys), (spare[0], spare[1])
     moved = 0
     for p in range(passes):
@@ -114,7 +114,7 @@ def sort_by_first_word(words, order, keys, spare, histogram):
             total += size
         if largest == m:  # all rows agree in this digit
             continue
-        shift = np.uint64(DIGIT * p)
+        shift = np.uint64(SORT_DIGIT * p)
         for k in range(m):
             word = here[1][k]
             digit = np.int64(np.uint64(word) >> shift) & (digits - 1)
@@ -158,7 +158,7 @@ def sort_groups(words, order, keys, low, high, parts, todo):
         while depth > 0:
             depth -= 1
             a, b, column = todo[0, depth], todo[1, depth], todo[2, depth]
-            if b - a <= SMALL or column == n_columns:
+            if b - a <= FEW_KEYS or column == n_columns:
                 for i in range(a + 1, b):
                     row, j = order[i], i
                     while j > a and row_before(words, row, order[j - 1], column):
@@ -250,7 +250,7 @@ def by_first_word(words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[
     m = len(words)
     order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
     sort_by_first_word(
-        words, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64)
+        words, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // SORT_DIGIT), 1 << SORT_DIGIT), np.int64)
     )
     return order, keys
 
