@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from exactrelu._typing import Array, Bools, Ints
 from exactrelu.enumerate.cone_tree._composite_tree import Layers, walk_composite
-from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL
-from exactrelu.enumerate.cone_tree._leaf import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT, VISITED
-from exactrelu.enumerate.cone_tree._walk import SLICE_NODES, Workspace
+from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL, Workspace
+from exactrelu.enumerate.cone_tree._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT
+from exactrelu.enumerate.cone_tree._walk import FIRST_LEVELS, SLICE_NODES
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._signs import make_roots
 from exactrelu.enumerate.running._tasks import check_cancelled, run_tasks, worker_count
@@ -108,11 +108,11 @@ class CompositeWalk:
     def __init__(self, arrangement: CompositeArrangement, mode: int, first: int, last: int, cells: int = 0) -> None:
         self.arrangement, self.mode = arrangement, mode
         n, D = arrangement.whole.n_planes, arrangement.whole.rank
-        self.work = Workspace(arrangement.whole, 64, 4 * n + 64, 0)
-        self.state = np.zeros(VISITED + 1, dtype=np.int64)
+        self.work = Workspace(arrangement.whole, FIRST_LEVELS, 4 * (n + 16), 0)
+        self.state = np.zeros(FILLED + 1, dtype=np.int64)
         self.state[LEVEL], self.state[ROOT], self.state[LAST] = -1, first, last
         self.side = np.ones(n, np.int8)
-        self.done = np.zeros(64, np.int64)
+        self.done = np.zeros(FIRST_LEVELS, np.int64)
         self.sides = np.empty((cells, n), np.int8)
         self.points = np.empty((cells, D))
 
@@ -230,7 +230,8 @@ def _stream(base: Arrangement, width: int, chunk_size: int) -> Iterator[Composit
             count = int(walk.state[FILLED])
             if count:
                 first, second = arrangement.patterns(walk.sides[:count])
+                chosen = arrangement.whole.to_features(walk.points[:count])
                 points = np.zeros((count, width, base.d))
-                points[:, :, base.columns] = arrangement.whole.to_features(walk.points[:count]).reshape(count, width, -1)
+                points[:, :, base.columns] = chosen.reshape(count, width, -1)
                 yield CompositeChunk(arrangement.t, first, second, points)
             walk.state[FILLED] = 0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu.enumerate.cone_tree._frames import DONE
-from exactrelu.enumerate.cone_tree._leaf import COUNT
+from exactrelu.enumerate.cone_tree._state import COUNT
 from exactrelu.enumerate.cone_tree._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
@@ -255,7 +255,7 @@ def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state:
 
     Notes
     -----
-    O(n_samples n rank).
+    O(n_samples n d).
     """
     if not isinstance(n_samples, int | np.integer) or n_samples < 1:
         raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}")
@@ -263,14 +263,18 @@ def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state:
     if arrangement.rank == 0:
         return np.ones((1, arrangement.n), np.bool_)
     rng = np.random.default_rng(random_state)
-    coords, nonzero = arrangement.coords, ~arrangement.zero_rows
+    # Signs of x_i.u for standard Gaussian u in R^d depend on the part of u in the row space alone.
+    columns = arrangement.columns if arrangement.truncated else slice(None)
+    rows = arrangement.X[arrangement.representative][:, columns]
+    rows = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1])
+    nonzero = ~arrangement.zero_rows
     plane, flipped = arrangement.row_plane[nonzero], arrangement.row_sign[nonzero] < 0
     parts = []
     for start in range(0, n_samples, SAMPLE_BLOCK):
-        draws = rng.standard_normal((min(SAMPLE_BLOCK, n_samples - start), arrangement.rank))
-        draws = draws @ arrangement.isometric_map.T
-        values = draws @ coords.T
-        error = 2.0 * arrangement.rank * UNIT_ROUNDOFF * (np.abs(draws) @ np.abs(coords).T) + 1e-290
+        draws = rng.standard_normal((min(SAMPLE_BLOCK, n_samples - start), rows.shape[1]))
+        values = draws @ rows.T
+        # Dot products are off by gamma_d |u| |x| (Higham 2002, section 3.1), and by underflow.
+        error = 2.0 * rows.shape[1] * UNIT_ROUNDOFF * (np.abs(draws) @ np.abs(rows).T) + 1e-290
         values = values[(np.abs(values) > error).all(axis=1)]
         patterns = np.ones((len(values), arrangement.n), np.bool_)
         patterns[:, nonzero] = (values > 0.0)[:, plane] ^ flipped

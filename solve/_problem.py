@@ -49,7 +49,7 @@ class Problem:
     @cached_property
     def arrangement(self) -> Arrangement:
         """The hyperplanes of the rows, for the look-up of cells."""
-        return Arrangement(self._exact)
+        return Arrangement(self._exact, rank=self.coordinates.rank)
 
     @property
     def _exact(self) -> Array:

@@ -77,7 +77,7 @@ def test_a_folder_that_can_only_be_read_is_used(tmp_path):
     assert len(stderr_of(READ_ONLY + CALL, tmp_path)) == 1  # compiled, and not kept
     code.write_bytes(before[code][:-20])
     assert "damaged" in stderr_of(READ_ONLY + CALL, tmp_path)[0]
-    assert {file for file in tmp_path.rglob("*.nb?")} == set(before)
+    assert set(tmp_path.rglob("*.nb?")) == set(before)
 
 
 def test_code_of_another_source_in_a_folder_that_can_only_be_read_is_not_used(tmp_path, monkeypatch):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from exactrelu._typing import Array
 
 from ._arrangement import Arrangement, as_arrangement
 from ._integers import integer_rows
@@ -24,17 +24,16 @@ def primitive(row: list[int]) -> Row | None:
     return tuple(v // divisor for v in row)
 
 
-def integer_hyperplanes(X: NDArray[np.float64]) -> tuple[Row, ...]:
+def integer_hyperplanes(X: Array) -> tuple[Row, ...]:
     """Distinct hyperplanes of the rows of `X`, in coordinates scaled by powers of two."""
-    rows = integer_rows(X[X.any(axis=1)])
-    ints: NDArray[Any] = rows.mantissa.astype(object) << rows.exponent.astype(object)
-    return tuple(sorted({line for row in ints.tolist() if (line := primitive(row)) is not None}))
+    rows = integer_rows(X[X.any(axis=1)]).integers().tolist()
+    return tuple(sorted({line for row in rows if (line := primitive(row)) is not None}))
 
 
 def restrict(lines: tuple[Row, ...], h: Row) -> tuple[Row, ...]:
     """The distinct traces of `lines` on hyperplane `h`, in the coordinates other than its last nonzero one."""
     pivot = max(j for j, v in enumerate(h) if v != 0)
-    traces = set()
+    traces = set()  # line - (line_p / h_p) h, times h_p, without coordinate p
     for line in lines:
         mixed = [h[pivot] * a - line[pivot] * b for a, b in zip(line, h, strict=True)]
         del mixed[pivot]
@@ -57,7 +56,7 @@ def count_cells(lines: tuple[Row, ...], memo: dict[tuple[Row, ...], int]) -> int
         return 2
     if len(lines[0]) == 2:
         return 2 * len(lines)
-    if lines not in memo:
+    if lines not in memo:  # arrangements recur in restrictions of restrictions
         memo[lines] = 1 + sum(count_cells(restrict(lines[:k], lines[k]), memo) for k in range(len(lines)))
     return memo[lines]
 

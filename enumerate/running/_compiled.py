@@ -16,7 +16,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 from numba.core import event
@@ -54,7 +54,7 @@ def _reader(locator: Any) -> Any:
 
 
 class _Readable(FunctionCache._impl_class):
-    _locator_classes = [_reader(locator) for locator in FunctionCache._impl_class._locator_classes]
+    _locator_classes: ClassVar[list[Any]] = [_reader(locator) for locator in FunctionCache._impl_class._locator_classes]
 
 
 class KernelCache(FunctionCache):

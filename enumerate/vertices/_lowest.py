@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from math import comb
 from typing import Any, NamedTuple
@@ -25,11 +26,12 @@ from ._vertices import make_subsets, visit_last, visit_vertices
 
 TASK_SECONDS = 3e-3  # about; short enough for Ctrl-C and for balance, long compared with handing a task out
 FEW_TASKS = 4  # below, they are not worth handing out
-LINE_STEP = 3e-8  # seconds per vertex passed on a line
-VERTEX, VERTEX_ROW = 3e-8, 1.2e-10  # seconds per vertex, and per vertex and row
+# What the machines at hand take, for the size of tasks alone: seconds per vertex passed on a line; per vertex of higher
+# rank, and more per vertex and row.
+LINE_STEP, VERTEX, VERTEX_ROW = 3e-8, 3e-8, 1.2e-10
 MOST_PLANES = 4096  # above, the cone tree's cost per cell, which does not grow with n, is lower
-MOST_RANK = 10
-MOST_EXPONENT = 900  # of a column: functionals are scaled to the columns
+MOST_RANK = 10  # likewise: minors of the rows in front are tables of 2**r entries
+MOST_EXPONENT = 900  # of two, of a column: functionals are scaled to the columns, and shall stay normal numbers
 
 
 class Task(NamedTuple):
@@ -92,25 +94,26 @@ class LowestVertices:
 
     def tables(self) -> Planes:
         """Hyperplanes, in the order of their rows when `direct` or of rank 3, then functionals; with own work space."""
-        a = self.arrangement
-        key = ("tables with functionals", self.draw)
-        if key not in a.prepared:
-            by_row = self.direct or a.rank == 3
-            order = np.argsort(a.representative) if by_row else np.arange(a.n_planes)
-            a.prepared[key] = planes_with_functionals(a, order, self.draw)
-        tables: Planes = a.prepared[key]
-        return tables._replace(**{name: getattr(tables, name).copy() for name in ("matrix", "digits", "calls")})
+        a, by_row = self.arrangement, self.direct or self.arrangement.rank == 3
+        order = np.argsort(a.representative) if by_row else np.arange(a.n_planes)
+        shared = a.prepare(("tables", self.draw), lambda: planes_with_functionals(a, order, self.draw))
+        return shared._replace(**{name: getattr(shared, name).copy() for name in ("matrix", "digits", "calls")})
 
     def directions(self, tables: Planes) -> Ints | None:
         """Rank 3: the sign of det(h, f_1, f_2) for all planes h; None when one is zero."""
-        a = self.arrangement
-        key = ("directions", self.draw)
-        if key not in a.prepared:
-            sigma = np.empty(a.n_planes, np.int64)
-            found = plane_directions(tables, np.ones(3, np.int64), sigma)
-            a.prepared[key] = sigma if found else None
-        found_before: Ints | None = a.prepared[key]
-        return found_before
+
+        def made() -> Ints | None:
+            sigma = np.empty(self.arrangement.n_planes, np.int64)
+            return sigma if plane_directions(tables, np.ones(3, np.int64), sigma) else None
+
+        found: Ints | None = self.arrangement.prepare(("directions", self.draw), made)
+        return found
+
+    @property
+    def rows(self) -> Rows:
+        """Rank 3: where signs stand in patterns."""
+        found: Rows = self.arrangement.prepare(("rows",), partial(make_rows, self.arrangement))
+        return found
 
     @property
     def most_cells(self) -> int:
@@ -129,16 +132,6 @@ class LowestVertices:
                 yield from _subset_tasks(fixed, n, r - 1 - fixed, (), 0, most)
         if r & 1:
             yield Task(r - 1, (), 0, 0, 1)
-
-    @property
-    def rows(self) -> Rows:
-        """Rank 3: where signs stand in patterns."""
-        a = self.arrangement
-        key = ("rows",)
-        if key not in a.prepared:
-            a.prepared[key] = make_rows(a)
-        found: Rows = a.prepared[key]
-        return found
 
     def __call__(self, task: Task) -> Part:
         """Do one task."""

@@ -21,12 +21,11 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from exactrelu._typing import Ints
-from exactrelu.enumerate.cone_tree._tree import low_bit_index, popcount
 from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
-from exactrelu.enumerate.exact._bits import flip
+from exactrelu.enumerate.exact._bits import flip, low_bit_index, popcount
 from exactrelu.enumerate.exact._signs import inner, kernel, once
 
-from ._lines import RUN_CELLS, EITHER, RUN_FIRST, RUN_LENGTH, RUN_ONLY, RUN_PLANE, RUN_TURNED
+from ._lines import EITHER, RUN_CELLS, RUN_FIRST, RUN_LENGTH, RUN_ONLY, RUN_PLANE, RUN_TURNED
 from ._sort import by_first_word, swapped
 
 LEADERS = 64
@@ -41,8 +40,9 @@ class Runs(NamedTuple):
 
     lead : (k,) signs of the leading planes, plane 0 in bit 63
     start : (k, words) pattern of the first cell, its octets in memory order
-    fields : (k, 6) RUN_FIRST and number (RUN_LENGTH) of the steps that follow, number of RUN_CELLS, the RUN_PLANE walked along, 1 where
-        antipodes are RUN_TURNED to, and the RUN_ONLY side of the plane on which cells count, or EITHER
+    fields : (k, 6), columns RUN_FIRST and RUN_LENGTH: first and number of the steps that follow; RUN_CELLS: number of
+        cells; RUN_PLANE: the plane walked along; RUN_TURNED: 1 where antipodes are meant; RUN_ONLY: the side of the
+        plane on which cells count, or EITHER
     steps : (s,) int32, ``2 i + b``: plane i is crossed, and above the vertex lies side b of the plane walked along
     """
 

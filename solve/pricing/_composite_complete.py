@@ -47,8 +47,7 @@ def price_joint_by_enumeration(
     best = max((column.value for column in columns), default=0.0)
     upper, cells, late = (single.upper - slack if width == 1 else 0.0), single.nodes, single.late
     visit = CellVisit(problem, nu, width)
-    data = problem.Z if problem.coordinates.truncated else problem.X
-    for chunk in iter_composite_cells(data, width, chunk_size=CHUNK):
+    for chunk in iter_composite_cells(problem.arrangement, width, chunk_size=CHUNK):
         if deadline is not None and time.monotonic() > deadline:
             late = True
         if late:

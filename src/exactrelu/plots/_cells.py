@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from exactrelu._checks import check_matrix
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._typing import Array
-from exactrelu.enumerate import CellChunk, iter_cells, max_patterns
+from exactrelu.enumerate import Arrangement, CellChunk, iter_cells, max_patterns
 from exactrelu.solve.master._bcd import project_onto_cone
 from exactrelu.solve.pricing._complete import unit_normals
 
@@ -59,7 +59,8 @@ def collect_cells(X: ArrayLike, max_cells: int, dual: Array | None = None) -> Dr
     sums = None if dual is None else dual[:, None] * coordinates.Z
     patterns, rays, values, count = [], [], [], 0
     size = max(2, min(65536, max_cells + 2))
-    for chunk in iter_cells(data, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
+    arrangement = Arrangement(data, rank=coordinates.rank)
+    for chunk in iter_cells(arrangement, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
         count += len(chunk)
         if count > max_cells:
             bound = max_patterns(len(data), coordinates.rank)
