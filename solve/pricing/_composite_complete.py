@@ -13,7 +13,7 @@ from exactrelu.enumerate import CompositeChunk, iter_composite_cells
 from exactrelu.solve._problem import Problem
 from exactrelu.solve.master._cells import CellFinder
 from exactrelu.solve.master._composite import price_block
-from exactrelu.solve.master._composite_cells import MARGIN, JointCells
+from exactrelu.solve.master._composite_cells import MARGIN, CompositeCells
 
 from ._complete import price_by_enumeration
 from ._composite_search import Column, JointPricing, joint_slack, two_layer_columns, valued
@@ -72,7 +72,7 @@ class CellVisit:
     """The linear pricing problems of the cells of a chunk."""
 
     def __init__(self, problem: Problem, nu: Array, width: int) -> None:
-        self.cells = JointCells(problem, width)
+        self.cells = CompositeCells(problem, width)
         self.Z, self.nu = problem.Z, nu
         bundle = problem.bundle
         self.distinct = np.zeros(len(bundle.Z), dtype=np.int64)
@@ -94,7 +94,7 @@ class CellVisit:
         n_plus = int((chunk.t > 0).sum())
         first, second = chunk.first[k][:, self.distinct], chunk.second[k][self.distinct]
         block = self.cells.of_patterns(sign, n_plus, first, second, chunk.points[k] @ self.to_coordinates)
-        if (block.facets @ block.a).min() <= 1e-3 * MARGIN * np.linalg.norm(block.a):  # too thin for float64
+        if (block.facets @ block.weight).min() <= 1e-3 * MARGIN * np.linalg.norm(block.weight):  # too thin for float64
             return None, float(np.linalg.norm(b.reshape(self.cells.width, -1), axis=1).max())
-        a, value, bound = price_block(b, block.facets, self.cells.r, block.a, least, 0.1 * rel)
+        a, value, bound = price_block(b, block.facets, self.cells.r, block.weight, least, 0.1 * rel)
         return Column(sign, n_plus, a.reshape(self.cells.width, -1), float(value)), float(bound)
