@@ -16,8 +16,7 @@ from exactrelu._limits import one_blas_thread
 from exactrelu.losses import Loss
 from exactrelu.losses._library import PiecewiseLinearLoss, get_loss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve.master._cells import CellFinder
-from exactrelu.solve.pricing._search import Pricing
+from exactrelu.solve.pricing._climb import Pricing
 
 from ._problem import Problem, make_problem
 from ._progress import Progress
@@ -236,5 +235,4 @@ def max_beta(
 def price_at_zero(problem: Problem, tol: float, pricing: str, n_jobs: int = 1) -> Pricing:
     """Pricing at the dual point of the zero network."""
     nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
-    finder = CellFinder(problem) if problem.coordinates.rank and pricing == "enumerate" else None
-    return PRICERS[pricing](problem, nu, finder=finder, rel=tol, n_jobs=n_jobs)
+    return PRICERS[pricing](problem, nu, rel=tol, n_jobs=n_jobs)

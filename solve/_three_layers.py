@@ -13,7 +13,6 @@ from exactrelu.certificates._bounds import dual_value, relative_gap, truncation_
 from exactrelu.certificates._certificate import Certificate
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 from exactrelu.solve.descent._composite_slide import (
-    Ensemble,
     ensemble_value,
     first_ensemble,
     simplified,
@@ -21,17 +20,19 @@ from exactrelu.solve.descent._composite_slide import (
 )
 from exactrelu.solve.master._composite_cells import JointBlock, JointCells
 from exactrelu.solve.master._composite_master import JointMaster
-from exactrelu.solve.pricing._composite_complete import price_joint_by_enumeration
-from exactrelu.solve.pricing._composite_search import Column, JointPricing, distinct_columns, price_joint_by_bound
+from exactrelu.solve.pricing._climb import Pricing, distinct
+from exactrelu.solve.pricing._composite_complete import price_composite_by_enumeration
+from exactrelu.solve.pricing._composite_search import price_composite_by_bound
 
+from ._neurons import Neurons
 from ._problem import Problem
 from ._progress import Progress
 from ._rounds import Rounds
 from ._solution import Solution, State
 
-PRICERS: dict[str, Callable[..., JointPricing]] = {
-    "bound": price_joint_by_bound,
-    "enumerate": price_joint_by_enumeration,
+PRICERS: dict[str, Callable[..., Pricing]] = {
+    "bound": price_composite_by_bound,
+    "enumerate": price_composite_by_enumeration,
 }
 PATIENCE = 100_000  # cones after which a violating direction is enough while the objective still falls fast
 MAX_MOVES = 40  # master solves with moves across facets, per round
@@ -39,7 +40,7 @@ FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound 
 FRESH = 1e-3  # first weight of a new direction, as a part of the total
 
 
-def price_joint_at_zero(problem: Problem, width: int, tol: float, pricing: str) -> JointPricing:
+def price_joint_at_zero(problem: Problem, width: int, tol: float, pricing: str) -> Pricing:
     """Pricing at the dual point of the zero network, to relative accuracy `tol`, at best FINEST."""
     nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
     return PRICERS[pricing](problem, nu, width, rel=max(tol, FINEST))
@@ -59,7 +60,7 @@ class JointTrainer(Rounds):
     callback: Callable[[State], object] | None
     progress: Progress
     started: float = field(default_factory=time.monotonic)
-    ensemble: Ensemble = field(init=False)
+    ensemble: Neurons = field(init=False)
     objective: float = field(init=False)
     lower_bound: float = field(init=False)
     theta: Array = field(init=False)
@@ -67,7 +68,7 @@ class JointTrainer(Rounds):
     history: list[State] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ensemble = Ensemble.empty(self.width, self.problem.coordinates.rank)
+        self.ensemble = Neurons.empty(self.width, self.problem.coordinates.rank)
         self.objective = ensemble_value(self.problem, self.beta, self.ensemble)[0]
         self.theta = np.zeros(len(self.problem.y))
         self.lower_bound = dual_value(self.problem.loss, self.theta, self.problem.y)
@@ -93,7 +94,7 @@ class JointTrainer(Rounds):
         order = np.argsort(~positive, axis=1, kind="stable")  # positive neurons first
         A = np.take_along_axis(blocks, order[:, :, None], axis=1)
         n_plus = np.maximum(positive.sum(axis=1), 1)
-        found = Ensemble(np.sign(network.w3), n_plus, A)
+        found = Neurons(np.sign(network.w3), n_plus, A)
         self._keep(found.take((found.norms > 0.0) & (found.signs != 0.0)))
 
     @property
@@ -106,7 +107,7 @@ class JointTrainer(Rounds):
         """Sweeps of block coordinate descent over the active cells so far."""
         return self.master.sweeps
 
-    def _price(self, violation: float) -> JointPricing:
+    def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
         f = ensemble_value(self.problem, self.beta, self.ensemble)[1]
         self.nu = -self.problem.loss.gradient(f, self.problem.y)
@@ -114,13 +115,13 @@ class JointTrainer(Rounds):
         priced = PRICERS[self.pricing](
             self.problem, self.nu, self.width,
             target=self.beta * (1.0 + fine), rel=max(fine, min(1e-2, 0.1 * violation)),
-            starts=self.ensemble.columns(), deadline=self.deadline,
+            starts=self.ensemble, deadline=self.deadline,
             patience=PATIENCE if self._falls_fast() else None,
         )  # fmt: skip
         self.cells += priced.nodes
         return priced
 
-    def _keep(self, ensemble: Ensemble, allowed: float = 0.0) -> bool:
+    def _keep(self, ensemble: Neurons, allowed: float = 0.0) -> bool:
         """Make this the current network when it is better, or worse by a part `allowed`; returns whether it is."""
         value = ensemble_value(self.problem, self.beta, ensemble)[0]
         better = value <= self.objective + allowed * abs(self.objective)
@@ -128,30 +129,29 @@ class JointTrainer(Rounds):
             self.ensemble, self.objective = ensemble, value
         return better
 
-    def _improve(self, priced: JointPricing, exact: bool) -> None:
+    def _improve(self, priced: Pricing, exact: bool) -> None:
         """Add violating directions, slide, solve the master over the cells reached, move across facets.
 
         With `exact` the sub-networks stay in their cells and the new cells join as they are: plain column
         generation, which ends after finitely many rounds.
         """
         size = self.width * self.problem.coordinates.rank
-        violating = [column for column in priced.columns if column.value > self.beta]
-        chosen = distinct_columns(violating, limit=4 * (size + 1))
+        violating = priced.neurons.take(priced.values > self.beta)
+        chosen = violating.take(distinct(violating, limit=4 * (size + 1)))
         blocks = list(self.master.blocks) if exact else []
-        if chosen and not exact:
+        if len(chosen) and not exact:
             f = ensemble_value(self.problem, self.beta, self.ensemble)[1]
             fresh = first_ensemble(self.problem, self.beta, f, chosen)
             self._keep(slide_ensemble(self.problem, self.beta, self.ensemble.joined(fresh)))
-            for column in self.ensemble.columns():
-                blocks += self._block(column, 1.0)
+            blocks += self._blocks(self.ensemble, 1.0)
         total = max(float(self.ensemble.norms.sum()), 1e-6)
-        for column in chosen if exact else chosen[:3]:
-            blocks += self._block(column, FRESH * total)
+        blocks += self._blocks(chosen if exact else chosen.take(np.arange(min(3, len(chosen)))), FRESH * total)
         self._solve_master(blocks, exact)
 
-    def _block(self, column: Column, size: float) -> list[JointBlock]:
-        cell = self.finder.at(column.sign, column.n_plus, size * column.a)
-        return [] if cell is None else [cell]
+    def _blocks(self, neurons: Neurons, size: float) -> list[JointBlock]:
+        """The cells around sub-networks `size` times these, where rounding leaves room for them."""
+        parts = zip(neurons.signs.tolist(), neurons.n_plus.tolist(), size * neurons.A, strict=True)
+        return [cell for sign, n_plus, a in parts if (cell := self.finder.at(sign, n_plus, a)) is not None]
 
     def _solve_master(self, blocks: list[JointBlock], exact: bool) -> None:
         """Solve over the given cells, then let sub-networks move or spread across facets while that helps.
@@ -167,7 +167,7 @@ class JointTrainer(Rounds):
             value = self.master.solve(1e-2 * self.tol)
             kept = self.master.blocks
             self._keep(
-                Ensemble(
+                Neurons(
                     np.array([block.sign for block in kept]),
                     np.array([block.n_plus for block in kept], dtype=np.int64),
                     np.array([block.a for block in kept]).reshape(len(kept), self.width, -1),
@@ -204,7 +204,7 @@ class JointTrainer(Rounds):
         return Solution(objective, lower_bound, gap, gap <= self.tol, network, certificate, history, status)
 
 
-def reduce_ensemble(Z: Array, ensemble: Ensemble) -> Ensemble:
+def reduce_ensemble(Z: Array, ensemble: Neurons) -> Neurons:
     """The same outputs on the data from at most n sub-networks, at no higher penalty.
 
     While more than n are left their outputs are linearly dependent, ``sum_k z_k f_k = 0``; the weights move
@@ -222,12 +222,12 @@ def reduce_ensemble(Z: Array, ensemble: Ensemble) -> Ensemble:
         scale = np.ones(len(ensemble.signs))
         scale[: n + 1] += ratio.min() * z
         scale[int(ratio.argmin())] = 0.0
-        ensemble = Ensemble(ensemble.signs, ensemble.n_plus, ensemble.A * np.maximum(scale, 0.0)[:, None, None])
+        ensemble = Neurons(ensemble.signs, ensemble.n_plus, ensemble.A * np.maximum(scale, 0.0)[:, None, None])
         ensemble = ensemble.take(scale > 0.0)
     return ensemble
 
 
-def network_of(ensemble: Ensemble, V: Array) -> ParallelReLUNetwork:
+def network_of(ensemble: Neurons, V: Array) -> ParallelReLUNetwork:
     """Weights in closed form (Ergen & Pilanci 2021, Theorem 3.1).
 
     With ``A = sum_j |a_j|``: ``w1_j = a_j/sqrt(|a_j| A)``, ``w2_j = t_j sqrt|a_j|``, ``w3 = s sqrt A``.  Then
@@ -235,7 +235,7 @@ def network_of(ensemble: Ensemble, V: Array) -> ParallelReLUNetwork:
 
     Parameters
     ----------
-    ensemble : Ensemble in isometric coordinates;  V : (d, r) basis of the row space
+    ensemble : Neurons in isometric coordinates;  V : (d, r) basis of the row space
 
     Returns
     -------

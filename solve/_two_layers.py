@@ -18,9 +18,11 @@ from exactrelu.solve.descent._reduce import reduce_network
 from exactrelu.solve.descent._slide import descend, first_weights, network_value, slide
 from exactrelu.solve.master._cells import FACET_RANK, CellFinder
 from exactrelu.solve.master._master import Block, Master
+from exactrelu.solve.pricing._climb import Pricing, ascend_many, climb_many, distinct
 from exactrelu.solve.pricing._complete import price_by_enumeration
-from exactrelu.solve.pricing._search import Pricing, ascend_many, climb_many, distinct, price_by_bound
+from exactrelu.solve.pricing._search import price_by_bound
 
+from ._neurons import Neurons
 from ._problem import Problem
 from ._progress import Progress
 from ._relaxation import relaxed_dual, relaxed_norm
@@ -171,13 +173,12 @@ class _Trainer(Rounds):
         nu = bundle.weights(self.nu)
         r = bundle.Z.shape[1]
         if r == 0 or not nu.any():
-            return Pricing(self.problem.slack(self.nu), 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
+            return Pricing.of_nothing(self.problem.slack(self.nu), 1, r)
         starts = np.vstack([rng.standard_normal((SAMPLES, r)), self.weights])
-        directions, values = climb_many(bundle.Z, nu, starts / np.linalg.norm(starts, axis=1)[:, None])
-        order = np.argsort(-np.abs(values), kind="stable")
+        neurons, values = climb_many(bundle.Z, nu, starts)
         upper = trivial_bound(bundle.Z, nu) + self.problem.slack(self.nu)
         self.cells += len(values)
-        return Pricing(upper, float(np.abs(values).max()), directions[order], values[order], len(values), False)
+        return Pricing(upper, float(values[0]), neurons, values, len(values), False)
 
     def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
@@ -186,14 +187,13 @@ class _Trainer(Rounds):
         self.nu = -loss.gradient(self.outputs, self.problem.y)
         fine = 0.4 * self.tol
         rel = max(fine, min(1e-2, 0.1 * violation))
-        norms = np.linalg.norm(self.weights, axis=1)
         patience = int(PATIENCE * min(1.0, (FACET_RANK / max(self.problem.coordinates.rank, 1)) ** 2))
         while True:
             relax_at = self._time_to_relax()
             priced = PRICERS[self.pricing](
-                self.problem, self.nu, finder=self.finder,
-                target=self.beta * (1.0 + fine), rel=rel,
-                starts=self.weights / norms[:, None], deadline=self.deadline if relax_at is None else relax_at,
+                self.problem, self.nu, target=self.beta * (1.0 + fine), rel=rel,
+                starts=Neurons.of_two_layers(self.signs, self.weights),
+                deadline=self.deadline if relax_at is None else relax_at,
                 patience=patience if self._falls_fast() or self.max_iter < FEW_ROUNDS else None, n_jobs=self.n_jobs,
             )  # fmt: skip
             self.cells += priced.nodes
@@ -241,12 +241,12 @@ class _Trainer(Rounds):
         if self.finder is None:  # all inputs are zero: there is nothing to train
             return
         exact &= not self.only_slide
-        signs, directions = self._violating(priced.directions, priced.values)
+        signs, directions = self._violating(priced.neurons, priced.values)
         if exact:
             blocks = list(self.master.blocks)
             blocks += self.finder.around(signs, directions, np.zeros_like(directions))
         else:
-            signs, directions = self._join(signs, directions, priced.directions)
+            signs, directions = self._join(signs, directions, priced.neurons.A[:, 0])
             if self.only_slide:
                 moved = descend(self.model, self.beta, self.signs, self.weights, deadline=self.deadline)
                 self._keep(self.signs, moved)
@@ -262,13 +262,12 @@ class _Trainer(Rounds):
         if self.model is not self.problem:
             self._sharpen()
 
-    def _violating(self, directions: Array, values: Array) -> tuple[Array, Array]:
+    def _violating(self, neurons: Neurons, values: Array) -> tuple[Array, Array]:
         """Output signs and directions of distinct neurons that would lower the objective, best first."""
         r = self.problem.coordinates.rank
-        violating = np.abs(values) > self.beta
-        directions, values = directions[violating], values[violating]
-        chosen = distinct(directions, values, limit=min(4 * (r + 1), max(4, MAX_FRESH // r)))
-        return np.sign(values[chosen]), directions[chosen]
+        violating = neurons.take(values > self.beta)
+        chosen = violating.take(distinct(violating, limit=min(4 * (r + 1), max(4, MAX_FRESH // r))))
+        return chosen.signs, chosen.A[:, 0]
 
     def _join(self, signs: Array, directions: Array, starts: Array) -> tuple[Array, Array]:
         """Descend with new neurons; then again with those that climbs from `starts` find, while that helps much.

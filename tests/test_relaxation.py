@@ -16,7 +16,7 @@ from exactrelu.certificates._multipliers import Moments, Multipliers, find_multi
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve._relaxation import minimisers, relaxed_bound, relaxed_dual, relaxed_norm
-from exactrelu.solve.pricing._search import climb_many
+from exactrelu.solve.pricing._climb import climb_many
 
 LOSSES = ["squared", "huber:0.3", "logistic", "squared_hinge", "poisson", "hinge", "absolute", "quantile:0.8"]
 LABELS = ("logistic", "hinge", "squared_hinge")

@@ -1,94 +1,37 @@
-"""Descent of sub-networks across composite cells: the non-convex view of the three-layer master problem.
-
-Sub-networks are held as arrays: output signs (K,), numbers of positive neurons (K,), blocks A (K, m, r).
-"""
+"""Descent of sub-networks across composite cells: the non-convex view of the three-layer master problem."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from exactrelu._typing import Array
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 from exactrelu.solve.master._master import damped
-from exactrelu.solve.pricing._composite_search import Column, signs_of
 
 SIMPLIFY = (1e-1, 3e-2, 1e-2, 1e-3, 1e-4)  # parts of the total norm, and angles, that may be neglected
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """K sub-networks ``s_k (sum_j t_kj (Z a_kj)_+)_+``.
-
-    Attributes
-    ----------
-    signs : (K,) output signs;  n_plus : (K,) positive neurons, which come first;  A : (K, m, r)
-    """
-
-    signs: Array
-    n_plus: NDArray[np.int64]
-    A: Array
-
-    @staticmethod
-    def empty(width: int, r: int) -> Ensemble:
-        """No sub-network."""
-        return Ensemble(np.zeros(0), np.zeros(0, np.int64), np.zeros((0, width, r)))
-
-    @property
-    def t(self) -> Array:
-        """Signs of the neurons, (K, m)."""
-        width = self.A.shape[1]
-        return np.array([signs_of(int(k), width) for k in self.n_plus]).reshape(-1, width)
-
-    @property
-    def norms(self) -> Array:
-        """``sum_j |a_kj|``, (K,)."""
-        return np.linalg.norm(self.A, axis=2).sum(axis=1)
-
-    def outputs(self, Z: Array) -> Array:
-        """``(sum_j t_kj (Z a_kj)_+)_+``, (n, K). O(n K m r)."""
-        hidden = np.maximum(np.einsum("nr,kmr->nkm", Z, self.A), 0.0)
-        return np.maximum(np.einsum("nkm,km->nk", hidden, self.t), 0.0)
-
-    def take(self, index: Array | NDArray[np.int_] | NDArray[np.bool_]) -> Ensemble:
-        """Some of the sub-networks."""
-        return Ensemble(self.signs[index], self.n_plus[index], self.A[index])
-
-    def joined(self, other: Ensemble) -> Ensemble:
-        """The sub-networks of both."""
-        return Ensemble(
-            np.append(self.signs, other.signs), np.append(self.n_plus, other.n_plus), np.concatenate([self.A, other.A])
-        )
-
-    def columns(self) -> list[Column]:
-        """The sub-networks as directions for pricing."""
-        return [Column(float(s), int(k), a, 0.0) for s, k, a in zip(self.signs, self.n_plus, self.A, strict=True)]
-
-
-def ensemble_value(problem: Problem, beta: float, ensemble: Ensemble) -> tuple[float, Array]:
+def ensemble_value(problem: Problem, beta: float, ensemble: Neurons) -> tuple[float, Array]:
     """Objective and prediction. O(n K m r)."""
     f = ensemble.outputs(problem.Z) @ ensemble.signs
     return problem.loss.value(f, problem.y) + beta * float(ensemble.norms.sum()), f
 
 
-def first_ensemble(problem: Problem, beta: float, f: Array, columns: list[Column]) -> Ensemble:
+def first_ensemble(problem: Problem, beta: float, f: Array, fresh: Neurons) -> Neurons:
     """Small sub-networks along new unit directions: the minimiser of the model of each alone, shared among them."""
-    fresh = Ensemble(
-        np.array([c.sign for c in columns]), np.array([c.n_plus for c in columns]), np.array([c.a for c in columns])
-    )
     features = fresh.outputs(problem.Z) * fresh.signs
     slope = -(problem.loss.gradient(f, problem.y) @ features) - beta
     curvature = np.einsum("ik,i,ik->k", features, damped(problem.loss.curvature(f, problem.y), 1e-3), features)
-    length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(columns), 1)
-    return Ensemble(fresh.signs, fresh.n_plus, fresh.A * length[:, None, None])
+    length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(fresh), 1)
+    return Neurons(fresh.signs, fresh.n_plus, fresh.A * length[:, None, None])
 
 
 def slide_ensemble(
-    problem: Problem, beta: float, ensemble: Ensemble, *, max_steps: int = 40, rel: float = 1e-9
-) -> Ensemble:
+    problem: Problem, beta: float, ensemble: Neurons, *, max_steps: int = 40, rel: float = 1e-9
+) -> Neurons:
     """Gauss-Newton descent of all neurons together, O(n (K m r)^2) a step.
 
     Stops when a step lowers the objective by less than `rel` of it.  Sub-networks that shrink to nothing are dropped.
@@ -116,9 +59,7 @@ def slide_ensemble(
     return ensemble
 
 
-def _model(
-    problem: Problem, beta: float, ensemble: Ensemble, f: Array
-) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+def _model(problem: Problem, beta: float, ensemble: Neurons, f: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """Nonzero neurons (P, r), gradient and Gauss-Newton matrix of the piece that the patterns select, and where."""
     alive = np.linalg.norm(ensemble.A, axis=2) > 0.0  # (K, m)
     A, r = ensemble.A[alive], ensemble.A.shape[2]
@@ -148,16 +89,16 @@ def _step(hessian: Array, gradient: Array, damping: float) -> Array:
         return -gradient / np.abs(damped).sum(axis=1)
 
 
-def _moved(ensemble: Ensemble, A: Array, step: Array, alive: NDArray[np.bool_]) -> Ensemble:
+def _moved(ensemble: Neurons, A: Array, step: Array, alive: NDArray[np.bool_]) -> Neurons:
     """The sub-networks after a step; a neuron that would turn through zero becomes zero."""
     moved = A + step.reshape(A.shape)
     moved[np.einsum("pr,pr->p", moved, A) <= 0.0] = 0.0
     blocks = ensemble.A.copy()
     blocks[alive] = moved
-    return Ensemble(ensemble.signs, ensemble.n_plus, blocks)
+    return Neurons(ensemble.signs, ensemble.n_plus, blocks)
 
 
-def simplified(problem: Problem, beta: float, ensemble: Ensemble, allowed: float) -> Ensemble:
+def simplified(problem: Problem, beta: float, ensemble: Neurons, allowed: float) -> Neurons:
     """A network of fewer neurons with an objective of at most `allowed`, or `ensemble` itself.
 
     Interior-point solutions spread weight over neighbouring cells.  Small neurons are dropped, sub-networks without
@@ -171,7 +112,7 @@ def simplified(problem: Problem, beta: float, ensemble: Ensemble, allowed: float
     return ensemble
 
 
-def _pruned(ensemble: Ensemble, part: float) -> Ensemble:
+def _pruned(ensemble: Neurons, part: float) -> Neurons:
     """Without neurons below `part` of the total norm; sums of positive neurons split into sub-networks of one each."""
     total = float(ensemble.norms.sum())
     found = []
@@ -185,10 +126,10 @@ def _pruned(ensemble: Ensemble, part: float) -> Ensemble:
     if not found:
         return ensemble.take(np.zeros(0, dtype=np.int64))
     signs, counts, stacks = zip(*found, strict=True)
-    return Ensemble(np.array(signs), np.array(counts, dtype=np.int64), np.array(stacks))
+    return Neurons(np.array(signs), np.array(counts, dtype=np.int64), np.array(stacks))
 
 
-def _merged(ensemble: Ensemble, part: float) -> Ensemble:
+def _merged(ensemble: Neurons, part: float) -> Neurons:
     """Sub-networks of equal signs whose directions differ by an angle of less than sqrt(2 part), added up."""
     kept: list[int] = []
     A = ensemble.A.copy()
@@ -201,4 +142,4 @@ def _merged(ensemble: Ensemble, part: float) -> Ensemble:
                 break
         else:
             kept.append(k)
-    return Ensemble(ensemble.signs, ensemble.n_plus, A).take(np.array(kept, dtype=np.int64))
+    return Neurons(ensemble.signs, ensemble.n_plus, A).take(np.array(kept, dtype=np.int64))

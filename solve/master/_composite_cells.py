@@ -9,8 +9,8 @@ import numpy as np
 
 from exactrelu._coordinates import unit_rows
 from exactrelu._typing import Array, Bools
+from exactrelu.solve._neurons import signs_of
 from exactrelu.solve._problem import Problem
-from exactrelu.solve.pricing._composite_search import signs_of
 
 from ._composite import price_block
 

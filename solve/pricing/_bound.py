@@ -101,49 +101,6 @@ def push_roots(roots, up, down, pool, rays, sums, meta, bound, state):
     return len(roots)
 
 
-@njit(nogil=True)
-def signed_value(Z, nu, u, q):
-    """``nu'(Z u)_+``; `q` (r,) becomes its gradient."""
-    q[:] = 0.0
-    value = 0.0
-    for i in range(Z.shape[0]):
-        inner = 0.0
-        for j in range(u.size):
-            inner += Z[i, j] * u[j]
-        if inner > 0.0:
-            value += nu[i] * inner
-            for j in range(u.size):
-                q[j] += nu[i] * Z[i, j]
-    return value
-
-
-@njit(nogil=True)
-def ascend(Z, nu, start, max_steps):
-    """See `_pricing.ascend`."""
-    u, q, fresh = start.copy(), np.empty(start.size), np.empty(start.size)
-    value = signed_value(Z, nu, u, q)
-    for _ in range(max_steps):
-        size = np.sqrt((q * q).sum())
-        if size == 0.0:
-            break
-        trial = q / (size if value >= 0.0 else -size)
-        new = signed_value(Z, nu, trial, fresh)
-        if abs(new) <= abs(value):
-            break
-        u, value = trial, new
-        q, fresh = fresh, q
-    return u, value
-
-
-@njit(nogil=True)
-def ascend_many(Z, nu, starts, max_steps):
-    """`ascend` from each of the starts (m, r): directions (m, r) and values (m,)."""
-    directions, values = np.empty(starts.shape), np.empty(len(starts))
-    for k in range(len(starts)):
-        directions[k], values[k] = ascend(Z, nu, starts[k], max_steps)
-    return directions, values
-
-
 @bare
 def prepare_family(dots, size, j, k, mix, fresh, total, weight):
     """Dots with the new ray, and the tangent weights (0 or 1) of both children, for one family of rows.

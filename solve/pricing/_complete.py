@@ -10,12 +10,13 @@ from exactrelu._coordinates import unit_rows
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.enumerate import CellChunk, iter_cells
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 from exactrelu.solve.master._bcd import project_onto_cone
-from exactrelu.solve.master._cells import CellFinder
 
 from ._bound import prune_level
-from ._search import Pricing, ascend
+from ._climb import Pricing, ascend_many, ranked
+from ._search import climb_from
 
 CHUNK = 16384
 N_KEPT = 64
@@ -25,10 +26,9 @@ def price_by_enumeration(
     problem: Problem,
     nu: Array,
     *,
-    finder: CellFinder | None,
     target: float = 0.0,
     rel: float = 1e-9,
-    starts: Array | None = None,
+    starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
     n_jobs: int = 1,
@@ -41,14 +41,14 @@ def price_by_enumeration(
     """
     Z, slack = problem.Z, problem.slack(nu)
     r = Z.shape[1]
-    if finder is None or not nu.any():
-        return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 1, False)
-    first = np.vstack([np.eye(r), -np.eye(r)]) if starts is None or len(starts) == 0 else starts
-    found = [ascend(Z, nu, u) for u in first]
-    best = max(abs(value) for _, value in found)
+    if r == 0 or not nu.any():
+        return Pricing.of_nothing(slack, 1, r)
+    climbs, reached = ascend_many(Z, nu, climb_from(starts, r))
+    found = list(zip(climbs.A[:, 0], climbs.signs * reached, strict=True))
+    best = float(reached[0])
     upper, cells = 0.0, 0
     size = max(64, CHUNK >> (2 * max(0, r - 6)))  # cells of high rank are slow: the clock is looked at per chunk
-    for chunk in iter_cells(finder.arrangement, chunk_size=size, rays=True, facets=True, row_sums=nu[:, None] * Z):
+    for chunk in iter_cells(problem.arrangement, chunk_size=size, rays=True, facets=True, row_sums=nu[:, None] * Z):
         if deadline is not None and time.monotonic() > deadline:
             upper = trivial_bound(Z, nu) + slack
             return Pricing(upper, best, *_ranked(found), cells, True)
@@ -56,7 +56,7 @@ def price_by_enumeration(
         assert chunk.sums is not None
         for sign in (1.0, -1.0):
             q = sign * chunk.sums
-            bound = _cheap_bounds(chunk, finder.to_coordinates, q)
+            bound = _cheap_bounds(chunk, to_coordinates(problem), q)
             skip = prune_level(best, target, rel)
             for cell in np.flatnonzero(bound > skip).tolist():
                 if bound[cell] <= prune_level(best, target, rel):
@@ -100,6 +100,10 @@ def unit_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
     return unit_rows(normals)
 
 
-def _ranked(found: list[tuple[Array, float]]) -> tuple[Array, Array]:
-    order = sorted(found, key=lambda pair: -abs(pair[1]))
-    return np.array([u for u, _ in order]), np.array([value for _, value in order])
+def to_coordinates(problem: Problem) -> Array:
+    """``vectors @ to_coordinates`` maps vectors of the arrangement to isometric ones, (columns, r)."""
+    return np.eye(problem.coordinates.rank) if problem.coordinates.truncated else problem.coordinates.V
+
+
+def _ranked(found: list[tuple[Array, float]]) -> tuple[Neurons, Array]:
+    return ranked(np.array([u for u, _ in found]), np.array([value for _, value in found]))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import trivial_bound
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 
 from . import _composite_bound as kernel
-from ._search import STACK_BYTES, Pricing, drop_top, price_by_bound, root_cones
+from ._climb import Pricing, evaluate, unit
+from ._search import STACK_BYTES, drop_top, price_by_bound, root_cones
 
 SLICE = 2000  # nodes between two looks at the clock
 N_KEPT = 256
@@ -25,53 +26,12 @@ INCUMBENT_NODES = 2000  # spent on the two-layer problem, for a first incumbent
 COVERED, ENOUGH, LATE = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Column:
-    """A sub-network direction: output sign, number of positive neurons, blocks (m, r), value ``s nu' phi``."""
-
-    sign: float
-    n_plus: int
-    a: Array
-    value: float
-
-
-@dataclass(frozen=True)
-class JointPricing:
-    """Outcome of one pricing call.
-
-    Attributes
-    ----------
-    upper : float, proven upper bound of h*, rounding errors included
-    best : float, largest value found
-    columns : list of Column of large value, best first
-    nodes : int, cones or cells visited
-    late : bool, True when the deadline ended it early (`upper` is valid all the same)
-    """
-
-    upper: float
-    best: float
-    columns: list[Column]
-    nodes: int
-    late: bool
-
-
 def sign_counts(width: int) -> list[int]:
     """Numbers of positive neurons to price: those that leave both signs, or one neuron alone."""
     return [1] if width == 1 else list(range(1, width))
 
 
-def signs_of(n_plus: int, width: int) -> Array:
-    """The sign vector t (m,): `n_plus` positive neurons first."""
-    return np.where(np.arange(width) < n_plus, 1.0, -1.0)
-
-
-def response(Z: Array, n_plus: int, a: Array) -> Array:
-    """``(sum_j t_j (Z a_j)_+)_+`` of blocks a (..., m, r), shape (n, ...). O(n r m) each."""
-    hidden = np.maximum(np.tensordot(Z, a, axes=(1, -1)), 0.0)
-    return np.maximum(hidden @ signs_of(n_plus, a.shape[-2]), 0.0)
-
-
-def joint_slack(problem: Problem, nu: Array, width: int) -> float:
+def composite_slack(problem: Problem, nu: Array, width: int) -> float:
     """Bound of what rounding and the change of coordinates can hide from h*(nu): as `Problem.slack` with m r rays.
 
     ``|phi_i(a)| <= |x_i|`` and phi_i changes by at most ``|e|`` when the row changes by e, for ``sum |a_j| <= 1``.
@@ -82,7 +42,7 @@ def joint_slack(problem: Problem, nu: Array, width: int) -> float:
     return 1.01 * (n + 100 * width * r + 100) * np.finfo(float).eps * size + hidden
 
 
-class JointTree:
+class CompositeTree:
     """Arrays of one bound-and-prune search for one sign vector and output sign."""
 
     def __init__(self, Z: Array, weights: Array, width: int, n_plus: int) -> None:
@@ -141,7 +101,7 @@ class JointTree:
         return int(status)
 
 
-def joint_roots(r: int, width: int, n_plus: int) -> Iterator[Array]:
+def composite_roots(r: int, width: int, n_plus: int) -> Iterator[Array]:
     """Products of the root cones of R^r, one per unordered choice for neurons of equal sign, (D, D) rays each."""
     single = list(root_cones(r)) if r > 1 else [np.eye(1), -np.eye(1)]
     indices = range(len(single))
@@ -153,17 +113,17 @@ def joint_roots(r: int, width: int, n_plus: int) -> Iterator[Array]:
             yield rays
 
 
-def price_joint_by_bound(
+def price_composite_by_bound(
     problem: Problem,
     nu: Array,
     width: int,
     *,
     target: float = 0.0,
     rel: float = 1e-9,
-    starts: Sequence[Column] = (),
+    starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
-) -> JointPricing:
+) -> Pricing:
     """Bound and prune until ``h* <= target``, or else ``h* <= best (1 + rel)``, is proven.
 
     Parameters
@@ -171,25 +131,24 @@ def price_joint_by_bound(
     problem : Problem;  nu : (n,);  width : int, neurons of a sub-network's first layer
     target : float, a bound that is good enough
     rel : float, relative accuracy when h* is above the target
-    starts : known directions, offered as incumbents
+    starts : Neurons, offered as incumbents
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes after which a direction above the target is enough (as in `_pricing.price_by_bound`)
 
     Returns
     -------
-    JointPricing
+    Pricing
     """
-    slack = joint_slack(problem, nu, width)
+    slack = composite_slack(problem, nu, width)
     Z, weights = problem.bundle.Z, problem.bundle.weights(nu)
     r = Z.shape[1]
     if r == 0 or not weights.any():
-        return JointPricing(slack, 0.0, [], 0, False)
+        return Pricing.of_nothing(slack, width, r)
     single = price_by_bound(
         problem, nu, target=target, rel=max(rel, 1e-3), deadline=deadline, patience=patience or INCUMBENT_NODES
     )
-    columns = two_layer_columns(single, width) + [valued(column, Z, weights) for column in starts]
-    columns = [column for column in columns if column.value > 0.0]
-    search = JointSearch(Z, weights, width, columns, deadline, patience)
+    known = known_neurons(single, starts, Z, weights, width)
+    search = CompositeSearch(Z, weights, width, known, deadline, patience)
     upper = trivial_bound(Z, weights)
     stages = STAGES if width * r >= STAGED else ()
     for factor in (*stages, 1.0):
@@ -200,40 +159,38 @@ def price_joint_by_bound(
         if search.outcome != COVERED:
             break
         upper = min(upper, proven)
-    return JointPricing(
-        upper + slack, search.best, search.ranked(), single.nodes + search.nodes, search.outcome == LATE
-    )
+    return Pricing(upper + slack, search.best, *search.ranked(), single.nodes + search.nodes, search.outcome == LATE)
 
 
-def two_layer_columns(priced: Pricing, width: int) -> list[Column]:
-    """Directions of one neuron as sub-networks whose other neurons are zero."""
-    columns = []
-    for u, value in zip(priced.directions, priced.values, strict=True):
-        a = np.zeros((width, len(u)))
-        a[0] = u
-        columns.append(Column(float(np.sign(value)), 1, a, abs(float(value))))
-    return columns
+def known_neurons(single: Pricing, starts: Neurons | None, Z: Array, nu: Array, width: int) -> tuple[Neurons, Array]:
+    """Sub-networks of positive value: those of one neuron, their others zero, and the given ones."""
+    A = np.zeros((len(single.values), width, Z.shape[1]))
+    A[:, :1] = single.neurons.A
+    found, values = Neurons(single.neurons.signs, single.neurons.n_plus, A), single.values
+    if starts is not None:
+        starts = unit(starts)
+        found, values = found.joined(starts), np.append(values, evaluate(Z, nu, starts))
+    return found.take(values > 0.0), values[values > 0.0]
 
 
-def valued(column: Column, Z: Array, nu: Array) -> Column:
-    """The column scaled to the unit ball, with its value at `nu`."""
-    size = np.linalg.norm(column.a, axis=1).sum()
-    a = column.a / size if size > 0.0 else column.a
-    return Column(column.sign, column.n_plus, a, float(column.sign * (nu @ response(Z, column.n_plus, a))))
-
-
-class JointSearch:
+class CompositeSearch:
     """One search over all sign vectors and output signs, with a common incumbent."""
 
     def __init__(
-        self, Z: Array, weights: Array, width: int, columns: list[Column], deadline: float | None, patience: int | None
+        self,
+        Z: Array,
+        weights: Array,
+        width: int,
+        known: tuple[Neurons, Array],
+        deadline: float | None,
+        patience: int | None,
     ) -> None:
-        self.columns = columns
-        self.best = max((column.value for column in columns), default=0.0)
+        self.found, self.values = known
+        self.best = float(self.values.max(initial=0.0))
         self.deadline, self.patience = deadline, patience
         self.outcome, self.width, self.r = COVERED, width, Z.shape[1]
         self.trees = [
-            (s, JointTree(Z, s * weights, width, n_plus)) for n_plus in sign_counts(width) for s in (1.0, -1.0)
+            (s, CompositeTree(Z, s * weights, width, n_plus)) for n_plus in sign_counts(width) for s in (1.0, -1.0)
         ]
 
     @property
@@ -246,7 +203,7 @@ class JointSearch:
         unsplit = 0.0
         for sign, tree in self.trees:
             tree.best[0] = max(tree.best[0], self.best)
-            for rays in joint_roots(self.r, self.width, tree.n_plus):
+            for rays in composite_roots(self.r, self.width, tree.n_plus):
                 tree.push_root(rays)
                 status = kernel.PAUSED
                 while status != kernel.DONE:
@@ -261,32 +218,21 @@ class JointSearch:
                     break
             if tree.best[0] > self.best:
                 self.best = float(tree.best[0])
-                self.columns.append(self._column(sign, tree, tree.best_a, self.best))
+                self._add(sign, tree, tree.best_a[None], tree.best[:1])
             unsplit = max(unsplit, float(tree.best[1]))
             if self.outcome != COVERED:
                 break
         return max(kernel.prune_level(self.best, goal, rel), unsplit)
 
-    def _column(self, sign: float, tree: JointTree, a: Array, value: float) -> Column:
-        return Column(sign, tree.n_plus, a.reshape(self.width, self.r).copy(), float(value))
+    def _add(self, sign: float, tree: CompositeTree, a: Array, values: Array) -> None:
+        k = len(values)
+        fresh = Neurons(np.full(k, sign), np.full(k, tree.n_plus), a.reshape(k, self.width, self.r).copy())
+        self.found, self.values = self.found.joined(fresh), np.append(self.values, values)
 
-    def ranked(self) -> list[Column]:
-        """Every direction met that was worth keeping, best first."""
-        found = list(self.columns)
+    def ranked(self) -> tuple[Neurons, Array]:
+        """Every direction met that was worth keeping, best first, and the values."""
         for sign, tree in self.trees:
             count = int(tree.state[kernel.N_CAND])
-            found += [self._column(sign, tree, tree.cand_a[k], tree.cand_value[k]) for k in range(count)]
-        return sorted(found, key=lambda column: -column.value)
-
-
-def distinct_columns(columns: Sequence[Column], limit: int, cosine: float = 0.98) -> list[Column]:
-    """The first columns no two of which, of equal signs, point in nearly the same direction."""
-    chosen: list[Column] = []
-    for column in columns:
-        if len(chosen) == limit:
-            break
-        unit = column.a.ravel() / np.linalg.norm(column.a)
-        alike = (c for c in chosen if c.sign == column.sign and c.n_plus == column.n_plus)
-        if all(unit @ c.a.ravel() < cosine * np.linalg.norm(c.a) for c in alike):
-            chosen.append(column)
-    return chosen
+            self._add(sign, tree, tree.cand_a[:count], tree.cand_value[:count])
+        order = np.argsort(-self.values, kind="stable")
+        return self.found.take(order), self.values[order]

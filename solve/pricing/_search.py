@@ -12,18 +12,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import trivial_bound
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
-from exactrelu.solve.master._cells import CellFinder
 
-from . import _bound, _cones
+from . import _bound
+from ._climb import Pricing, ascend_many, ranked, unit
 
 SLICE = 4000  # nodes between two looks at the clock; fewer at high rank
 STACK_BYTES = 1 << 28  # a stack of cones, or eight times its first size, may grow to twice this
@@ -33,63 +32,6 @@ MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it th
 # With many dimensions, prove loose bounds first, so that a time limit finds the best proof so far.
 STAGES = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01)
 STAGED_RANK = 6
-
-
-@dataclass(frozen=True)
-class Pricing:
-    """Outcome of one pricing call.
-
-    Attributes
-    ----------
-    upper : float, proven upper bound of h*, rounding errors included
-    best : float, largest value found, a lower bound of h*
-    directions : (k, r) unit directions of large value, best first
-    values : (k,) their signed values; the sign is the output sign
-    nodes : int, cones or cells visited
-    late : bool, True when the deadline ended it early (`upper` is valid all the same)
-    """
-
-    upper: float
-    best: float
-    directions: Array
-    values: Array
-    nodes: int
-    late: bool
-
-
-def evaluate(Z: Array, nu: Array, u: Array) -> float:
-    """``nu'(Z u)_+``, the signed value of a direction."""
-    return float(nu @ np.maximum(Z @ u, 0.0))
-
-
-def ascend(Z: Array, nu: Array, u: Array, max_steps: int = 30) -> tuple[Array, float]:
-    """Climb from `u` by jumping to the best direction of the current linear piece while that helps. O(n r) a step."""
-    u, value = _bound.ascend(Z, nu, np.ascontiguousarray(u, dtype=np.float64), max_steps)
-    return u, float(value)
-
-
-def ascend_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
-    """`ascend` from many directions (m, r): directions (m, r), best first, and their signed values (m,)."""
-    directions, values = _bound.ascend_many(Z, nu, np.ascontiguousarray(starts), max_steps)
-    order = np.argsort(-np.abs(values), kind="stable")
-    return directions[order], values[order]
-
-
-def climb_many(Z: Array, nu: Array, starts: Array, max_steps: int = 30) -> tuple[Array, Array]:
-    """Climb from many directions (m, r) for both output signs at once; (2 m, r) directions and signed values.
-
-    The steps of `ascend`, O(n r m) each, a fixed number of them: no step can lower a value.
-    """
-    signs = np.repeat([1.0, -1.0], len(starts))
-    U = np.vstack([starts, starts])
-    for _ in range(max_steps):
-        q = ((Z @ U.T > 0.0) * nu[:, None]).T @ Z * signs[:, None]
-        size = np.linalg.norm(q, axis=1)
-        moved = np.where(size[:, None] > 0.0, q / np.where(size > 0.0, size, 1.0)[:, None], U)
-        if np.allclose(moved, U, rtol=0.0, atol=1e-12):
-            break
-        U = moved
-    return U, nu @ np.maximum(Z @ U.T, 0.0)
 
 
 def root_cones(r: int) -> Iterator[Array]:
@@ -176,10 +118,9 @@ def price_by_bound(
     problem: Problem,
     nu: Array,
     *,
-    finder: CellFinder | None = None,
     target: float = 0.0,
     rel: float = 1e-9,
-    starts: Array | None = None,
+    starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
     n_jobs: int = 1,
@@ -193,10 +134,9 @@ def price_by_bound(
     Parameters
     ----------
     problem : Problem;  nu : (n,)
-    finder : not needed here; `price_by_enumeration` takes the same arguments
     target : float, a bound that is good enough
     rel : float, relative accuracy when h* is above the target
-    starts : (k, r), directions to climb from first
+    starts : Neurons, directions to climb from first
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes (see above)
     n_jobs : int, threads; the root cones are shared out among them
@@ -209,18 +149,16 @@ def price_by_bound(
     Z, nu = problem.bundle.Z, problem.bundle.weights(nu)
     r = Z.shape[1]
     if r == 0 or not nu.any():
-        return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 0, False)
+        return Pricing.of_nothing(slack, 1, r)
     families, shared = split_by_sign(Z, nu), np.zeros(1)
     trees = [BoundAndPrune(families, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
-    if starts is None or len(starts) == 0 or r == 1:  # a line has two directions, and no cones to find them in
-        starts = np.vstack([np.eye(r), -np.eye(r)])
-    climbs = ascend_many(Z, nu, starts)
-    trees[0].start(climbs[0][0], float(climbs[1][0]))
+    climbs = ascend_many(Z, nu, climb_from(starts, r))
+    trees[0].start(climbs[0].A[0, 0], float(climbs[0].signs[0] * climbs[1][0]))
     stages = STAGES if r >= STAGED_RANK else ()
     upper = trivial_bound(Z, nu) if stages else np.inf
     outcome = COVERED
     if r == 1:
-        upper = max(abs(evaluate(Z, nu, np.array([s]))) for s in (1.0, -1.0))
+        upper = float(climbs[1][0])
     else:
         for factor in (*stages, 1.0):
             goal = max(target, factor * float(shared[0])) if factor > 1.0 else target
@@ -233,9 +171,9 @@ def price_by_bound(
             upper = min(upper, max(_bound.prune_level(best, goal, rel), *(float(tree.best[1]) for tree in trees)))
     if outcome != COVERED and not stages:
         upper = trivial_bound(Z, nu)
-    directions, values = _collect(trees, climbs)
+    neurons, values = _collect(trees, climbs)
     nodes = sum(int(tree.state[_bound.NODES]) for tree in trees)
-    return Pricing(upper + slack, abs(float(values[0])), directions, values, nodes, outcome == LATE)
+    return Pricing(upper + slack, float(values[0]), neurons, values, nodes, outcome == LATE)
 
 
 def split_by_sign(Z: Array, nu: Array) -> tuple[Array, Array]:
@@ -288,15 +226,16 @@ def _cover_sphere(
     return max(outcomes)
 
 
-def _collect(trees: list[BoundAndPrune], climbs: tuple[Array, Array]) -> tuple[Array, Array]:
+def climb_from(starts: Neurons | None, r: int) -> Array:
+    """Directions to climb from: those given, or both ends of every axis."""
+    if starts is None or len(starts) == 0 or r == 1:  # a line has two directions, and no cones to find them in
+        return np.vstack([np.eye(r), -np.eye(r)])
+    return unit(starts).A[:, 0]
+
+
+def _collect(trees: list[BoundAndPrune], climbs: tuple[Neurons, Array]) -> tuple[Neurons, Array]:
     """Incumbents, climbed starts and recorded rays, best first."""
     recorded = [(tree, int(tree.state[_bound.N_CAND])) for tree in trees]
-    directions = np.vstack([*[tree.best_u[None] for tree in trees], climbs[0], *[t.cand_u[:k] for t, k in recorded]])
-    values = np.concatenate([*[tree.best[:1] for tree in trees], climbs[1], *[t.cand_value[:k] for t, k in recorded]])
-    order = np.argsort(-np.abs(values), kind="stable")
-    return directions[order], values[order]
-
-
-def distinct(directions: Array, values: Array, limit: int, cosine: float = 0.98) -> NDArray[np.int_]:
-    """Indices of the best directions no two of which, of equal sign, are closer than `cosine`."""
-    return _cones.distinct(np.ascontiguousarray(directions), np.ascontiguousarray(values), limit, cosine)
+    directions = [*[tree.best_u[None] for tree in trees], climbs[0].A[:, 0], *[t.cand_u[:k] for t, k in recorded]]
+    values = [*[tree.best[:1] for tree in trees], climbs[0].signs * climbs[1], *[t.cand_value[:k] for t, k in recorded]]
+    return ranked(np.vstack(directions), np.concatenate(values))
