@@ -54,11 +54,23 @@ def unit(neurons: Neurons) -> Neurons:
     return Neurons(neurons.signs[use], neurons.n_plus[use], neurons.A[use] / norms[use, None, None])
 
 
-def ranked(directions: Array, values: Array) -> tuple[Neurons, Array]:
-    """Neurons of two layers, best first, from directions (K, r) and ``nu'(Z u)_+`` (K,), whose sign becomes theirs."""
-    order = np.argsort(-np.abs(values), kind="stable")
+def best_first(neurons: Neurons, values: Array, limit: int | None = None) -> tuple[Neurons, Array]:
+    """The neurons of largest values, `limit` of them, and these values."""
+    order = np.argsort(-values, kind="stable")[:limit]
+    return neurons.take(order), values[order]
+
+
+def ranked(directions: Array, values: Array, limit: int | None = None) -> tuple[Neurons, Array]:
+    """`best_first` of two-layer neurons from directions (K, r) and ``nu'(Z u)_+`` (K,), whose sign becomes theirs."""
     signs = np.where(values < 0.0, -1.0, 1.0)
-    return Neurons.of_two_layers(signs[order], directions[order]), np.abs(values[order])
+    return best_first(Neurons.of_two_layers(signs, directions), np.abs(values), limit)
+
+
+def climb_from(starts: Neurons | None, r: int) -> Array:
+    """Directions to climb from: those given, or both ends of every axis."""
+    if starts is None or len(starts) == 0 or r == 1:  # a line has two directions, and no cones to find them in
+        return np.vstack([np.eye(r), -np.eye(r)])
+    return unit(starts).A[:, 0]
 
 
 def ascend_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:

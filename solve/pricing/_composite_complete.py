@@ -1,8 +1,9 @@
-"""Complete three-layer pricing: every composite cell is visited. The reference for bound and prune."""
+"""Complete pricing of sub-networks: every composite cell is visited. The reference for bound and prune."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,12 +15,13 @@ from exactrelu.solve._problem import Problem
 from exactrelu.solve.master._composite import price_block
 from exactrelu.solve.master._composite_cells import MARGIN, JointCells
 
-from ._climb import Pricing
+from ._climb import Pricing, best_first
 from ._complete import price_by_enumeration, to_coordinates
 from ._composite_search import composite_slack, known_neurons
 
-CHUNK = 4096
-N_KEPT = 64
+CHUNK = 4096  # cells between two looks at the clock
+N_KEPT = 64  # sub-networks kept; a master problem takes a few dozen
+SMALLEST = 1e-12  # a level below which no cell is worth solving, where neither target nor incumbent give one
 
 
 def price_composite_by_enumeration(
@@ -32,10 +34,11 @@ def price_composite_by_enumeration(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    n_jobs: int = 1,
 ) -> Pricing:
     """``h* = max over composite cells and output signs of the linear pricing problem of the cell``, over all cells.
 
-    Parameters and result as in `_three_pricing.price_composite_by_bound`, but that `patience` has no meaning here.
+    Parameters and result as in `price_composite_by_bound`, but that `patience` and `n_jobs` have no meaning here.
     One small cone program per cell and sign whose dual norm exceeds what is known, O(n m (m r)^2) a Newton step;
     memory independent of the number of cells.
     """
@@ -49,20 +52,18 @@ def price_composite_by_enumeration(
     visit = CellVisit(problem, nu, width)
     data = problem.Z if problem.coordinates.truncated else problem.X
     for chunk in iter_composite_cells(data, width, chunk_size=CHUNK):
-        if deadline is not None and time.monotonic() > deadline:
-            late = True
+        late = late or (deadline is not None and time.monotonic() > deadline)
         if late:
             break
         cells += len(chunk)
         for sign in (1.0, -1.0):
             for k, b in visit.promising(chunk, sign, max(target, best * (1.0 + rel))):
-                neuron, value, bound = visit.solve(chunk, k, sign, b, max(target, best, 1e-12), rel)
+                neuron, value, bound = visit.solve(chunk, k, sign, b, max(target, best, SMALLEST), rel)
                 upper = max(upper, bound)
                 if value > target:
                     found, values = found.joined(neuron), np.append(values, value)
                     best = max(best, value)
-        order = np.argsort(-values, kind="stable")[:N_KEPT]
-        found, values = found.take(order), values[order]
+        found, values = best_first(found, values, N_KEPT)
     upper = max(upper, target, best) * (1.0 + rel)
     if late:
         upper = max(upper, trivial_bound(problem.Z, nu))
@@ -80,26 +81,22 @@ class CellVisit:
         self.distinct[bundle.index] = bundle.rows  # a row of the data for each distinct direction
         self.to_coordinates = to_coordinates(problem)
 
-    def promising(self, chunk: CompositeChunk, sign: float, level: float) -> list[tuple[int, Array]]:
+    def promising(self, chunk: CompositeChunk, sign: float, level: float) -> Iterator[tuple[int, Array]]:
         """Cells whose linear function ``b.a`` has dual norm ``max_j |b_j|`` above `level`, with b (m r,)."""
         weighted = (chunk.second * (sign * self.nu))[:, :, None] * self.Z  # (P, n, r)
         b = np.einsum("pjn,pnr->pjr", chunk.first.astype(np.float64), weighted) * chunk.t[:, None]
         norms = np.linalg.norm(b, axis=2).max(axis=1)
-        return [(int(k), b[k].ravel()) for k in np.flatnonzero(norms > level)]
+        return ((k, b[k].ravel()) for k in np.flatnonzero(norms > level).tolist())
 
     def solve(
         self, chunk: CompositeChunk, k: int, sign: float, b: Array, least: float, rel: float
     ) -> tuple[Neurons, float, float]:
         """Best direction of cell k, its value, and an upper bound of that which is at least `least`."""
-        n_plus = int((chunk.t > 0).sum())
+        n_plus, width = int((chunk.t > 0).sum()), self.cells.width
         first, second = chunk.first[k][:, self.distinct], chunk.second[k][self.distinct]
         block = self.cells.of_patterns(sign, n_plus, first, second, chunk.points[k] @ self.to_coordinates)
         if (block.facets @ block.a).min() <= 1e-3 * MARGIN * np.linalg.norm(block.a):  # too thin for float64
-            return (
-                Neurons.empty(self.cells.width, self.cells.r),
-                0.0,
-                float(np.linalg.norm(b.reshape(self.cells.width, -1), axis=1).max()),
-            )
+            return Neurons.empty(width, self.cells.r), 0.0, float(np.linalg.norm(b.reshape(width, -1), axis=1).max())
         a, value, bound = price_block(b, block.facets, self.cells.r, block.a, least, 0.1 * rel)
-        neuron = Neurons(np.array([sign]), np.array([n_plus]), a.reshape(1, self.cells.width, -1))
+        neuron = Neurons(np.array([sign]), np.array([n_plus]), a.reshape(1, width, -1))
         return neuron, float(value), float(bound)

@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from exactrelu._typing import Array, Ints
+from exactrelu._typing import Array
 
 from ._cones import bare
 
