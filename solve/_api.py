@@ -15,9 +15,9 @@ from exactrelu._limits import one_blas_thread
 from exactrelu.enumerate import max_patterns
 from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.solve.pricing._climb import Pricing
 
 from . import _three_layers, _two_layers
-from ._adapter import Pricing
 from ._problem import Problem, make_problem
 from ._rounds import Options
 from ._solution import Solution, State
@@ -225,7 +225,7 @@ def max_beta_of(
 def price_at_zero(
     problem: Problem, layers: int, width: int, tol: float, pricing: str = "auto", n_jobs: int | None = None
 ) -> Pricing:
-    """Pricing at the dual point of the zero network, whose largest value is `max_beta`; for three layers to `FINEST`."""
+    """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
     nu, threads = problem.dual_point(np.zeros(len(problem.y))), _threads(n_jobs)
     way = choose_pricing(problem, layers) if pricing == "auto" else pricing
     if layers == 2:

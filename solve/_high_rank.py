@@ -18,8 +18,8 @@ from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.solve.descent._slide import descend
 from exactrelu.solve.master._cells import FACET_RANK
+from exactrelu.solve.pricing._climb import Pricing, climb_many
 
-from ._adapter import Pricing, climb_many
 from ._neurons import Neurons
 from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
@@ -154,7 +154,7 @@ class HighRankRounds(Rounds):
         if not nu.any():
             return Pricing.of_nothing(self.problem.slack(self.nu), 1, self.problem.rank)
         starts = np.vstack([rng.standard_normal((SAMPLES, self.problem.rank)), self.neurons.W])
-        found, values = climb_many(bundle.Z, nu, starts, both=True)
+        found, values = climb_many(bundle.Z, nu, starts)
         upper = trivial_bound(bundle.Z, nu) + self.problem.slack(self.nu)
         self.cells += len(values)
         return Pricing(upper, float(values[0]), found, values, len(values), False)

@@ -10,8 +10,10 @@ from exactrelu.solve.descent._reduce import simplified, without_dependent
 from exactrelu.solve.descent._slide import first_weights, slide
 from exactrelu.solve.master._composite_cells import CompositeBlock, CompositeCells
 from exactrelu.solve.master._composite_master import CompositeMaster
+from exactrelu.solve.pricing._climb import Pricing, distinct
+from exactrelu.solve.pricing._composite_complete import price_composite_by_enumeration
+from exactrelu.solve.pricing._composite_search import price_composite_by_bound
 
-from ._adapter import Pricing, distinct, price_composite_by_bound, price_composite_by_enumeration
 from ._neurons import Neurons, network_of, neurons_of
 from ._problem import Problem
 from ._rounds import Options, Rounds

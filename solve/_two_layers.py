@@ -13,8 +13,10 @@ from exactrelu.solve.descent._reduce import merge_neurons, without_dependent
 from exactrelu.solve.descent._slide import descend, first_weights, slide
 from exactrelu.solve.master._cells import FACET_RANK, CellFinder
 from exactrelu.solve.master._master import Block, Master
+from exactrelu.solve.pricing._climb import Pricing, ascend_many, distinct
+from exactrelu.solve.pricing._complete import price_by_enumeration
+from exactrelu.solve.pricing._search import price_by_bound
 
-from ._adapter import Pricing, climb_many, distinct, price_by_bound, price_by_enumeration
 from ._high_rank import HighRankRounds
 from ._neurons import Neurons, network_of, neurons_of
 from ._problem import Problem
@@ -136,7 +138,7 @@ class TwoLayerTrainer(HighRankRounds):
             if before - self.value <= SMALL_GAIN * abs(before) or self._late():
                 break
             nu = bundle.weights(self.model.dual_point(self.outputs))
-            found = self._violating(*climb_many(bundle.Z, nu, starts.W[:climbed]))
+            found = self._violating(*ascend_many(bundle.Z, nu, starts.W[:climbed]))
             if len(found) == 0:
                 break
             fresh = found
