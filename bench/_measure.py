@@ -23,7 +23,6 @@ from exactrelu.estimators._training import choose_pricing
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._api import price_at_zero
 from exactrelu.solve._problem import make_problem
-from exactrelu.solve._three_layers import price_joint_at_zero
 
 from ._grid import Config, read_file
 from ._instances import SYNTHETIC, Array, synthetic
@@ -68,9 +67,8 @@ def work_of(config: Config, X: Array, y: Array) -> Callable[[], Counted]:
     pricing = resolved(config, X)
     if config.what == "price":
         problem, tol = make_problem(X, y, config.loss, config.r), config.tol
-        if config.m > 1:
-            return lambda: {"nodes": price_joint_at_zero(problem, config.m, tol, pricing).nodes}
-        return lambda: {"nodes": price_at_zero(problem, tol, pricing, config.threads).nodes}
+        layers = 2 if config.m == 1 else 3
+        return lambda: {"nodes": price_at_zero(problem, layers, config.m, tol, pricing, config.threads).nodes}
     return training(config, X, y, pricing)
 
 
@@ -96,7 +94,7 @@ def training(config: Config, X: Array, y: Array, pricing: str) -> Callable[[], C
         last = solution.history[-1]
         status = FINISHED if solution.converged else solution.status
         return {
-            "status": status, "nodes": last["cells"], "rounds": len(solution.history), "sweeps": last["sweeps"],
+            "status": status, "nodes": last.cells, "rounds": len(solution.history), "sweeps": last.sweeps,
             "neurons": solution.network.n_neurons, "gap": solution.gap,
         }  # fmt: skip
 

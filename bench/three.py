@@ -33,7 +33,7 @@ def measure(record: Record, name: str, X: Array, y: Array, beta: float, layers: 
         "width": width, "beta": beta, "tol": options["tol"], "objective": solution.objective,
         "lower_bound": solution.lower_bound, "gap": solution.gap, "converged": solution.converged,
         "subnetworks": getattr(network, "n_subnetworks", network.n_neurons), "neurons": network.n_neurons,
-        "rounds": len(solution.history), "cones": solution.history[-1]["cells"], "seconds": seconds,
+        "rounds": len(solution.history), "cones": solution.history[-1].cells, "seconds": seconds,
         "cpu_seconds": cpu,
     })  # fmt: skip
     return solution

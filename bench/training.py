@@ -35,7 +35,7 @@ def measure(record: Record, n: int, r: int, seed: int, ratio: float, options: ar
         "n": n, "r": r, "seed": seed, "beta_ratio": ratio, "tol": tol, "threads": jobs, "objective": solution.objective,
         "lower_bound": solution.lower_bound, "gap": solution.gap, "converged": solution.converged,
         "neurons": solution.network.n_neurons, "rounds": len(solution.history),
-        "cones": solution.history[-1]["cells"], "seconds_min": min(seconds),
+        "cones": solution.history[-1].cells, "seconds_min": min(seconds),
         "seconds_median": float(np.median(seconds)), "cpu_seconds": float(np.median(cpu)),
     })  # fmt: skip
     return float(np.median(cpu))

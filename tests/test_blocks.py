@@ -5,10 +5,12 @@ import pytest
 from naive_training import distinct_directions
 
 from exactrelu.enumerate import cell_across, cell_containing, iter_cells
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.master._cells import CellFinder
 from exactrelu.solve.master._master import Master
-from exactrelu.solve.pricing._search import BoundAndPrune, distinct, root_cones, split_by_sign
+from exactrelu.solve.pricing._climb import distinct
+from exactrelu.solve.pricing._search import BoundAndPrune, root_cones, split_by_sign
 
 
 def data(n, r, seed=0):
@@ -68,10 +70,10 @@ def test_distinct_directions(limit):
     rng = np.random.default_rng(3)
     directions = rng.standard_normal((40, 2))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
-    values = rng.standard_normal(40)
-    values[:2] = 0.0
-    assert distinct(directions, values, limit, 0.9).tolist() == distinct_directions(directions, values, limit, 0.9)
-    assert distinct(directions[:0], values[:0], limit).size == 0
+    signs = rng.choice([-1.0, 1.0], 40)
+    neurons = Neurons.of_two_layers(signs, directions)
+    assert distinct(neurons, limit, 0.9).tolist() == distinct_directions(directions, signs, limit, 0.9)
+    assert distinct(neurons.take(signs == 0.0), limit).size == 0
 
 
 @pytest.mark.parametrize("nu_sign", [None, 1.0])

@@ -11,17 +11,22 @@ from naive_training import price_every_cell
 from exactrelu.certificates._audit import audit_dual
 from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve import max_beta
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import make_problem
-from exactrelu.solve.master._cells import CellFinder
+from exactrelu.solve.pricing._climb import ascend_many, evaluate
 from exactrelu.solve.pricing._complete import price_by_enumeration
-from exactrelu.solve.pricing._search import BoundAndPrune, ascend, evaluate, price_by_bound
+from exactrelu.solve.pricing._search import BoundAndPrune, price_by_bound
 
 
 def prices(X, nu, **options):
     """Pricing of X, nu by both methods."""
     problem = make_problem(X, nu, "squared", None)
-    finder = CellFinder(problem)
-    return [pricer(problem, nu, finder=finder, **options) for pricer in (price_by_bound, price_by_enumeration)]
+    return [pricer(problem, nu, **options) for pricer in (price_by_bound, price_by_enumeration)]
+
+
+def value_at(Z, nu, u):
+    """``|nu'(Z u)_+|``."""
+    return abs(float(evaluate(Z, nu, Neurons.of_two_layers(np.ones(1), u[None]))[0]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,10 +52,12 @@ def test_directions_have_the_values_they_claim(seed):
     X, nu = rng.standard_normal((15, 3)), rng.standard_normal(15)
     for priced in prices(X, nu, target=0.5 * max_beta(X, nu)):
         assert len(priced.values) >= 1
-        for u, value in zip(priced.directions, priced.values, strict=True):
-            assert np.linalg.norm(u) == pytest.approx(1.0)
-            assert evaluate(X, nu, u) == pytest.approx(value, abs=1e-9)
-            assert abs(value) <= priced.upper
+        problem = make_problem(X, nu, "squared", None)
+        assert priced.neurons.norms == pytest.approx(1.0)
+        assert priced.values == pytest.approx(evaluate(problem.Z, nu, priced.neurons), abs=1e-9)
+        assert (priced.values >= 0.0).all()
+        assert (np.diff(priced.values) <= 0.0).all()
+        assert priced.best == priced.values[0] <= priced.upper
 
 
 def test_target_is_proven_and_no_more():
@@ -82,9 +89,9 @@ def test_ascent_never_falls():
     X, nu = rng.standard_normal((100, 4)), rng.standard_normal(100)
     for u in rng.standard_normal((20, 4)):
         u /= np.linalg.norm(u)
-        end, value = ascend(X, nu, u)
-        assert abs(value) >= abs(evaluate(X, nu, u))
-        assert value == pytest.approx(evaluate(X, nu, end))
+        end, values = ascend_many(X, nu, u[None])
+        assert values[0] >= value_at(X, nu, u)
+        assert values == pytest.approx(evaluate(X, nu, end))
 
 
 def test_a_deadline_in_the_past_still_gives_a_bound():
@@ -108,15 +115,13 @@ def test_audit_agrees_with_pricing(seed, integer):
     assert audit_dual(Z, nu, top * (1 + 1e-7)).proven
     refuted = audit_dual(Z, nu, top * (1 - 1e-4))
     assert not refuted.proven
-    assert evaluate(Z, nu, refuted.worst_direction) == pytest.approx(
-        np.copysign(refuted.worst_value, evaluate(Z, nu, refuted.worst_direction))
-    )
+    assert value_at(Z, nu, refuted.worst_direction) == pytest.approx(refuted.worst_value)
 
 
 def test_audit_gives_up_on_time():
     rng = np.random.default_rng(7)
     X, nu = rng.standard_normal((200, 8)), rng.standard_normal(200)
-    audit = audit_dual(X, nu, 1.001 * max(np.abs(ascend(X, nu, u)[1]) for u in np.eye(8)), time_limit=0.05)
+    audit = audit_dual(X, nu, 1.001 * ascend_many(X, nu, np.eye(8))[1][0], time_limit=0.05)
     assert not audit.proven
 
 

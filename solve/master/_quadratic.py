@@ -17,7 +17,7 @@ from exactrelu._typing import Array
 from ._bcd import sweep
 from ._faces import newton
 
-ROUNDING, PATIENCE = 1e-9, 3  # violations that may be rounding, and how often they may fail to halve
+ROUNDING, MAX_IDLE = 1e-9, 3  # violations that may be rounding, and how often they may fail to halve
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Quadratic:
             self.sweeps += done
             idle = idle + 1 if violation > 0.5 * least else 0
             least = min(least, violation)
-            if violation <= tol or (violation <= ROUNDING and idle == PATIENCE):
+            if violation <= tol or (violation <= ROUNDING and idle == MAX_IDLE):
                 break
             newton(self.gram, self.linear, facets, starts, self.beta, W, tol)
             if time.monotonic() > self.deadline:

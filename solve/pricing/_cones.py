@@ -226,22 +226,3 @@ def choose_split(rays, dots_p, dots_m, sizes, mix):
     mix[1] = 1.0
     unit_mix(rays, far_j, far_k, mix)
     return far_j, far_k, -1, 0
-
-
-@njit(nogil=True)
-def distinct(directions, values, limit, cosine):
-    """See `_pricing.distinct`."""
-    chosen, count = np.empty(min(limit, len(values)), np.int64), 0
-    for k in range(len(values)):
-        if count == len(chosen):
-            break
-        fresh = True
-        for c in range(count):
-            dot = 0.0
-            for j in range(directions.shape[1]):
-                dot += directions[k, j] * directions[chosen[c], j]
-            fresh = fresh and (dot < cosine or np.sign(values[k]) != np.sign(values[chosen[c]]))
-        if fresh:
-            chosen[count] = k
-            count += 1
-    return chosen[:count]

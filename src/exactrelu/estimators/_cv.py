@@ -14,7 +14,7 @@ from sklearn.model_selection import check_cv
 
 from exactrelu._typing import Array
 from exactrelu.solve import Solution, max_beta
-from exactrelu.solve._path import falling
+from exactrelu.solve._api import falling
 
 from ._base import Classification, ConvexReLU, Regression, check_weight
 from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
