@@ -3,6 +3,7 @@
 patterns  exact numbers of activation patterns, and seconds, against n and against d, for rank 2, 3 and 4
 training  seconds of certified training against n and against d, for rank 2, 3 and 4
 local     the certified optimum of two and of three layers against SGD, Adam and L-BFGS on planted data
+sizes     the presets of scaling: enumeration, composite, training, three
 real      certified training on real data (scikit-learn's iris and diabetes)
 peers     other people's solvers on the same instances
 """
@@ -31,7 +32,8 @@ class Part:
     name : str, of the files it writes
     title : str
     run : the benchmark's `main`
-    full, quick : str, its arguments, and those of the tiny version
+    full : str, its arguments
+    quick : str or None, those of the tiny version; None: there is none
     text : from its rows to tables in Markdown
     figure : bool, whether it draws one
     """
@@ -40,7 +42,7 @@ class Part:
     title: str
     run: Callable[[Sequence[str]], object]
     full: str
-    quick: str
+    quick: str | None
     text: Callable[[Sequence[Row]], str]
     figure: bool = True
 
@@ -70,8 +72,9 @@ def growth(count: str) -> Callable[[Sequence[Row]], str]:
     return text
 
 
-REAL = columns(data="data", n="n", d="d", r="rank", objective="objective", gap="relative gap", neurons="neurons",
-               seconds_median="s")  # fmt: skip
+CELLS = columns(what="what", data="data", n="n", r="rank", m="width", cells="cells", seconds_median="s")
+GAPS = columns(data="data", n="n", r="rank", m="width", beta_ratio="beta / max_beta", neurons="neurons",
+               nodes="cones", objective="objective", gap="relative gap", seconds_median="s")  # fmt: skip
 COUNT = "--what enumerate --time-limit 60"
 TRAIN = "--what train --data planted --time-limit 60 --seeds 2"
 STUDIES: dict[str, tuple[Part, ...]] = {
@@ -88,6 +91,16 @@ STUDIES: dict[str, tuple[Part, ...]] = {
         Part("training_d", "Training for several d, rank 3", scaling.main,
              f"{TRAIN} -r 3 -d 3 10 30 100 -n 300 1000 3000", f"{TRAIN} -r 3 -d 3 6 -n 40 --repeat 1",
              growth("rounds")),
+        Part("scaling_training", "Training of many samples, rank 3", scaling.main,
+             "--what train --data planted -n 1000 2000 5000 10000 20000 50000 100000 --beta-ratio 0.1 0.01 --seeds 3 "
+             "--repeat 1 --time-limit 300", None, growth("nodes")),
+    ),
+    "sizes": (
+        Part("enumeration", "Patterns of fixed sizes", partial(scaling.main, preset="enumeration"), "", None, CELLS,
+             figure=False),
+        Part("composite", "Composite cells", partial(scaling.main, preset="composite"), "", None, CELLS, figure=False),
+        Part("training", "Training, two layers", partial(scaling.main, preset="training"), "", None, GAPS, figure=False),
+        Part("three", "Training, three layers", partial(scaling.main, preset="three"), "", None, GAPS, figure=False),
     ),
     "local": (
         Part("local_two", "Two layers: local search against the certified optimum", local_search.main,
@@ -97,7 +110,7 @@ STUDIES: dict[str, tuple[Part, ...]] = {
              "--layers 3 --runs 10 --steps 3000", "--layers 3 --runs 1 --steps 30", local_search.summary),
     ),
     "real": (
-        Part("real", "Real data", partial(scaling.main, preset="real_data"), "--time-limit 60", "--time-limit 1", REAL,
+        Part("real", "Real data", partial(scaling.main, preset="real_data"), "--time-limit 60", "--time-limit 1", GAPS,
              figure=False),
     ),
     "peers": (
@@ -117,7 +130,10 @@ class Plan:
 
 def make(part: Part, plan: Plan) -> None:
     """Run one part; it writes its tables and figures, or RuntimeError is raised."""
-    words = [*(part.quick if plan.quick else part.full).split(), "--threads", str(plan.threads)]
+    asked = part.quick if plan.quick else part.full
+    if asked is None:
+        return
+    words = [*asked.split(), "--threads", str(plan.threads)]
     if part.run is peers.main:
         words += ["--out-dir", str(plan.out)]
     else:

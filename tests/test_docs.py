@@ -67,14 +67,12 @@ def test_every_example_is_shown():
     assert shown == {script.name for script in (ROOT / "examples").glob("*.py")}
 
 
-NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests)/[\w/]+\.py)(?:::(\w+))?")
+NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests|docs)/[\w/]+\.py)(?:::(\w+))?")
 
 
 def test_pages_name_files_and_tests_that_exist():
     """Paths such as ``solve/_api.py`` and tests such as ``tests/test_pricing.py::test_scaling`` in the text."""
-    for name in ("pricing.md", "architecture.md"):
-        for path, test in re.findall(
-            r"`((?:src/exactrelu|solve|enumerate|bench|tests)/[\w/]+\.py)(?:::(\w+))?", text_of(name)
-        ):
+    for name in ("pricing.md", "architecture.md", "where_to_put.md"):
+        for path, test in NAMED.findall(text_of(name)):
             assert (ROOT / path).exists(), path
             assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), test

@@ -418,7 +418,7 @@ def test_reproduce_writes_tables_and_figures(tmp_path, monkeypatch):
 
 def test_reproduce_refuses_unknown_studies(tmp_path):
     plan = reproduce.Plan(tmp_path / "new", True)
-    known = "patterns, training, local, real, peers"
+    known = "patterns, training, sizes, local, real, peers"
     with pytest.raises(ValueError, match=f"there is no study 'speed'; there are: {known}"):
         reproduce.reproduce(["patterns", "speed"], plan)
     assert not plan.out.exists()
