@@ -99,8 +99,8 @@ STUDIES: dict[str, tuple[Part, ...]] = {
         Part("enumeration", "Patterns of fixed sizes", partial(scaling.main, preset="enumeration"), "", None, CELLS,
              figure=False),
         Part("composite", "Composite cells", partial(scaling.main, preset="composite"), "", None, CELLS, figure=False),
-        Part("training", "Training, two layers", partial(scaling.main, preset="training"), "", None, GAPS, figure=False),
-        Part("three", "Training, three layers", partial(scaling.main, preset="three"), "", None, GAPS, figure=False),
+        Part("training", "Two layers", partial(scaling.main, preset="training"), "", None, GAPS, figure=False),
+        Part("three", "Three layers", partial(scaling.main, preset="three"), "", None, GAPS, figure=False),
     ),
     "local": (
         Part("local_two", "Two layers: local search against the certified optimum", local_search.main,

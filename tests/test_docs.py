@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,6 +55,17 @@ def test_reference_lists_every_public_name(package):
     module = importlib.import_module(package)
     public = {name for name in module.__all__ if not name.startswith("__")}
     assert listed == {name for name in public if not inspect.ismodule(getattr(module, name))}
+
+
+def test_the_picture_of_the_architecture_is_that_of_the_sources(tmp_path):
+    """What is written in it; where letters stand is matplotlib's."""
+    subprocess.run([sys.executable, ROOT / "docs" / "draw_architecture.py", tmp_path / "new.svg"], check=True)
+    drawn, committed = (
+        sorted(re.findall(r"<text[^>]*>([^<]*)</text>", (folder / name).read_text(encoding="utf-8")))
+        for folder, name in ((tmp_path, "new.svg"), (ROOT / "docs", "architecture.svg"))
+    )
+    assert len(drawn) > 50
+    assert drawn == committed
 
 
 def test_every_page_stands_in_the_table_of_contents():

@@ -26,7 +26,10 @@ def shown(value):
 
 
 class BenchTable(SphinxDirective):
-    """``{bench-table} FILE.csv``; ``:columns:`` holds names, or ``name=heading``, ``:where:`` ``name=value|other; ...``."""
+    """``{bench-table} FILE.csv``; ``:columns:`` holds names, or ``name=heading``, ``:where:`` ``name=value; ...``.
+
+    A condition may name several values, ``name=this|that``.
+    """
 
     required_arguments = 1
     option_spec = {"columns": directives.unchanged_required, "where": directives.unchanged}  # noqa: RUF012
