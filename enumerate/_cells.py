@@ -14,7 +14,7 @@ from exactrelu.enumerate.cone_tree._state import CELLS
 from exactrelu.enumerate.cone_tree._thin import exact_geometry
 from exactrelu.enumerate.cone_tree._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
-from exactrelu.enumerate.exact._matrix import exact_floats
+from exactrelu.enumerate.exact._matrix import exact_floats, whole_number
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 
@@ -137,13 +137,12 @@ def iter_cells(
     Memory O(chunk_size · (n/8 + d) + n · depth of the tree), independent of the number of cells; the time per
     cell does not depend on n but for writing its pattern.  Method: cone tree with conflict lists.
     """
-    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
+    chunk_size = whole_number(chunk_size, "chunk_size")
     region = make_region(X, within, offsets)
     table = None if row_sums is None else as_row_table(row_sums, region.n)
     if table is not None and region.affine:
         table = np.vstack([table, np.zeros(table.shape[1])])
-    return iter(()) if region.empty else _stream(region, int(chunk_size), rays, facets, table)
+    return iter(()) if region.empty else _stream(region, chunk_size, rays, facets, table)
 
 
 def as_row_table(row_sums: ArrayLike, n: int) -> Array:
@@ -177,11 +176,12 @@ def _stream(region: Region, chunk_size: int, rays: bool, facets: bool, table: Ar
 
 def _dehomogenised(region: Region, chunk: CellChunk) -> CellChunk:
     """A chunk of the central arrangement as one of the affine arrangement, whose hyperplane at infinity is left out."""
+    # All cells of the region lie where the last coordinate is positive: on the positive side of the prescribed row.
     points = chunk.points[:, :-1] / chunk.points[:, -1:]
     rays, facets = chunk.rays, chunk.facets
     if rays is not None:
         last = rays[1][:, -1:]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # a vertex beyond the range of float64
             rays = rays[0], rays[1] / np.where(last > 0.0, last, 1.0)
     if facets is not None:
         infinite = region.arrangement.row_plane[facets[1]] == 0
@@ -207,6 +207,7 @@ def _written(walk: TreeWalk, rays: bool, facets: bool, sums: bool) -> CellChunk:
     a, out, m = walk.arrangement, walk.out, walk.filled
     words, points = out.patterns[:m], out.points[:m]
     ray_ptr, facet_ptr = out.ray_ptr[: m + 1], out.facet_ptr[: m + 1]
+    # Patterns and facets are exact as they are; geometry that rounding may have spoilt is made anew.
     for k in np.flatnonzero(out.thin[:m]):
         side = np.where(a.unpacked(words[k : k + 1])[0, a.representative], 1, -1)
         points[k], out.rays[ray_ptr[k] : ray_ptr[k + 1]] = exact_geometry(a, side)
@@ -347,6 +348,7 @@ def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]
     arrangement = as_arrangement(X)
     if not isinstance(cell, Cell):
         wanted = _as_pattern(cell, arrangement.n)
+        # The tree follows the sides as far as it can: of no cell, it ends in one with another pattern.
         cell = _cell_of(arrangement, wanted)
         if (cell.pattern != wanted).any():
             raise ValueError(f"no cell has this pattern; the nearest on the way has {cell.pattern}")
@@ -384,6 +386,7 @@ def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[Bools, Ints, Ints]
         patterns[:] = a.zero_rows
         return patterns, indptr, rows[0]
     work, done = a.prepared.pop(CELL_WORK, None) or make_cell_workspace(a), 0
+    # Invariant: the cells before `done` are written; `indptr[done]` facets belong to them.
     for out, filled in find_cells(a, sides, work):
         ends = out.facet_ptr[1 : filled + 1]
         patterns[done : done + filled] = a.unpacked(out.patterns[:filled])

@@ -15,6 +15,7 @@ from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL
 from exactrelu.enumerate.cone_tree._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT
 from exactrelu.enumerate.cone_tree._walk import FIRST_LEVELS, SLICE_NODES
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
+from exactrelu.enumerate.exact._matrix import whole_number
 from exactrelu.enumerate.exact._signs import make_roots
 from exactrelu.enumerate.running._tasks import check_cancelled, run_tasks, worker_count
 
@@ -68,6 +69,7 @@ class CompositeArrangement:
         count = len(lines)
         self.plane = self.whole.row_plane.reshape(count, -1)
         self.sign = self.whole.row_sign.reshape(count, -1)
+        # No two rows share a hyperplane: lines are distinct, and so are the sets of blocks that a row fills.
         owner = np.zeros((self.whole.n_planes, 2), np.int64)
         owner[self.plane, 0] = np.arange(count)[:, None]
         owner[self.plane, 1] = [*range(width), *(-1 - S for S in self.sets)]
@@ -132,13 +134,6 @@ class CompositeWalk:
                 self.done = np.concatenate([self.done, np.zeros(len(work.frames.n_rays) - len(self.done), np.int64)])
 
 
-def check_width(width: int) -> int:
-    """`width` as a positive integer, or ValueError."""
-    if not isinstance(width, int | np.integer) or width < 1:
-        raise ValueError(f"width must be a positive integer, got {width!r}")
-    return int(width)
-
-
 def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int | None = None) -> int:
     """Number of open composite cells of three-layer sub-networks, over the sign vectors that hold both signs.
 
@@ -168,7 +163,7 @@ def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int
     -----
     O(n^(m r - 1)) cells, each visited, nothing stored; exact for the numbers as given.
     """
-    width, base, workers = check_width(width), as_arrangement(X), worker_count(n_jobs)
+    width, base, workers = whole_number(width, "width"), as_arrangement(X), worker_count(n_jobs)
     if base.rank == 0:
         return 0
     tasks = []
@@ -214,10 +209,7 @@ def iter_composite_cells(
     -----
     Memory O(chunk_size (n 2^m + m d) + n 2^m depth), whatever the number of cells.
     """
-    width = check_width(width)
-    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
-    return _stream(as_arrangement(X), width, int(chunk_size))
+    return _stream(as_arrangement(X), whole_number(width, "width"), whole_number(chunk_size, "chunk_size"))
 
 
 def _stream(base: Arrangement, width: int, chunk_size: int) -> Iterator[CompositeChunk]:

@@ -304,7 +304,7 @@ def test_bad_arguments():
     X = gaussian(4, 2)
     with pytest.raises(ValueError, match="got 'guess'"):
         count_patterns(X, method="guess")
-    with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="n must be a positive integer, got 0"):
         max_patterns(0, 1)
     with pytest.raises(ValueError, match=r"rank must be an integer of at least 0, got 1\.5"):
         max_patterns(3, 1.5)

@@ -75,6 +75,7 @@ def divide(region: Region, parts: int, cells: int | None = None) -> list[Subtree
     A cone with s conflicts has about ``(s/N)**(r-1)`` of the cells of one with N.
     """
     a, r = region.arrangement, region.arrangement.rank
+    # The largest of the whole cones that the region consists of: the roots, or what a prefix leaves of them.
     most = max((cone.conflicts for cone in list_subtrees(region, a.n_planes)), default=0)
     limit = int(most * parts ** (-1.0 / (r - 1))) if r > 1 else most
     while cells is not None and limit > 1 and Subtree(limit, NO_PREFIX).most_cells(r) > cells:
@@ -91,6 +92,7 @@ def walk_subtrees(
     """Results of `function` for subtrees that make the region, or half of all cells, in the order of the tree."""
     workers = worker_count(n_jobs)
     tasks = [] if region.empty else shares(region, max(workers, LEAST_SHOWN) if progress else workers)
+    # Tasks travel with the arrangement: the chosen columns of the data are enough.
     slim = region.arrangement.slim()
     weights = [task.most_cells(slim.rank) for task in tasks]
     try:

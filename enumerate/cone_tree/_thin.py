@@ -51,6 +51,7 @@ def _point_inside(inward: list[Vector], rays: list[Vector]) -> Array:
     normals = [integers(normal) for normal in inward]
     scaled = [[round(v * 2**PRECISION) for v in ray] for ray in rays]
     rng = np.random.Generator(np.random.PCG64(0))
+    # First the plain sum of the rays, then others: each is in the cone, but rounding may move it out.
     weights, scale = [1] * len(rays), Fraction(1)
     for _ in range(ATTEMPTS):
         centre = [scale * v for v in _combination(weights, scaled)]

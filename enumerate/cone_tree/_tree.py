@@ -272,6 +272,7 @@ def mark_sides(frames, pool, level, scratch, facet_slot):
 @once
 def copy_child(frames, level, scratch, side, n_new, facet_slot):
     """Write the child on `side` (0: +, 1: -) in the next frame: rays, facets and sums, not the lists."""
+    # Slots keep their numbers, so that masks of old rays hold for both children.
     target = level + 1
     for w in range(frames.alive.shape[1]):
         frames.alive[target, w] = 0
@@ -326,6 +327,7 @@ def split(planes, frames, pool, level, scratch, place, both):
     """
     first, size = frames.span[level, START], frames.span[level, SIZE]
     h = pool.plane[first]
+    # New rays first: nothing else is changed when there is no room for them.
     n_new, facet_slot = cut_edges(planes, frames, pool, level, scratch)
     if n_new < 0:
         return -n_new, 0, 0, 0, 0
@@ -346,6 +348,7 @@ def load_root(frames, pool, roots, base, flip):
 
     base : (c,) sums to begin with
     """
+    # Each ray is tight on all facets but the one opposite, so ray k and facet slot k belong together.
     r = len(roots.basis)
     rays = (1 << r) - 1
     for w in range(frames.alive.shape[1]):
@@ -363,6 +366,7 @@ def load_root(frames, pool, roots, base, flip):
             frames.x[0, k, j] = sign * roots.x[k, j]
             frames.define[0, k, j] = roots.define[k, j]
         frames.define[0, k, r - 1] *= sign
+    # Flipping rays exchanges their sides: bits of `flip` go from plus to minus and back.
     size = 0
     for h in roots.order:
         p = (roots.plus[h] & ~flip) | (roots.minus[h] & flip)

@@ -91,7 +91,7 @@ class TreeWalk:
             work.planes, a.roots, a.bits, work.frames, work.pool, work.scratch, self.walk, self.out,
             self.mode, self.side, SLICE_NODES,
         )  # fmt: skip
-        if code == OUTPUT_FULL and self.filled == 0:  # one cell does not fit
+        if code == OUTPUT_FULL and self.filled == 0:  # not even one cell fits
             self.out = _wider(self.out, work)
         if code >= GROW_LEVELS:
             work.grow(code)
@@ -127,6 +127,7 @@ def find_cells(arrangement: Arrangement, sides: Ints, work: Workspace) -> Iterat
     while done < len(sides):
         if work.cell is None:
             work.cell = make_walk(a, None, 0, 0), _wider(make_output(a, CELLS, CELLS_AT_ONCE, 0), work)
+        # A cell that is interrupted, because arrays are to be enlarged, is begun anew; those before it are done.
         walk, out = work.cell
         walk.state[:] = 0
         code = walk_each(

@@ -97,10 +97,10 @@ class Arrangement:
     def _index_rows(self) -> None:
         """Group the rows by hyperplane."""
         by_plane = np.argsort(self.row_plane, kind="stable")[int(self.zero_rows.sum()) :]
-        self._rows = by_plane
+        self._rows = by_plane  # zero rows, of plane -1, come first and are left out
         self._row_ptr = np.searchsorted(self.row_plane[by_plane], np.arange(self.n_planes + 1))
         self.representative = by_plane[self._row_ptr[:-1]]
-        # The representative has sign +1: a hyperplane's positive side is where its lowest row is active.
+        # Relative to the representative: the positive side of a hyperplane is where its lowest row is active.
         self.row_sign[by_plane] *= np.repeat(self.row_sign[self.representative], np.diff(self._row_ptr))
 
     def led_by(self, planes: Ints) -> Arrangement:
@@ -117,6 +117,7 @@ class Arrangement:
         number = np.full(self.n_planes, -1, dtype=np.int64)
         number[planes] = np.arange(len(planes))
         number[number < 0] = np.arange(len(planes), self.n_planes)
+        # What is prepared depends on the numbers, and is prepared anew.
         out = object.__new__(type(self))
         out.__dict__.update(self._essentials())
         out.row_plane = np.where(self.row_plane >= 0, number[self.row_plane], -1)
@@ -194,7 +195,7 @@ class Arrangement:
         fraction, exponent = np.frexp(self._chosen()[self.representative])
         # Exponents are shifted as integers, so that no intermediate scaling can overflow.
         exponent = exponent + self.column_exponents
-        top = np.where(fraction != 0.0, exponent, -(2**40)).max(axis=1, keepdims=True)
+        top = np.where(fraction != 0.0, exponent, -(2**40)).max(axis=1, keepdims=True)  # 0 has no exponent
         coords = np.ldexp(fraction, np.maximum(exponent - top, -1080))
         return np.ascontiguousarray(np.ldexp(coords, -np.frexp(np.abs(coords).sum(axis=1, keepdims=True))[1]))
 
@@ -223,6 +224,7 @@ class Arrangement:
     @cached_property
     def bits(self) -> PatternBits:
         """How deciding a hyperplane sets the bits of a pattern."""
+        # Rows are sorted by hyperplane, then by number: those of a plane in one word follow each other, one entry each.
         rows = self._rows
         plane, word = self.row_plane[rows], rows >> 6
         bit = np.int64(1) << (63 - (rows & 63))

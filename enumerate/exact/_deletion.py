@@ -43,24 +43,6 @@ def restrict(lines: tuple[Row, ...], h: Row) -> tuple[Row, ...]:
     return tuple(sorted(traces))
 
 
-def count_cells(lines: tuple[Row, ...], memo: dict[tuple[Row, ...], int]) -> int:
-    """Cells of a central arrangement of distinct hyperplanes.
-
-    Adding hyperplane h to an arrangement A cuts as many cells in two as its trace on h has cells:
-    cells(A + h) = cells(A) + cells(A restricted to h).  Unrolled over all hyperplanes, with a memory of the
-    arrangements met.  O(N**(r-1)) integer operations without repetitions.
-    """
-    if not lines:
-        return 1
-    if len(lines[0]) == 1:
-        return 2
-    if len(lines[0]) == 2:
-        return 2 * len(lines)
-    if lines not in memo:  # arrangements recur in restrictions of restrictions
-        memo[lines] = 1 + sum(count_cells(restrict(lines[:k], lines[k]), memo) for k in range(len(lines)))
-    return memo[lines]
-
-
 def characteristic_polynomial(X: ArrayLike | Arrangement) -> tuple[int, ...]:
     """The characteristic polynomial of the arrangement of the rows of `X`, in the dimension of its rank.
 
@@ -94,16 +76,21 @@ def characteristic_polynomial(X: ArrayLike | Arrangement) -> tuple[int, ...]:
     (1, -3, 2)
     """
     arrangement = as_arrangement(X)
-    lines = integer_hyperplanes(arrangement.X[:, arrangement.columns]) if arrangement.rank else ()
-    return _polynomial(lines, arrangement.rank, {})
+    if arrangement.rank == 0:
+        return (1,)
+    return _polynomial(integer_hyperplanes(arrangement.X[:, arrangement.columns]), arrangement.rank, {})
 
 
 def _polynomial(lines: tuple[Row, ...], r: int, memo: dict[tuple[Row, ...], tuple[int, ...]]) -> tuple[int, ...]:
-    """Characteristic polynomial of distinct hyperplanes in dimension r, by their order as in `count_cells`."""
-    if not lines:
-        return (1,) + (0,) * r
-    if r == 1:
-        return (1, -1)
+    """Characteristic polynomial of distinct hyperplanes in dimension r.
+
+    Deletion and restriction unrolled over all hyperplanes, ``t**r - sum_k chi(lines[:k] restricted to lines[k])``, with
+    a memory of the arrangements met: they recur in restrictions of restrictions.
+    """
+    if not lines or r == 1:
+        return (1, -len(lines), *(0,) * (r - 1))
+    if r == 2:
+        return (1, -len(lines), len(lines) - 1)
     if lines not in memo:
         traces = [_polynomial(restrict(lines[:k], lines[k]), r - 1, memo) for k in range(len(lines))]
         memo[lines] = (1, *(-sum(column) for column in zip(*traces, strict=True)))

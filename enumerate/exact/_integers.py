@@ -42,6 +42,7 @@ def decompose(X: Array) -> tuple[Ints, Ints]:
     """``X == mantissa * 2.0**exponent`` with mantissas odd (or zero, then with exponent 0)."""
     fraction, exponent = np.frexp(X)
     mantissa = np.ldexp(fraction, MANTISSA_BITS).astype(np.int64)
+    # Shifting out trailing zeros makes mantissas odd, and integers as small as can be.
     low = (mantissa & -mantissa).astype(np.float64)  # the lowest set bit, a power of two
     trailing = np.where(mantissa != 0, np.frexp(np.maximum(low, 1.0))[1] - 1, 0).astype(np.int64)
     return mantissa >> trailing, np.where(mantissa != 0, exponent - MANTISSA_BITS + trailing, 0).astype(np.int64)
@@ -94,6 +95,7 @@ def primes_for(log2_bound: float) -> tuple[int, ...]:
 
 def residues(rows: IntegerRows, primes: tuple[int, ...]) -> Ints:
     """The integers of `rows` modulo each prime, (N, r, k).  O(N r k + k max exponent)."""
+    # powers[e] = 2**e mod p;  residues = mantissa mod p * powers[exponent] mod p
     p = np.array(primes, dtype=np.int64)
     powers = np.empty((int(rows.exponent.max(initial=0)) + 1, len(p)), dtype=np.int64)
     powers[0] = 1
@@ -117,6 +119,7 @@ class MixedRadix(NamedTuple):
 @lru_cache(maxsize=64)
 def mixed_radix(primes: tuple[int, ...]) -> MixedRadix:
     """Precompute the tables of `MixedRadix`.  O(k**2)."""
+    # Digits of the half by repeated division, as in any positional system.
     k = len(primes)
     inverses = np.zeros((k, k), dtype=np.int64)
     product = 1

@@ -14,6 +14,14 @@ from exactrelu._typing import Array, Ints
 from ._integers import decompose
 
 
+def whole_number(value: int, name: str, least: int = 1) -> int:
+    """`value` as an integer of at least `least`, or ValueError."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return int(value)
+
+
 def exact_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """Real numbers as they are: float64 where that holds all of them, otherwise fractions (dtype object).
 
@@ -151,6 +159,7 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
     quotient, shift = np.frexp(fraction / fraction[lead][:, None])
     shift = np.where(rows != 0.0, shift + exponent - exponent[lead][:, None], 0)
     key = np.hstack([quotient + 0.0, shift])  # + 0.0: -0.0 becomes 0.0
+    # Rows on one line have equal keys; a first one of each group stands for it.
     order = np.lexsort(key.T[::-1])  # stable; np.unique with an axis does the same more slowly
     fresh = np.r_[True, (key[order[1:]] != key[order[:-1]]).any(axis=1)]
     line = np.empty(m, dtype=np.int64)
@@ -164,6 +173,7 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
 
 def not_parallel(rows: Array, others: Array, lead: tuple[Ints, Ints]) -> Ints:
     """Indices at which rows and others, zero in the same places, are not exactly parallel."""
+    # Equal and opposite rows are parallel at sight: only the rest takes Python's integers.
     todo = np.flatnonzero((rows != others).any(axis=1) & (rows != -others).any(axis=1))
     if todo.size == 0:
         return todo

@@ -45,6 +45,7 @@ class Region(NamedTuple):
         """Packed patterns (k, ceil(n/8)) of the rows of X from those of the arrangement; may write in place."""
         if not self.affine:
             return octets
+        # The last row is that of infinity: its bit goes, and its octet where it has one of its own.
         octets = octets[:, : (self.n + 7) // 8]
         if self.n % 8:
             octets[:, -1] &= np.uint8((0xFF00 >> self.n % 8) & 0xFF)

@@ -87,6 +87,7 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
+        # As `Dispatcher.enable_caching` does, with another class; without compilation there is no dispatcher.
         if not numba.config.DISABLE_JIT:
             try:
                 dispatcher._cache = KernelCache(function)

@@ -50,6 +50,7 @@ class Progress:
             self.stream.flush()
 
     def _show(self, elapsed: float) -> None:
+        # At the speed so far; what was finished earlier took no time now.
         worked = self.done - self.before
         left = elapsed * (self.total - self.done) / worked if worked > 0.0 else float("inf")
         filled = int(BAR * self.fraction)

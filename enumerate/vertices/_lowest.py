@@ -181,7 +181,7 @@ class LowestVertices:
 
 
 def _line_tasks(n: int, most: int) -> Iterator[Task]:
-    step = max(1, most // n)
+    step = max(1, most // n)  # lines of n vertices
     for first in range(0, n, step):
         last = min(first + step, n)
         yield Task(0, (), first, last, (last - first) * (2 * n - 1 - first - last) // 2)
@@ -189,6 +189,7 @@ def _line_tasks(n: int, most: int) -> Iterator[Task]:
 
 def _subset_tasks(fixed: int, n: int, size: int, head: tuple[int, ...], first: int, most: int) -> Iterator[Task]:
     """Tasks of at most about `most` subsets of `size` rows that begin with `head` and go on with `first` or more."""
+    # Ranges of the next row with about `most` subsets each; a row with more is put into the head, and divided itself.
     left = size - len(head) - 1  # rows after the next one
     most = most if size > 1 else n  # the vertices of one line are not divided
     cells, start = 0, first
@@ -237,6 +238,7 @@ def _in_general_position(
     arrangement: Arrangement, write: bool, n_jobs: int | None, progress: bool
 ) -> tuple[LowestVertices, list[Part]] | None:
     """The method with functionals that are in general position, and the results of its tasks."""
+    # A failure tells of the functionals, not of the data, unless a vertex of the arrangement itself is degenerate.
     for draw in range(DRAWS):
         method = LowestVertices(arrangement.slim(), write, draw)
         found = _run(method, n_jobs, progress)

@@ -28,11 +28,11 @@ from exactrelu.enumerate.exact._signs import inner, kernel, once
 from ._lines import EITHER, RUN_CELLS, RUN_FIRST, RUN_LENGTH, RUN_ONLY, RUN_PLANE, RUN_TURNED
 from ._sort import by_first_word, swapped
 
-LEADERS = 64
-RUN_FIELDS = 6
-KEY_DIGIT = 8  # bits
+LEADERS = 64  # planes that lead, at most: their signs fill a word, by which groups are sorted
+RUN_FIELDS = 6  # columns of `Runs.fields`
+KEY_DIGIT = 8  # bits of a digit: groups are small, and counters have to be cleared for each
 FEW_CELLS = 16  # cells that insertion sorts faster
-SHARES_PER_THREAD = 8  # of the cells, per thread
+SHARES_PER_THREAD = 8  # of the cells: groups differ in size
 
 
 class Runs(NamedTuple):
@@ -100,7 +100,7 @@ class Work(NamedTuple):
 
 @inner
 def find_varying(runs, rows, a, b, work):
-    """List the planes that cut the group of the runs [a, b); returns their number."""
+    """List the planes that cut the group of the runs [a, b); returns their number.  O(words + steps) a run"""
     words = len(work.varying)
     for w in range(words):
         work.varying[w] = 0
@@ -116,7 +116,7 @@ def find_varying(runs, rows, a, b, work):
     m = 0
     for w in range(words):
         m += popcount(work.varying[w] & rows.lowest[w])
-    s = m
+    s = m  # listed from the last one backwards: the lowest bit is that of the last row
     for w in range(words - 1, -1, -1):
         left = np.int64(swapped(work.varying[w] & rows.lowest[w]))
         while left != 0:
@@ -138,6 +138,7 @@ def fill_keys(runs, rows, a, b, m, work):
     """The keys of the cells of the runs [a, b), one behind the other, and what is overwritten behind the last."""
     used = (m + 63) >> 6
     at = 0
+    # Invariant: keys[:, :at] are those of the cells before; `key` holds the signs where the run stands.
     for r in range(a, b):
         for w in range(used):
             work.key[w] = 0
@@ -190,6 +191,7 @@ def sort_cells(work, size, m):
                 j -= 1
             order[j] = k
         return
+    # Least significant digits first, each pass stable.
     moved = 0
     for w in range(used - 1, -1, -1):
         keys = work.keys[w]
@@ -299,7 +301,11 @@ def octet_words(rows: NDArray[np.bool_]) -> Ints:
 
 
 def make_rows(a: Arrangement) -> Rows:
-    """Tables for planes numbered in the order of their lowest rows.  O(n)"""
+    """Tables for planes numbered in the order of their lowest rows.  O(n)
+
+    Those of `Arrangement.bits`, in another order and with the octets of words in memory order; behind the entries of
+    a leading plane stands one for its bit in the word of leaders.
+    """
     words, order = n_words(a.n), np.argsort(a.representative)
     n, leaders = len(order), min(LEADERS, len(order))
     size = np.diff(a.bits.ptr)[order]
@@ -382,6 +388,7 @@ def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray
         offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, RUN_CELLS], bounds[:-1])))
         cells, octets = int(offsets[-1]), (n + 7) // 8
         out = np.empty(2 * cells * octets, np.uint8)
+        # wide[k] = out[k : k + 8] as one integer: writes of eight octets need not be aligned.
         wide = as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
         shares = SHARES_PER_THREAD * threads if threads > 1 else 1
         cuts = np.searchsorted(offsets, np.arange(shares + 1) * cells // shares)
