@@ -15,7 +15,9 @@ from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.pricing._climb import ascend_many, evaluate
 from exactrelu.solve.pricing._complete import price_by_enumeration
-from exactrelu.solve.pricing._search import BoundAndPrune, price_by_bound
+from exactrelu.solve.pricing._composite_search import price_composite_by_bound
+from exactrelu.solve.pricing._search import price_by_bound
+from exactrelu.solve.pricing._stack import Tree
 
 
 def prices(X, nu, **options):
@@ -130,20 +132,50 @@ def test_pricing_of_nothing():
     assert max_beta(np.ones((3, 2)), np.zeros(3)) == 0.0
 
 
+def cramp(monkeypatch, most_bytes):
+    """Let every stack begin with room for two cones, or one root, and grow to about so many bytes at most."""
+    init = Tree.__init__
+
+    def cramped(self, stack):
+        pool = stack.pool[:, : stack.pool.shape[1] // 6] if stack.pool.ndim == 2 else stack.pool[:70]
+        short = {name: getattr(stack, name)[:2].copy() for name in ("rays", "sums", "meta", "bound")}
+        init(self, stack._replace(pool=pool.copy(), **short))
+        self.most_bytes = most_bytes
+
+    monkeypatch.setattr(Tree, "__init__", cramped)
+
+
 def test_a_full_stack_loosens_the_bound_and_keeps_it_valid(monkeypatch):
     """Cones that find no room are given up with their own bounds, as memory must not grow without end."""
-    init = BoundAndPrune.__init__
-
-    def cramped(self, families, shared):
-        init(self, families, shared)
-        for name in ("rays", "sums", "meta", "bound"):
-            setattr(self, name, getattr(self, name)[:2].copy())
-        self.most_bytes = 0
-
     rng = np.random.default_rng(3)
     X, nu = rng.standard_normal((30, 3)), rng.standard_normal(30)
     exact = price_every_cell(X, nu)
-    monkeypatch.setattr(BoundAndPrune, "__init__", cramped)
+    cramp(monkeypatch, 0)
     priced = price_by_bound(make_problem(X, nu, "squared", None), nu)
     assert exact * (1.0 + 1e-6) < priced.upper < 10.0 * exact
     assert priced.best <= exact * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_stack_that_grows_changes_nothing(monkeypatch, width):
+    rng = np.random.default_rng(8)
+    X, nu = rng.standard_normal((30, 2)), rng.standard_normal(30)
+    problem = make_problem(X, nu, "squared", None)
+    roomy = price_composite_by_bound(problem, nu, width, rel=1e-6)
+    cramp(monkeypatch, 1 << 30)
+    grown = price_composite_by_bound(problem, nu, width, rel=1e-6)
+    assert (grown.upper, grown.nodes) == (roomy.upper, roomy.nodes)
+    assert np.array_equal(grown.values, roomy.values)
+
+
+@pytest.mark.parametrize(("width", "r"), [(1, 4), (2, 2), (2, 3)])
+def test_threads_prove_the_same(width, r):
+    rng = np.random.default_rng(9)
+    X, nu = rng.standard_normal((40, r)), rng.standard_normal(40)
+    problem, rel = make_problem(X, nu, "squared", None), 1e-2
+    one, two = (price_composite_by_bound(problem, nu, width, rel=rel, n_jobs=jobs) for jobs in (1, 2))
+    assert one.upper <= one.best * (1.0 + 1.1 * rel)
+    assert two.upper <= two.best * (1.0 + 1.1 * rel)
+    assert one.best <= two.upper
+    assert two.best <= one.upper
+    assert two.values == pytest.approx(evaluate(problem.Z, nu, two.neurons), rel=1e-9)

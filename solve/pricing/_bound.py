@@ -29,22 +29,8 @@ import numpy as np
 
 from exactrelu.enumerate.running._compiled import njit
 
-from ._cones import ball_bound, bare, choose_split, longest_edge, ray_gram
-from ._stack import (
-    DEPTH,
-    DONE,
-    FULL,
-    NODES,
-    PAUSED,
-    TOP,
-    copy,
-    copy_rows,
-    give_up,
-    pop,
-    push,
-    record,
-    stack_level,
-)  # fmt: skip
+from ._cones import ball_bound, bare, choose_split, copy, copy_rows, longest_edge, ray_gram
+from ._stack import DEPTH, DONE, FULL, NODES, PAUSED, ROOT, TOP, give_up, pop, push, record, stack_level
 
 # Rows of `Stack.sums`: p and m at the rays, and of both the part of the rows that do not cut the cone.
 P_EXACT, M_EXACT, P_FIXED, M_FIXED = 0, 1, 2, 3
@@ -73,40 +59,45 @@ def positive_sum(column, size):
 
 
 @bare
-def push_roots(stack, work, roots, A, n_upper):
-    """Stack root cones (R, r, r), as long as there is room for one with all rows; returns how many.
+def push_root(stack, work, rays, A, n_upper):
+    """Stack a root cone (r, r), the only place where data meet rays. O(n r^2).
 
-    The only place where data meet rays: O(n r^2) each.  A, n_upper : the rows (n, r), see `rows_by_sign`
+    A, n_upper : the rows (n, r), see `rows_by_sign`
     """
     n, r = A.shape
-    dots, state = work.values, stack.state
-    for number in range(len(roots)):
-        top = state[TOP]
-        if number > 0 and (state[DEPTH] + 2 > len(stack.bound) or 2 * (top + n) > stack.pool.shape[1]):
-            return number
-        level = push(stack, roots[number], work.sums, np.inf)
-        sums, meta = stack.sums[level], stack.meta[level]
-        sums[:] = 0.0
-        meta[1], meta[2] = 0, 0
-        for i in range(n):
-            family = 0 if i < n_upper else 1
-            low, high = np.inf, -np.inf
-            for k in range(r):
-                dots[k] = 0.0
-                for j in range(r):
-                    dots[k] += roots[number, k, j] * A[i, j]
-                low, high = min(low, dots[k]), max(high, dots[k])
-            cuts = low < 0.0 < high
-            for k in range(r):
-                sums[family, k] += max(dots[k], 0.0)
-                if cuts:
-                    stack.pool[k, top] = dots[k]
-                else:
-                    sums[2 + family, k] += max(dots[k], 0.0)
-            top += cuts
-            meta[1 + family] += cuts
-        state[TOP] = top
-    return len(roots)
+    dots, top = work.values, stack.state[TOP]
+    level = push(stack, rays, work.sums, np.inf)
+    sums, meta = stack.sums[level], stack.meta[level]
+    sums[:] = 0.0
+    meta[1], meta[2] = 0, 0
+    for i in range(n):
+        family = 0 if i < n_upper else 1
+        low, high = np.inf, -np.inf
+        for k in range(r):
+            dots[k] = 0.0
+            for j in range(r):
+                dots[k] += rays[k, j] * A[i, j]
+            low, high = min(low, dots[k]), max(high, dots[k])
+        cuts = low < 0.0 < high
+        for k in range(r):
+            sums[family, k] += max(dots[k], 0.0)
+            if cuts:
+                stack.pool[k, top] = dots[k]
+            else:
+                sums[2 + family, k] += max(dots[k], 0.0)
+        top += cuts
+        meta[1 + family] += cuts
+    stack.state[TOP] = top
+
+
+@bare
+def push_roots(stack, work, roots, A, n_upper):
+    """Stack the next root cones (R, r, r) on an empty stack: one, and more while there is room for all their rows."""
+    while stack.state[ROOT] < len(roots):
+        push_root(stack, work, roots[stack.state[ROOT]], A, n_upper)
+        stack.state[ROOT] += 1
+        if stack.state[DEPTH] + 2 > len(stack.bound) or 2 * (stack.state[TOP] + len(A)) > stack.pool.shape[1]:
+            return
 
 
 @bare
@@ -268,24 +259,30 @@ def split(stack, work, parent_bound, target, rel):
 
 
 @bare
-def bound_and_prune(stack, work, target, rel, max_nodes):
-    """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
+def bound_and_prune(stack, work, roots, A, n_upper, target, rel, max_nodes):
+    """Split cones until none is left, `max_nodes` were visited or the stack is full.
 
-    A cone is dropped once its bound is at most `stack_level`; when the stack is empty that number (or `best[1]`, if
-    larger) is an upper bound of the pricing problem on everything that was ever stacked.  O(r^2 + r rows that cut the
-    cone) a node.  Returns DONE, PAUSED or FULL.
+    A cone is dropped once its bound is at most `stack_level`; when all is DONE that number (or `best[1]`, if larger)
+    is an upper bound of the pricing problem on the root cones.  O(r^2 + r rows that cut the cone) a node.
 
     Parameters
     ----------
-    stack : Stack, in/out;  work : Work
+    stack : Stack, in/out, with k = 4;  work : Work
+    roots : (R, r, r) root cones;  A, n_upper : the rows (n, r), see `rows_by_sign`
     target, rel : float, see `prune_level`
+
+    Returns
+    -------
+    DONE, PAUSED or FULL
     """
     r = work.rays.shape[1]
     visited = 0
-    # Invariant: every point of the root cones lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
-    while stack.state[DEPTH] > 0:
+    # Invariant: every point of the roots met lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
+    while stack.state[DEPTH] > 0 or stack.state[ROOT] < len(roots):
         if visited >= max_nodes:
             return PAUSED
+        if stack.state[DEPTH] == 0:
+            push_roots(stack, work, roots, A, n_upper)
         level = stack.state[DEPTH] - 1
         start, bound = stack.meta[level, 0], stack.bound[level]
         if bound <= stack_level(stack, target, rel):

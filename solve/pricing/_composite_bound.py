@@ -26,22 +26,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ._composite_cones import longest_edge, mixed_ball_bound, mixed_norm
-from ._cones import bare
-from ._stack import (
-    DEPTH,
-    DONE,
-    FULL,
-    NODES,
-    PAUSED,
-    TOP,
-    copy,
-    copy_rows,
-    give_up,
-    pop,
-    push,
-    record,
-    stack_level,
-)  # fmt: skip
+from ._cones import bare, copy, copy_rows
+from ._stack import DEPTH, DONE, FULL, NODES, PAUSED, ROOT, TOP, give_up, pop, push, record, stack_level
 
 TINY_EDGE = 1e-14  # rays closer than this are one direction in double precision
 FEW_ROWS = 6  # rows per ray up to which a cone is split at a kink instead of halved
@@ -350,23 +336,32 @@ def split(stack, work, rows, bound, target, rel):
 
 
 @bare
-def bound_and_prune(stack, work, rows, target, rel, max_nodes):
-    """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
+def bound_and_prune(stack, work, roots, rows, target, rel, max_nodes):
+    """Split cones until none is left, `max_nodes` were visited or the stack is full.
 
-    A cone is dropped once its bound is at most `stack_level`; when the stack is empty that number (or `best[1]`, if
-    larger) bounds h on everything that was ever stacked.  O(D^3 + rows D m) a node.  Returns DONE, PAUSED or FULL.
+    A cone is dropped once its bound is at most `stack_level`; when all is DONE that number (or `best[1]`, if larger)
+    bounds h on the root cones.  O(D^3 + rows D m) a node.
 
     Parameters
     ----------
-    stack : Stack, in/out, with k = 1: sums of the rows that are linear on the cone;  work : Work;  rows : Rows
+    stack : Stack, in/out, with k = 1: sums of the rows that are linear on the cone;  work : Work
+    roots : (R, D, D) root cones, stacked one after the other;  rows : Rows
     target, rel : float, see `prune_level`
+
+    Returns
+    -------
+    DONE, PAUSED or FULL
     """
     m = work.rows.shape[2]
     visited = 0
-    # Invariant: every point of the root cones lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
-    while stack.state[DEPTH] > 0:
+    # Invariant: every point of the roots met lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
+    while stack.state[DEPTH] > 0 or stack.state[ROOT] < len(roots):
         if visited >= max_nodes:
             return PAUSED
+        if stack.state[DEPTH] == 0:
+            push_root(stack, work, roots[stack.state[ROOT]], rows)
+            stack.state[ROOT] += 1
+            visited += 1
         level = stack.state[DEPTH] - 1
         start, bound = stack.meta[level, 0], stack.bound[level]
         if bound <= stack_level(stack, target, rel):

@@ -53,14 +53,9 @@ class CompositeTree(Tree):
                     rays[j, :, j] = cone
                 yield rays.reshape(width * r, width * r)
 
-    def push_roots(self, roots: Array) -> int:
-        """Stack the first of root cones (R, D, D), on an empty stack. O(n D m r)."""
-        _composite_bound.push_root(self.stack, self.work, roots[0], self.rows)
-        return 1
-
-    def visit(self, target: float, rel: float) -> int:
-        """Split cones for one slice of nodes; DONE, PAUSED or FULL."""
-        return int(_composite_bound.bound_and_prune(self.stack, self.work, self.rows, target, rel, SLICE))
+    def visit(self, roots: Array, target: float, rel: float) -> int:
+        """Split cones for one slice of nodes, see `bound_and_prune`."""
+        return int(_composite_bound.bound_and_prune(self.stack, self.work, roots, self.rows, target, rel, SLICE))
 
 
 def sign_counts(width: int) -> list[int]:

@@ -15,6 +15,21 @@ bare = njit(nogil=True, _nrt=False)
 
 
 @bare
+def copy(source, target):
+    """``target[:] = source`` of vectors; Numba's own would compile the text of an error message for a second."""
+    for j in range(source.size):
+        target[j] = source[j]
+
+
+@bare
+def copy_rows(source, target):
+    """``target[:] = source`` of matrices."""
+    for k in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[k, j] = source[k, j]
+
+
+@bare
 def solve_passive(gram, values, passive, count, chol, out):
     """out[:count] = solution of the rows and columns `passive` of ``gram z = values``; False when it is singular."""
     for i in range(count):

@@ -30,8 +30,6 @@ class NeuronTree(Tree):
     shared : (1,), see `Search`
     """
 
-    roots_at_once = 32  # a call of the kernel for each would cost as much as visiting it
-
     def __init__(self, A: Array, n_upper: int, shared: Array) -> None:
         n, self.r = A.shape
         super().__init__(empty_stack(np.empty((self.r, 6 * n + 4096)), 4 * self.r + 64, 4, self.r, shared))
@@ -42,14 +40,10 @@ class NeuronTree(Tree):
         """Cones (r, r) that cover the sphere."""
         return root_cones(self.r)
 
-    def push_roots(self, roots: Array) -> int:
-        """Stack root cones (R, r, r) while there is room, at least one; returns how many. O(n r^2) each."""
-        return int(_bound.push_roots(self.stack, self.work, roots, self.A, self.n_upper))
-
-    def visit(self, target: float, rel: float) -> int:
-        """Split cones for one slice of nodes; DONE, PAUSED or FULL."""
+    def visit(self, roots: Array, target: float, rel: float) -> int:
+        """Split cones for one slice of nodes, see `bound_and_prune`."""
         nodes = max(16, min(SLICE, 40_000 // self.r**2))
-        return int(_bound.bound_and_prune(self.stack, self.work, target, rel, nodes))
+        return int(_bound.bound_and_prune(self.stack, self.work, roots, self.A, self.n_upper, target, rel, nodes))
 
 
 def price_by_bound(
@@ -97,7 +91,10 @@ def price_by_bound(
     first = team[0].stack  # the best climb is its incumbent
     first.best[0], first.best_ray[:] = climbs.signs[0] * reached[0], climbs.A[0, 0]
     search = Search([team], shared, target, rel, deadline, patience)
-    upper = search.prove(trivial_bound(Z, nu), STAGES if r >= STAGED_RANK else ())
+    stages = STAGES if r >= STAGED_RANK else ()
+    upper = search.prove(trivial_bound(Z, nu) if stages else np.inf, stages)
+    if not upper < np.inf:
+        upper = trivial_bound(Z, nu)
     rays, values = zip(*[(rays, values) for _, rays, values in search.found()], strict=True)
     neurons, values = ranked(np.vstack([*rays, climbs.A[:, 0]]), np.concatenate([*values, climbs.signs * reached]))
     return Pricing(upper + slack, float(values[0]), neurons, values, search.nodes, search.outcome == LATE)

@@ -13,19 +13,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from exactrelu._typing import Array
 
-from ._cones import bare
+from ._cones import bare, copy, copy_rows
 
-DEPTH, TOP, NODES, N_CAND = 0, 1, 2, 3  # slots of `Stack.state`
-DONE, PAUSED, FULL = 0, 1, 2  # why a kernel returns: no cone waits, its nodes are used up, it needs room
+DEPTH, TOP, NODES, N_CAND, ROOT = 0, 1, 2, 3, 4  # slots of `Stack.state`
+DONE, PAUSED, FULL = 0, 1, 2  # why a kernel returns: no cone is left, its nodes are used up, it needs room
 COVERED, ENOUGH, LATE = 0, 1, 2  # how a search ends: everything was visited, patience, deadline
 N_KEPT = 256  # directions that a stack keeps for the master problem, which takes a few dozen
 STACK_BYTES = 1 << 28  # a stack, or eight times its first size, may grow to twice this
+ROOTS_AT_ONCE = 32  # root cones of one call of a kernel, when there is one thread: most are dropped at once
 MAX_ORTHANTS = 10  # up to this rank the roots are the 2^r orthants, above it the r + 1 simplex cones
 
 
@@ -40,7 +41,7 @@ class Stack(NamedTuple):
     sums : (levels, k, D) sums over the rows at the rays; the kernels say which
     meta : (levels, 3) where the rows of a cone begin in the pool, and how many it has of either family
     bound : (levels,) upper bound on the cone
-    state : (4,) cones on the stack, rows in the pool, nodes visited, candidates kept
+    state : (5,) cones on the stack, rows in the pool, nodes visited, candidates kept, next root cone
     best : (2,) largest value found here (for neurons signed), and largest bound of a cone that could not be split
     best_ray : (D,) where that value is
     shared : (1,) largest value known to any stack of the search; a lost update of two threads only costs time
@@ -64,24 +65,9 @@ def empty_stack(pool: Array, levels: int, n_sums: int, D: int, shared: Array) ->
     """A stack without cones, with room for `levels` of D rays."""
     return Stack(
         pool, np.empty((levels, D, D)), np.empty((levels, n_sums, D)), np.empty((levels, 3), np.int64),
-        np.empty(levels), np.zeros(4, np.int64), np.zeros(2), np.zeros(D), shared, np.empty((N_KEPT, D)),
+        np.empty(levels), np.zeros(5, np.int64), np.zeros(2), np.zeros(D), shared, np.empty((N_KEPT, D)),
         np.zeros(N_KEPT),
     )  # fmt: skip
-
-
-@bare
-def copy(source, target):
-    """``target[:] = source`` of vectors; Numba's own would compile the text of an error message for a second."""
-    for j in range(source.size):
-        target[j] = source[j]
-
-
-@bare
-def copy_rows(source, target):
-    """``target[:] = source`` of matrices."""
-    for k in range(source.shape[0]):
-        for j in range(source.shape[1]):
-            target[k, j] = source[k, j]
 
 
 @bare
@@ -172,8 +158,6 @@ def rows_by_sign(Z: Array, weights: Array) -> tuple[Array, int]:
 class Tree(ABC):
     """One thread's stack of cones over one set of rows."""
 
-    roots_at_once: ClassVar[int] = 1  # root cones that wait on the stack together
-
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.most_bytes = max(STACK_BYTES, 8 * (stack.pool.nbytes + stack.rays.nbytes))
@@ -183,12 +167,8 @@ class Tree(ABC):
         """Cones (D, D) that cover all directions."""
 
     @abstractmethod
-    def push_roots(self, roots: Array) -> int:
-        """Stack root cones (R, D, D) while there is room, at least one; returns how many."""
-
-    @abstractmethod
-    def visit(self, target: float, rel: float) -> int:
-        """Split cones for one slice of nodes; DONE, PAUSED or FULL."""
+    def visit(self, roots: Array, target: float, rel: float) -> int:
+        """Split cones for one slice of nodes, those of root cones (R, D, D) one after the other; a status."""
 
     def make_room(self) -> None:
         """Double what is full, or take the topmost cone off a stack that may not grow."""
@@ -272,7 +252,7 @@ class Search:
         Each thread takes the next roots when it has finished the last.
         """
         threads = len(self.teams[0])
-        roots = _Roots(self.teams, 1 if threads > 1 else self.teams[0][0].roots_at_once)
+        roots = _Roots(self.teams, 1 if threads > 1 else ROOTS_AT_ONCE)
         if threads == 1:
             self._work(roots, 0, goal)
             return
@@ -289,10 +269,9 @@ class Search:
         while self.outcome == COVERED and (taken := roots.take()):
             family, cones = taken
             tree = self.teams[family][number]
-            roots.give_back(family, cones[tree.push_roots(cones) :])
-            status = PAUSED
+            tree.stack.state[ROOT], status = 0, PAUSED
             while status != DONE and self.outcome == COVERED:
-                status = tree.visit(goal, self.rel)
+                status = tree.visit(cones, goal, self.rel)
                 if status == FULL:
                     tree.make_room()
                 if self.deadline is not None and time.monotonic() > self.deadline:
@@ -306,7 +285,6 @@ class _Roots:
 
     def __init__(self, teams: Sequence[Sequence[Tree]], at_once: int) -> None:
         self._lock = threading.Lock()
-        self._rest: list[tuple[int, Array]] = []
         self._batches = (
             (family, np.array(batch))
             for family, team in enumerate(teams)
@@ -317,10 +295,4 @@ class _Roots:
     def take(self) -> tuple[int, Array] | None:
         """The next family and root cones (R, D, D); None when no more are left."""
         with self._lock:
-            return self._rest.pop() if self._rest else next(self._batches, None)
-
-    def give_back(self, family: int, cones: Array) -> None:
-        """Those that found no room come next."""
-        if len(cones):
-            with self._lock:
-                self._rest.append((family, cones))
+            return next(self._batches, None)
