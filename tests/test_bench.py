@@ -125,7 +125,7 @@ def test_counted_sweeps_and_cones_never_fall():
     X, y = planted(200, 3)
     solution = train(X, y, 0.01 * max_beta(X, y))
     for name in ("sweeps", "cells"):
-        found = [state[name] for state in solution.history]
+        found = [getattr(state, name) for state in solution.history]
         assert found == sorted(found)
         assert found[-1] > 0
 
@@ -253,7 +253,7 @@ def test_study_of_training(tmp_path):
         assert row["gap"] <= 1e-6
         assert row["pricing"] == "bound"
         assert (row["rounds"], row["neurons"]) == (len(solution.history), solution.network.n_neurons)
-        assert (row["nodes"], row["sweeps"]) == (solution.history[-1]["cells"], solution.history[-1]["sweeps"])
+        assert (row["nodes"], row["sweeps"]) == (solution.history[-1].cells, solution.history[-1].sweeps)
 
 
 def test_study_of_composite_cells_and_pricing():
