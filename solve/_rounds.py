@@ -36,12 +36,12 @@ class Options:
     tol: float
     pricing: str
     max_iter: int
-    time_limit: float | None = None
-    n_jobs: int = 1
-    callback: Callable[[State], object] | None = None
-    verbose: int = 0
-    patterns: str = "all"
-    random_state: int | np.random.Generator | None = 0
+    time_limit: float | None
+    n_jobs: int
+    callback: Callable[[State], object] | None
+    verbose: int
+    patterns: str
+    random_state: int | np.random.Generator | None
 
 
 class Rounds(ABC):

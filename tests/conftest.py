@@ -77,4 +77,4 @@ def trained(request):
 
     rng = np.random.default_rng(5)
     X, y = rng.normal(size=(12, 2)), rng.normal(size=12)
-    return X, y, train(X, y, 0.5, tol=1e-4, layers=request.param, width=2)
+    return X, y, train(X, y, 0.5, tol=1e-4, layers=request.param, width=request.param - 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from exactrelu.solve._problem import Problem
 from exactrelu.solve._proximal import proximal_newton
 
 from ._bcd import into_cones, pressed_facets, sweep
-from ._quadratic import Quadratic
+from ._quadratic import solve_quadratic
 
 FRESH_GRAM = 2_000_000  # products up to which a Gram matrix is computed anew: keeping parts of it costs more
 # Accuracy of a model's minimiser: a tenth of what is asked for, or a thousandth of how far its centre is from it.
@@ -28,19 +28,6 @@ OF_TOL, OF_VIOLATION = 0.1, 1e-3
 # A force g across a facet raises h* from beta to sqrt(beta^2 + g^2) only, to second order: forces count from this part
 # of beta sqrt(tol) on.
 PRESSED = 1e-2
-
-
-class HasWeight(Protocol):
-    """A block: a cell with an output sign, and a weight there."""
-
-    weight: Array
-
-    @property
-    def key(self) -> bytes:
-        """Names the cell and the sign."""
-
-
-AnyBlock = TypeVar("AnyBlock", bound=HasWeight)
 
 
 class Cone(NamedTuple):
@@ -89,9 +76,9 @@ class Block:
         return math.sqrt(self.weight @ self.weight)
 
 
-def merged(blocks: Sequence[AnyBlock]) -> list[AnyBlock]:
+def merged(blocks: Sequence[Any]) -> list[Any]:
     """One block per cell and sign: equal ones add their weights, which costs nothing by the triangle inequality."""
-    found: dict[bytes, AnyBlock] = {}
+    found: dict[bytes, Any] = {}
     for block in blocks:
         if block.key in found:
             found[block.key].weight = found[block.key].weight + block.weight
@@ -180,7 +167,7 @@ class Master(Active):
         facet changes by the rows that flipped, O(r K) each, and any other new cell costs O(n r^2 K).
         """
         r = self.problem.rank
-        weight = self._curvature()
+        weight = self.problem.loss.curvature(np.zeros(len(self.problem.y)), self.problem.y)  # does not depend on f
         if features.shape[0] * features.shape[1] ** 2 <= FRESH_GRAM:
             weighted = features if (weight == 1.0).all() else weight[:, None] * features
             return weighted.T @ features
@@ -201,10 +188,6 @@ class Master(Active):
             gram[~old] = fresh
             gram[:, ~old] = fresh.T
         return gram
-
-    def _curvature(self) -> Array:
-        """Curvature of a quadratic loss, which does not depend on the prediction."""
-        return self.problem.loss.curvature(np.zeros(len(self.problem.y)), self.problem.y)
 
     def neurons(self) -> Neurons:
         """The blocks' nonzero weights."""
@@ -246,9 +229,8 @@ class Master(Active):
 
     def _quadratic(self, gram: Array, linear: Array, W: Array, tol: float) -> float:
         """Solve a quadratic model in place, and count its sweeps; returns the largest violation."""
-        model = Quadratic(gram, linear, self.facets, self.starts, self.beta, self.deadline)
-        violation = model.solve(W, tol)
-        self.sweeps += model.sweeps
+        violation, sweeps = solve_quadratic(gram, linear, self.facets, self.starts, self.beta, W, tol, self.deadline)
+        self.sweeps += sweeps
         return violation
 
     def pressed(self, forces: Array, nu: Array, tol: float) -> NDArray[np.intp]:
