@@ -69,13 +69,15 @@ def work_of(config: Config, X: Array, y: Array) -> Callable[[], Counted]:
 
 def training(config: Config, X: Array, y: Array, kind: Any) -> Callable[[], Counted]:
     """Certified training at a part of `max_beta`."""
+    assert config.tol is not None
+    assert config.beta_ratio is not None
     kind |= {"loss": config.loss, "rank": config.r, "pricing": config.pricing, "n_jobs": config.threads}
+    tol = config.tol
     # max_beta is a value that is met, its tolerance only how long it is proven: three layers take long for that
-    accuracy = 1e-9 if config.m == 1 else max(1e-4, config.tol or 0.0)
-    beta = (config.beta_ratio or 0.0) * max_beta(X, y, **kind, tol=accuracy)
+    beta = config.beta_ratio * max_beta(X, y, **kind, tol=1e-9 if config.m == 1 else max(1e-4, tol))
 
     def run() -> Counted:
-        solution = train(X, y, beta, **kind, tol=config.tol, time_limit=config.time_limit)
+        solution = train(X, y, beta, **kind, tol=tol, time_limit=config.time_limit)
         last = solution.history[-1]
         return {
             "status": FINISHED if solution.converged else str(solution.status), "nodes": last.cells,

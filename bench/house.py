@@ -51,8 +51,9 @@ def routes() -> dict[str, Route]:
 
 def modules() -> dict[str, str]:
     """Name of the module of every file of the package that is loaded."""
-    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE}
-    return {os.path.abspath(m.__file__): name for name, m in loaded.items() if getattr(m, "__file__", None)}
+    loaded = [name for name in sys.modules if name.partition(".")[0] == PACKAGE]
+    files = {name: getattr(sys.modules[name], "__file__", None) for name in loaded}
+    return {os.path.abspath(file): name for name, file in files.items() if file is not None}
 
 
 def doors(route: Route) -> Counter[Door]:

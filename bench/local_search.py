@@ -87,7 +87,8 @@ def runs(given: Instance, options: argparse.Namespace) -> Iterator[tuple[str, in
                 TwoLayers(X, y, beta, K) if given.layers == 2 else ThreeLayers(X, y, beta, K, given.width)
             )
             for run in range(options.runs):
-                start, rng, met = time.perf_counter(), np.random.default_rng(run), []
+                met: list[float] = []
+                start, rng = time.perf_counter(), np.random.default_rng(run)
                 SEARCHES[method](objective, objective.start(rng), rng, options.steps, met.append)
                 yield method, K, run, min(met), time.perf_counter() - start
 

@@ -35,7 +35,7 @@ INK, GREY, PALE, DOWN = "#222222", "#555555", "#8c8c8c", "#6a3d9a"
 FILL = {"exactrelu": "#f2f2f2", "exactrelu.solve": "#dce9f5", "exactrelu.enumerate": "#fbe5d6"}
 WIDTH, MARGIN, GAP = 13.6, 0.3, 0.2  # inches
 HEAD, LINE = 0.34, 0.15  # inches that the name of a room takes, and every line below it
-LETTERS = 18.5  # of the small type on an inch
+LETTERS = 16.8  # of the small type on an inch
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "architecture", "font.size": 9.5, "font.family": "sans-serif"}
 
 
