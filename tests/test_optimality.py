@@ -7,7 +7,8 @@ from naive_training import project_on_cone
 from exactrelu.bench._instances import planted
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import max_beta, train
-from exactrelu.solve.descent._reduce import merge_neurons, reduce_network
+from exactrelu.solve._neurons import Neurons
+from exactrelu.solve.descent._reduce import merge_neurons, without_dependent
 
 # Distinct rows of the Titanic data (standardised class, age, sex), with the numbers of lost and saved people.
 TITANIC = np.array(
@@ -117,19 +118,20 @@ def test_neurons_of_one_cell_merge():
     rng = np.random.default_rng(0)
     Z, w = rng.standard_normal((30, 3)), rng.standard_normal(3)
     W = np.array([w, w + 1e-6 * rng.standard_normal(3), -w])
-    signs, merged = merge_neurons(Z, np.ones(3), W)
+    merged = merge_neurons(Z, Neurons.of_two_layers(np.ones(3), W))
     assert len(merged) == 2
-    np.testing.assert_allclose(np.maximum(Z @ merged.T, 0.0) @ signs, np.maximum(Z @ W.T, 0.0).sum(axis=1))
+    np.testing.assert_allclose(merged.outputs(Z) @ merged.signs, np.maximum(Z @ W.T, 0.0).sum(axis=1))
 
 
 def test_reduction_keeps_outputs_and_does_not_raise_the_penalty():
     rng = np.random.default_rng(1)
     Z = rng.standard_normal((6, 3))
     signs, W = rng.choice([-1.0, 1.0], 40), rng.standard_normal((40, 3))
-    left_signs, left = reduce_network(Z, signs, W)
-    assert len(left) <= 7
-    np.testing.assert_allclose(np.maximum(Z @ left.T, 0) @ left_signs, np.maximum(Z @ W.T, 0) @ signs, atol=1e-9)
-    assert np.linalg.norm(left, axis=1).sum() <= np.linalg.norm(W, axis=1).sum() * (1 + 1e-12)
+    neurons = Neurons.of_two_layers(signs, W)
+    left = without_dependent(Z, merge_neurons(Z, neurons))
+    assert len(left) <= 6
+    np.testing.assert_allclose(left.outputs(Z) @ left.signs, np.maximum(Z @ W.T, 0) @ signs, atol=1e-9)
+    assert left.norms.sum() <= neurons.norms.sum() * (1 + 1e-12)
 
 
 def test_threads_prove_the_same():
@@ -152,4 +154,4 @@ def test_the_master_keeps_converging_with_a_hundred_neurons(integer, tol):
     solution = train(X, y, 0.003 * max_beta(X, y), tol=tol)
     assert solution.converged
     assert solution.network.n_neurons > 60
-    assert solution.history[-1]["sweeps"] <= 2000
+    assert solution.history[-1].sweeps <= 2000

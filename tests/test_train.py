@@ -176,11 +176,12 @@ def test_history_and_verbose(capfd):
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("round")]
     assert len(lines) == len(solution.history)
     assert len(seen) == len(solution.history) - 1  # the last round ends training before the callback
-    bounds = [h["lower_bound"] for h in solution.history]
-    objectives = [h["objective"] for h in solution.history]
+    assert seen == solution.history[:-1]
+    bounds = [state.lower_bound for state in solution.history]
+    objectives = [state.objective for state in solution.history]
     assert bounds == sorted(bounds)
     assert objectives == sorted(objectives, reverse=True)
-    assert {"round", "seconds", "neurons", "objective", "lower_bound", "gap", "cells"} <= set(solution.history[0])
+    assert [state.round for state in solution.history] == list(range(len(bounds)))
 
 
 def test_warm_start_takes_no_more_rounds():
@@ -256,13 +257,13 @@ X4, Y4 = np.eye(4, 2) + 1.0, np.arange(4.0)
         (lambda: train(X4, Y4, "much"), "beta must be a positive number, got 'much'"),
         (lambda: train(X4, Y4, 1.0, loss="logistic"), r"labels -1 and \+1, got 4 distinct values"),
         (lambda: train(X4, Y4, 1.0, loss="cubic"), "unknown loss 'cubic'"),
-        (lambda: train(X4, Y4, 1.0, pricing="guess"), "unknown pricing 'guess'; known: bound, enumerate"),
+        (lambda: train(X4, Y4, 1.0, pricing="guess"), "unknown pricing 'guess'; known: auto, bound, enumerate"),
         (lambda: train(X4, Y4, 1.0, rank=3), r"rank must be between 1 and min\(n, d\) = 2, got 3"),
         (lambda: train(X4, Y4, 1.0, rank=0), "rank must be between 1"),
         (lambda: train(X4, Y4, 1.0, tol=0.0), "tol must be positive, got 0"),
         (lambda: train(X4, Y4, 1.0, layers=4), "layers must be 2 or 3, got 4"),
         (lambda: train(X4, Y4, 1.0, width=0), "width must be a positive integer, got 0"),
-        (lambda: train(X4, Y4, 1.0, max_iter=0), "max_iter must be a positive integer, got 0"),
+        (lambda: train(X4, Y4, 1.0, max_iter=0), "max_iter must be a positive integer or None, got 0"),
         (lambda: train(X4, Y4, 1.0, time_limit=-1), "time_limit must be positive seconds or None, got -1"),
         (lambda: max_beta(X4, Y4, loss="logistic"), r"labels -1 and \+1"),
     ],

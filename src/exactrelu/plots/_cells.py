@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu._checks import check_matrix
-from exactrelu._coordinates import Coordinates, row_space
+from exactrelu._coordinates import Coordinates, row_space, unit_rows
 from exactrelu._typing import Array
 from exactrelu.enumerate import Arrangement, CellChunk, iter_cells, max_patterns
 from exactrelu.solve.master._bcd import project_onto_cone
-from exactrelu.solve.pricing._complete import unit_normals
 
 MAX_RANK = 3
 ARC = np.pi / 8  # a cubic Bézier curve over this angle leaves the circle by less than 1e-8 of its radius
@@ -99,7 +98,7 @@ def _largest_values(chunk: CellChunk, Z: Array, rays: list[Array]) -> Array:
     assert chunk.sums is not None
     values = np.empty(len(chunk))
     for cell, c in enumerate(chunk.sums):
-        normals = unit_normals(chunk, cell, Z)
+        normals = unit_rows(chunk.facet_normals(cell, Z))
         high, low = (_largest(normals, s * c, rays[cell]) for s in (1.0, -1.0))
         values[cell] = high if high >= low else -low
     return values

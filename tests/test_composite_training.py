@@ -16,8 +16,9 @@ from exactrelu import (
     save_model,
 )
 from exactrelu.solve import CertificateError, max_beta, train
-from exactrelu.solve._three_layers import network_of, reduce_ensemble
-from exactrelu.solve.descent._composite_slide import Ensemble, ensemble_value
+from exactrelu.solve._neurons import Neurons, network_of
+from exactrelu.solve._problem import make_problem
+from exactrelu.solve.descent._reduce import without_dependent
 
 FIVE = np.array([[1.0, -2.0], [1.0, -1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
 ZIGZAG = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
@@ -147,30 +148,22 @@ def test_weights_follow_the_theorem():
 
 def test_convex_and_nonconvex_objectives_are_equal():
     rng = np.random.default_rng(2)
-    ensemble = Ensemble(np.array([1.0, -1.0, 1.0]), np.array([1, 2, 1]), rng.standard_normal((3, 3, 2)))
+    neurons = Neurons(np.array([1.0, -1.0, 1.0]), np.array([1, 2, 1]), rng.standard_normal((3, 3, 2)))
     X, y = instance(9, 2)
-
-    class Plain:
-        Z = X
-
-    Plain.y = y
-    from exactrelu.solve import get_loss
-
-    Plain.loss = get_loss("squared")
-    value, f = ensemble_value(Plain, 0.3, ensemble)
-    network = network_of(ensemble, np.eye(2))
-    np.testing.assert_allclose(network.predict(X), f[...], rtol=1e-12, atol=1e-12)
+    value, f = neurons.evaluate(make_problem(X, y, "squared", None), 0.3)
+    network = network_of(neurons, np.eye(2), 3)
+    np.testing.assert_allclose(network.predict(X), f, rtol=1e-12, atol=1e-12)
     assert network.objective(X, y, 0.3) == pytest.approx(value, rel=1e-12)
 
 
 def test_reduction_keeps_outputs_and_penalty():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((4, 2))
-    ensemble = Ensemble(rng.choice([-1.0, 1.0], 12), rng.integers(1, 2, 12), rng.standard_normal((12, 2, 2)))
-    reduced = reduce_ensemble(X, ensemble)
-    assert len(reduced.signs) <= 4
-    np.testing.assert_allclose(reduced.outputs(X) @ reduced.signs, ensemble.outputs(X) @ ensemble.signs, atol=1e-9)
-    assert reduced.norms.sum() <= ensemble.norms.sum() * (1.0 + 1e-12)
+    neurons = Neurons(rng.choice([-1.0, 1.0], 12), rng.integers(1, 2, 12), rng.standard_normal((12, 2, 2)))
+    reduced = without_dependent(X, neurons)
+    assert len(reduced) <= 4
+    np.testing.assert_allclose(reduced.outputs(X) @ reduced.signs, neurons.outputs(X) @ neurons.signs, atol=1e-9)
+    assert reduced.norms.sum() <= neurons.norms.sum() * (1.0 + 1e-12)
 
 
 def test_certificate_verifies_and_refuses_changes():
@@ -211,7 +204,7 @@ def test_limits_callback_and_warm_start():
     full = solve(X, y, 0.1, tol=1e-4)
     again = solve(X, y, 0.1, tol=1e-4, warm_start=full)
     assert again.converged
-    assert again.history[0]["objective"] == pytest.approx(full.objective, rel=1e-9)
+    assert again.history[0].objective == pytest.approx(full.objective, rel=1e-9)
     flat = train(X, y, 0.1, tol=1e-4)
     first = solve(X, y, 0.1, max_iter=1, warm_start=flat)
     assert first.objective <= flat.objective * (1.0 + 1e-9)
