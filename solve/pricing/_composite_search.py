@@ -72,14 +72,8 @@ def response(Z: Array, n_plus: int, a: Array) -> Array:
 
 
 def joint_slack(problem: Problem, nu: Array, width: int) -> float:
-    """Bound of what rounding and the change of coordinates can hide from h*(nu): as `Problem.slack` with m r rays.
-
-    ``|phi_i(a)| <= |x_i|`` and phi_i changes by at most ``|e|`` when the row changes by e, for ``sum |a_j| <= 1``.
-    """
-    n, r = problem.Z.shape
-    size = float(np.abs(nu) @ np.linalg.norm(problem.Z, axis=1))
-    hidden = 0.0 if problem.coordinates.truncated else float(np.abs(nu) @ problem.coordinates.error)
-    return 1.01 * (n + 100 * width * r + 100) * np.finfo(float).eps * size + hidden
+    """As `Problem.slack`: ``|phi_i(a)| <= |x_i|`` for ``sum |a_j| <= 1``, and phi_i is 1-Lipschitz in x_i."""
+    return problem.slack(nu, width)
 
 
 class JointTree:
