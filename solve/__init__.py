@@ -1,6 +1,6 @@
 """Certified training of ReLU networks: the convex program, its pricing, its certificates."""
 
-from exactrelu.certificates import Certificate, CertificateError, Verification
+from exactrelu.certificates import Certificate, CertificateError, NotProvenError, Verification
 from exactrelu.losses import Loss, PiecewiseLinearLoss, check_loss, get_loss
 
 from ._api import max_beta, path, train
@@ -10,6 +10,7 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "Loss",
+    "NotProvenError",
     "PiecewiseLinearLoss",
     "Solution",
     "State",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from exactrelu._checks import check_matrix, check_scale, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._typing import Array, Ints
+from exactrelu.certificates._bounds import rounding_slack
 from exactrelu.enumerate import Arrangement, merge_parallel
 from exactrelu.losses import Loss, get_loss
 from exactrelu.losses._weighted import WeightedLoss, with_weights
@@ -80,18 +81,11 @@ class Problem:
         return -self.loss.gradient(f, self.y)
 
     def slack(self, nu: Array, width: int = 1) -> float:
-        """Bound of what rounding and the change of coordinates can hide from h*(nu), of sub-networks of `width`.
+        """Bound of what rounding and the change of coordinates can hide from h*(nu): twice what a proof of it may need.
 
-        A computed value is a sum of at most n products of at most m r + depth terms; the standard bound
-        gamma_k <= 1.01 k u (Higham 2002, section 3.1) with k = n + 100 m r + 100 covers the sums, the combination of
-        rays down to depth 100 m r, and rows whose side was misjudged by rounding.  Rows outside of the row space that
-        Z keeps add ``sum |nu_i| |x_i - V z_i|``, but not under truncation, where Z *is* the data.  Width m changes
-        nothing else: ``|phi_i(a)| <= |x_i|``, and phi_i moves by at most |e| with x_i, for ``sum |a_j| <= 1``.
+        So dual points scaled by it leave room for the rounding of whoever proves them again (see `rounding_slack`).
         """
-        n, r = self.Z.shape
-        size = float(np.abs(nu) @ self.lengths)
-        hidden = 0.0 if self.coordinates.truncated else float(np.abs(nu) @ self.coordinates.error)
-        return 1.01 * (n + 100 * width * r + 100) * EPS * size + hidden
+        return 2.0 * rounding_slack(self.coordinates, nu, width)
 
 
 @dataclass(frozen=True)

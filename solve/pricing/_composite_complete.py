@@ -17,7 +17,7 @@ from exactrelu.solve.master._composite_cells import MARGIN, CompositeCells
 
 from ._climb import Pricing, best_first
 from ._complete import price_by_enumeration, to_coordinates
-from ._composite_search import composite_slack, known_neurons
+from ._composite_search import known_neurons
 
 CHUNK = 4096  # cells between two looks at the clock
 N_KEPT = 64  # sub-networks kept; a master problem takes a few dozen
@@ -42,7 +42,7 @@ def price_composite_by_enumeration(
     One small cone program per cell and sign whose dual norm exceeds what is known, O(n m (m r)^2) a Newton step;
     memory independent of the number of cells.
     """
-    slack = composite_slack(problem, nu, width)
+    slack = problem.slack(nu, width)
     if problem.coordinates.rank == 0 or not nu.any():
         return Pricing.of_nothing(slack, width, problem.coordinates.rank)
     single = price_by_enumeration(problem, nu, target=target, rel=rel, deadline=deadline)

@@ -63,15 +63,6 @@ def sign_counts(width: int) -> list[int]:
     return [1] if width == 1 else list(range(1, width))
 
 
-def composite_slack(problem: Problem, nu: Array, width: int) -> float:
-    """Bound of what rounding and the change of coordinates can hide from h*(nu): as `Problem.slack` with m r rays.
-
-    ``|phi_i(a)| <= |x_i|`` and phi_i changes by at most ``|e|`` when the row changes by e, for ``sum |a_j| <= 1``.
-    """
-    n, r = problem.Z.shape
-    size = float(np.abs(nu) @ problem.lengths)
-    hidden = 0.0 if problem.coordinates.truncated else float(np.abs(nu) @ problem.coordinates.error)
-    return 1.01 * (n + 100 * width * r + 100) * np.finfo(float).eps * size + hidden
 
 
 def price_composite_by_bound(
@@ -98,7 +89,7 @@ def price_composite_by_bound(
     -------
     Pricing
     """
-    slack = composite_slack(problem, nu, width)
+    slack = problem.slack(nu, width)
     Z, weights = problem.bundle.Z, problem.bundle.weights(nu)
     r = Z.shape[1]
     if r == 0 or not weights.any():

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from exactrelu._typing import Array
 
-from ._audit import Audit, simplex_cones
+from ._audit import Audit
+from ._cones import simplex_cones
 
 BATCH_BYTES = 32 * 2**20
 FIRST_BYTES = 2**29  # limit for the cones a proof starts from
