@@ -58,6 +58,32 @@ class CellChunk:
     def __len__(self) -> int:
         return len(self.points)
 
+    def facet_normals(self, cell: int, Z: Array) -> Array:
+        """Inward facet normals of one cell, not scaled to unit length.
+
+        Parameters
+        ----------
+        cell : int
+        Z : (n, r)
+            The rows in any coordinates: those of `X`, or isometric ones.
+
+        Returns
+        -------
+        (k, r) float64
+            For each facet its row of `Z`, negated where it is inactive: the cell is ``normals @ u > 0``.
+
+        Raises
+        ------
+        ValueError
+            When the chunk carries no facets.
+        """
+        if self.facets is None:
+            raise ValueError("the chunk carries no facets: pass facets=True to iter_cells")
+        ends, rows = self.facets
+        mine = rows[ends[cell] : ends[cell + 1]]
+        active = self.patterns[cell, mine >> 3] >> (7 - (mine & 7)) & 1
+        return np.where(active[:, None] == 1, Z[mine], -Z[mine])
+
 
 def iter_cells(
     X: ArrayLike | Arrangement,

@@ -82,8 +82,8 @@ def count_patterns(
         Count the cells of the affine arrangement ``{u : x_i . u + b_i = 0}``, in which row i is active where
         ``x_i . u + b_i > 0``.  It is a half of the central arrangement of the rows (x_i, b_i) and (0, .., 0, 1).
     n_jobs : int, optional
-        Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
-        processes or a cluster), and without one, threads on all usable cores.
+        Number of workers, -1 for all usable cores.  By default one, unless an active ``joblib.parallel_config`` says
+        otherwise, which may also ask for processes or a cluster.
     progress : bool
         Whether to show a line of progress on standard error.
 

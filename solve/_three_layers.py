@@ -192,7 +192,7 @@ class JointTrainer(Rounds):
             allowed = min(allowed, self.objective + 0.5 * spare)
         ensemble = simplified(problem, self.beta, self.ensemble, allowed)
         network = network_of(reduce_ensemble(problem.Z, ensemble), problem.coordinates.V)
-        objective = network.objective(problem.X, problem.y, self.beta, problem.loss)
+        objective = network.objective(problem.X, problem.y, self.beta, loss=problem.loss)
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)
         factor = truncation_factor(problem.coordinates, problem.loss, problem.y, self.beta)

@@ -363,7 +363,7 @@ class _Trainer(Rounds):
         root = np.sqrt(norms[order])
         W = problem.coordinates.V @ (weights[order] / root[:, None]).T
         network = ReLUNetwork(W, signs[order] * root)
-        objective = network.objective(problem.X, problem.y, self.beta, problem.loss)
+        objective = network.objective(problem.X, problem.y, self.beta, loss=problem.loss)
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)
         factor = truncation_factor(problem.coordinates, problem.loss, problem.y, self.beta)

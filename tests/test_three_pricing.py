@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from naive_three import composite_cells, price_cell, value_of
 
-from exactrelu.certificates._composite_audit import audit_joint, ball_bounds
+from exactrelu.certificates._composite_audit import audit_composite, ball_bounds
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.pricing import _composite_bound as kernel
 from exactrelu.solve.pricing._composite_complete import price_joint_by_enumeration
@@ -77,8 +77,8 @@ def test_more_width_never_lowers_h_and_width_one_is_two_layers():
 def test_audit_proves_just_above_and_refutes_just_below():
     problem, nu = instance(15, 2, 5)
     priced = price_joint_by_bound(problem, nu, 2, rel=1e-7)
-    assert audit_joint(problem.Z, nu, 2, priced.upper * (1.0 + 1e-6)).proven
-    audit = audit_joint(problem.Z, nu, 2, priced.best * (1.0 - 1e-3))
+    assert audit_composite(problem.Z, nu, 2, priced.upper * (1.0 + 1e-6)).proven
+    audit = audit_composite(problem.Z, nu, 2, priced.best * (1.0 - 1e-3))
     assert not audit.proven
     assert audit.worst_value > priced.best * (1.0 - 1e-3)
 

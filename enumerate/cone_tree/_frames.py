@@ -10,7 +10,7 @@ from exactrelu.enumerate.exact._signs import LANES
 
 WORD = 64
 # What a kernel reports when it stops; the GROW codes leave the frame as it was, to be taken up again.
-DONE, PAUSED, FULL, GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS = 0, 1, 2, 3, 4, 5, 6
+DONE, PAUSED, OUTPUT_FULL, GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS = 0, 1, 2, 3, 4, 5, 6
 START, SIZE, DECIDED, DEPTH = 0, 1, 2, 3
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from exactrelu.enumerate.exact._bits import copy_pattern, put
 from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF, inner, kernel, once
 
-from ._frames import DECIDED, DEPTH, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
+from ._frames import DECIDED, DEPTH, DONE, OUTPUT_FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
 from ._tree import copy_child, keep_child, load_root, low_bit_index, split
 
 # What is asked for: the number of cells; patterns and sums; rays, facets and points as well; subtrees, not cells.
@@ -261,17 +261,17 @@ def write_subtree(frames, roots, walk, out, level):
 
 @once
 def room(frames, pool, walk, out, level, mode):
-    """DONE, or what has to be emptied (FULL) or enlarged (GROW_…) before the frame can be processed."""
+    """DONE, or what has to be emptied (OUTPUT_FULL) or enlarged (GROW_…) before the frame can be processed."""
     if mode != COUNT and mode != CELLS and walk.state[FILLED] + BURST > len(out.patterns):
-        return FULL
+        return OUTPUT_FULL
     if mode == CELLS:
         at = walk.state[FILLED]
         if at == len(out.patterns):
-            return FULL
+            return OUTPUT_FULL
         if out.ray_ptr[at] + frames.n_rays[level] > len(out.rays):
-            return FULL
+            return OUTPUT_FULL
         if out.facet_ptr[at] + frames.facet.shape[1] > len(out.facets):
-            return FULL
+            return OUTPUT_FULL
     if level + 1 >= len(frames.n_rays):
         return GROW_LEVELS
     if frames.span[level, START] + 2 * frames.span[level, SIZE] > len(pool.plane):

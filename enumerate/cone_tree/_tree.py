@@ -354,7 +354,10 @@ def split(planes, frames, pool, level, scratch, place, both):
 
 @inner
 def load_root(frames, pool, roots, base, flip):
-    """Make frame 0 the root cone with the rays in the bit mask `flip` on the - side of their basis row."""
+    """Make frame 0 the root cone with the rays in the bit mask `flip` on the - side of their basis row.  O(N + r**2)
+
+    base : (c,) sums to begin with
+    """
     r = len(roots.basis)
     rays = (1 << r) - 1
     for w in range(frames.alive.shape[1]):
@@ -373,7 +376,7 @@ def load_root(frames, pool, roots, base, flip):
             frames.define[0, k, j] = roots.define[k, j]
         frames.define[0, k, r - 1] *= sign
     size = 0
-    for h in range(len(roots.plus)):
+    for h in roots.order:
         p = (roots.plus[h] & ~flip) | (roots.minus[h] & flip)
         m = (roots.minus[h] & ~flip) | (roots.plus[h] & flip)
         if p != 0 and m != 0:

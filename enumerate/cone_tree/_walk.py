@@ -13,7 +13,7 @@ from exactrelu.enumerate.running._tasks import check_cancelled
 
 from ._frames import (
     DONE,
-    FULL,
+    OUTPUT_FULL,
     GROW_FACETS,
     GROW_LEVELS,
     GROW_POOL,
@@ -183,13 +183,13 @@ class TreeWalk:
         self.walk.state[FILLED] = 0
 
     def step(self) -> int:
-        """One bounded slice of the walk; arrays are enlarged as needed.  Returns DONE, FULL or PAUSED."""
+        """One bounded slice of the walk; arrays are enlarged as needed.  Returns DONE, OUTPUT_FULL or PAUSED."""
         a, work = self.arrangement, self.work
         code = walk_tree(
             work.planes, a.roots, a.bits, work.frames, work.pool, work.scratch, self.walk, self.out,
             self.mode, self.side, SLICE_NODES,
         )  # fmt: skip
-        if code == FULL and self.filled == 0:  # one cell does not fit
+        if code == OUTPUT_FULL and self.filled == 0:  # one cell does not fit
             self.out = _wider(self.out, work)
         if code in (GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS):
             work.grow(code)
@@ -202,7 +202,7 @@ class TreeWalk:
             if code == DONE:
                 return True
             check_cancelled()
-            if code == FULL and self.filled > 0:
+            if code == OUTPUT_FULL and self.filled > 0:
                 return False
 
 
@@ -235,7 +235,7 @@ def find_cells(arrangement: Arrangement, sides: NDArray[np.int64], work: Workspa
         done += filled
         if filled:
             yield out, filled
-        if code not in (DONE, FULL):
+        if code not in (DONE, OUTPUT_FULL):
             work.grow(code)
 
 

@@ -14,7 +14,7 @@ from exactrelu._typing import Array, Ints
 
 from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
 from ._matrix import as_matrix, independent_columns, merge_parallel
-from ._signs import LANES, Planes, Roots, fill_roots, filter_bound, independent_rows, minor_tables
+from ._signs import Planes, Roots, filter_bound, make_roots, minor_tables
 
 MAX_RANK = 18
 SHUFFLE_SEED = 20552
@@ -66,8 +66,6 @@ class Arrangement:
     cost of a cell independent of n also when the rows come sorted.
     """
 
-    rational = True  # `X` holds the rows exactly, not roundings of them
-
     def __init__(self, X: ArrayLike, rank: int | None = None) -> None:
         self.X = as_matrix(X)
         self.n, self.d = self.X.shape
@@ -84,43 +82,6 @@ class Arrangement:
         self._index_rows()
         if rank is not None:
             self.roots  # noqa: B018 - raises when the columns are exactly dependent
-
-    @staticmethod
-    def quadratic(A: ArrayLike, B: ArrayLike, root: int) -> Arrangement:
-        """The arrangement of the rows ``A + B sqrt(root)``, with integer `A` and `B`: exact where floats lose ties.
-
-        Parameters
-        ----------
-        A, B : array_like (n, d) of integers up to 2**53
-            ``A + B sqrt(root)`` must have rank d.
-        root : int
-            At least 2, and no square.
-
-        Returns
-        -------
-        Arrangement
-            Its `X` holds the rows rounded to float64; patterns, counts, rays and facets are those of the exact rows.
-            Points of cells so thin that rounding matters are interior for the rounded rows.
-
-        Raises
-        ------
-        ValueError
-            When an argument does not fit, or the entries are so large that floating point could not tell the
-            smallest determinants from 0.
-
-        See Also
-        --------
-        exactrelu.enumerate._quadratic : the method and its proof.
-
-        Examples
-        --------
-        >>> from exactrelu.enumerate import Arrangement, count_patterns
-        >>> count_patterns(Arrangement.quadratic([[2, 0], [1, 1]], [[0, 0], [1, 1]], 5))  # the golden ratio
-        4
-        """
-        from exactrelu.enumerate._quadratic import QuadraticArrangement
-
-        return QuadraticArrangement(A, B, root)
 
     def _index_rows(self) -> None:
         """Group the rows by hyperplane."""
@@ -243,23 +204,18 @@ class Arrangement:
         ValueError
             When the rank exceeds `MAX_RANK`: there are at least ``2**rank`` cells.
         """
-        r = self.rank
-        check_rank(r)
+        if self.rank > MAX_RANK:
+            raise ValueError(
+                f"cells of rank {self.rank} are too many (at least 2**{self.rank}) and too complex: the limit is "
+                f"{MAX_RANK}; use sample_patterns, or truncate the data"
+            )
         return kernel_tables(self.representatives(), self.coords)
 
     @cached_property
     def roots(self) -> Roots:
         """The simplicial cones that `rank` independent hyperplanes cut: the roots of the tree."""
-        planes, r = self.planes, self.rank
-        basis = np.zeros(r, dtype=np.int64)
-        found = independent_rows(planes, np.arange(self.n_planes), r, basis)
-        if found < r:
-            raise ValueError(f"rank={r} asked for, but the chosen columns {self.columns} have exact rank {found}")
-        roots = Roots(
-            basis, np.empty((r, r)), np.empty((r, r), dtype=np.int64), *np.zeros((2, self.n_planes), dtype=np.int64)
-        )
-        fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
-        return roots
+        every = np.arange(self.n_planes)
+        return make_roots(self.planes, every, every)
 
     @cached_property
     def bits(self) -> PatternBits:
@@ -374,36 +330,20 @@ def kernel_tables(rows: Array, coords: Array) -> Planes:
     integers = integer_rows(rows)
     small = largest_product(integers.log2_one, r) < 53.0
     primes = primes_for(largest_product(integers.log2_two, r))
-    return make_planes(coords, 0.0 if small else filter_bound(r), residues(integers, primes), primes)
-
-
-def check_rank(r: int) -> None:
-    """Raise ValueError when the rank exceeds `MAX_RANK`."""
-    if r > MAX_RANK:
-        raise ValueError(
-            f"cells of rank {r} are too many (at least 2**{r}) and too complex: the limit is {MAX_RANK}; "
-            "use sample_patterns, or truncate the data"
-        )
-
-
-def make_planes(coords: Array, eps: float, residues: Ints, primes: tuple[int, ...]) -> Planes:
-    """The tables of the kernels from coordinates (N, r), the filter's bound, and residues (N, r, k)."""
-    r = coords.shape[1]
     ptr, row, col, src = minor_tables(r)
-    square, line = np.zeros((r, r), np.int64), np.zeros(r, np.int64)
     return Planes(
         coords=coords,
-        eps=eps,
-        residues=residues,
+        eps=0.0 if small else filter_bound(r),
+        residues=residues(integers, primes),
         **mixed_radix(primes)._asdict(),
         minor_ptr=ptr,
         minor_row=row,
         minor_col=col,
         minor_src=src,
-        matrix=square,
-        echelon=square.copy(),
+        matrix=np.zeros((r, r), np.int64),
+        echelon=np.zeros((r, r), np.int64),
         digits=np.zeros(len(primes), np.int64),
-        pivots=line,
+        pivots=np.zeros(r, np.int64),
         calls=np.zeros(1, np.int64),
     )
 

@@ -60,6 +60,7 @@ class Roots(NamedTuple):
     basis : (r,) hyperplanes;  x : (r, r) ray k, on the positive side of ``basis[k]``
     define : (r, r) its defining rows and, last, its orientation
     plus, minus : (N,) bit k is set when ray k is strictly on that side of the hyperplane
+    order : (N,) hyperplanes in the order of the conflict lists, which is the order of splitting
     """
 
     basis: np.ndarray
@@ -67,6 +68,24 @@ class Roots(NamedTuple):
     define: np.ndarray
     plus: np.ndarray
     minus: np.ndarray
+    order: np.ndarray
+
+
+def make_roots(planes: Planes, order: np.ndarray, candidates: np.ndarray) -> Roots:
+    """The root cones cut by the first r independent hyperplanes among `candidates`.  O(r**2 2**r + N r**2).
+
+    Raises
+    ------
+    ValueError
+        When the candidates have a smaller rank.
+    """
+    n, r = planes.coords.shape
+    basis = np.zeros(r, dtype=np.int64)
+    if (found := independent_rows(planes, candidates, r, basis)) < r:
+        raise ValueError(f"{r} independent hyperplanes are needed, but the rows have exact rank {found}")
+    roots = Roots(basis, np.empty((r, r)), np.empty((r, r), np.int64), *np.zeros((2, n), np.int64), order)
+    fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
+    return roots
 
 
 class Planes(NamedTuple):
@@ -99,12 +118,9 @@ class Planes(NamedTuple):
     calls: np.ndarray
 
 
-def filter_bound(r: int, more: int = 0) -> float:
-    """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum.
-
-    more : further factors ``1 + delta`` of each term
-    """
-    q = r * (r + 1) // 2 + more
+def filter_bound(r: int) -> float:
+    """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum."""
+    q = r * (r + 1) // 2
     return q * UNIT_ROUNDOFF / (1.0 - q * UNIT_ROUNDOFF) * (1.0 + 2.0**-30) + 1e-290
 
 

@@ -60,7 +60,7 @@ class Part(NamedTuple):
 def applies(arrangement: Arrangement) -> bool:
     """Whether this method is worth trying; for rank 4 and more it may still meet a degenerate vertex."""
     a = arrangement
-    if not a.rational or a.rank < 3 or np.abs(a.column_exponents).max() > MOST_EXPONENT:
+    if a.rank < 3 or np.abs(a.column_exponents).max() > MOST_EXPONENT:
         return False
     return a.rank == 3 or (a.rank <= MOST_RANK and a.n_planes <= MOST_PLANES)
 

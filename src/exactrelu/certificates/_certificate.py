@@ -19,7 +19,7 @@ from exactrelu.networks._two_layers import ReLUNetwork
 
 from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, truncation_factor
-from ._composite_audit import audit_joint
+from ._composite_audit import audit_composite
 
 
 class CertificateError(ValueError):
@@ -128,7 +128,9 @@ class Certificate:
         self._check_fields()
         data, targets, chosen = self._check_data(X, y, sample_weight, loss)
         coordinates = self._coordinates(data)
-        objective = self.network.objective(X, y, self.beta, self.loss if loss is None else loss, sample_weight)
+        objective = self.network.objective(
+            X, y, self.beta, loss=self.loss if loss is None else loss, sample_weight=sample_weight
+        )
         advice = "" if sample_weight is not None else "; sample weights it was trained with must be passed"
         if not np.isfinite(objective):  # then no claim could be told from another
             raise CertificateError(f"objective: claimed {self.objective:.17g}, recomputed {objective:.17g}{advice}")
@@ -138,7 +140,7 @@ class Certificate:
         slack = self._slack(coordinates)
         target = self.beta * (1.0 + rtol) + slack
         if self.layers == 3:
-            audit = audit_joint(coordinates.Z, self.dual, self.width, target, time_limit=time_limit)
+            audit = audit_composite(coordinates.Z, self.dual, self.width, target, time_limit=time_limit)
         else:
             audit = audit_dual(coordinates.Z, self.dual, target, time_limit=time_limit)
         if not audit.proven:
