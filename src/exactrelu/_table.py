@@ -106,7 +106,8 @@ class Table:
         left_out = {*without, self.index}
         names = [name for name in self.names if name not in left_out]
         if not names:
-            raise ValueError(f"{self.path} has no column besides {', '.join(repr(n) for n in without if n is not None)}")
+            named = ", ".join(repr(name) for name in without if name is not None)
+            raise ValueError(f"{self.path} has no column besides {named}")
         return names
 
     def complete(self, names: Sequence[str]) -> Table:

@@ -98,19 +98,10 @@ def _largest_values(chunk: CellChunk, Z: Array, rays: list[Array]) -> Array:
     assert chunk.sums is not None
     values = np.empty(len(chunk))
     for cell, c in enumerate(chunk.sums):
-        normals = unit_rows(_facet_normals(chunk, cell, Z))
+        normals = unit_rows(chunk.facet_normals(cell, Z))
         high, low = (_largest(normals, s * c, rays[cell]) for s in (1.0, -1.0))
         values[cell] = high if high >= low else -low
     return values
-
-
-def _facet_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
-    """Inward facet normals of one cell, (k, r): rows of `Z` with the signs of its pattern."""
-    assert chunk.facets is not None
-    ends, rows = chunk.facets
-    mine = rows[ends[cell] : ends[cell + 1]]
-    active = (chunk.patterns[cell, mine >> 3] >> (7 - (mine & 7))) & 1
-    return Z[mine] * np.where(active == 1, 1.0, -1.0)[:, None]
 
 
 def _largest(normals: Array, c: Array, rays: Array) -> float:
