@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from exactrelu.commands._picture import require_matplotlib
+from exactrelu.plots._axes import require_matplotlib
 
 from ._canvas import COLOURS, MARKERS, STYLE, new_figure, save
 from ._measure import COUNTS

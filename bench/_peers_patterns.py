@@ -12,15 +12,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrelu.enumerate import count_patterns, sign_patterns
+from exactrelu._typing import Array
+from exactrelu.enumerate import count_patterns, max_patterns, sign_patterns
 
-from ._instances import Array
-from ._peers_run import BEGIN, READY, Peer, Point, Send, Task, timed
-from .enumeration import vertex_method
+from ._process import BEGIN, READY, Peer, Point, Send, Task, timed
 
 
 def exactrelu_patterns(task: Task, send: Send) -> None:
@@ -29,7 +29,7 @@ def exactrelu_patterns(task: Task, send: Send) -> None:
     send(READY)
     send(BEGIN)
     seconds, found = timed(lambda: sign_patterns(task.X, packed=True, n_jobs=task.threads))
-    send(Point(seconds, len(found)))
+    send(Point(seconds, len(found), f"{seconds / timed(found.copy)[0]:.2g} times a copy of them"))
 
 
 def exactrelu_count(task: Task, send: Send) -> None:
@@ -102,6 +102,27 @@ def sampling(task: Task, send: Send) -> None:
         packed = np.packbits(directions @ task.X.T > 0.0, axis=1)
         found = np.unique(np.concatenate([found, packed.view(f"V{width}").ravel()]))
         send(Point(time.perf_counter() - start, len(found), "all found" if len(found) == task.cells else ""))
+
+
+def vertex_method(X: Array) -> int:
+    """Cells of an arrangement in general position by the vertex method, as fast as NumPy allows (Karystinos & Liavas).
+
+    Every (r-1)-subset of rows is a ray that names one cell; the signs of all rows at it are computed in
+    floating point, for all rays of a line together.  Both cells of an antipodal pair count.
+    """
+    n, r = X.shape
+    # cells without a lowest vertex are few, and not worth computing for a baseline: their number is known
+    cells = max_patterns(n, r) - 2 * comb(n, r - 1) if r > 2 else 0
+    lines = np.array(list(itertools.combinations(range(n), r - 2)))
+    for start in range(0, len(lines), 4096):
+        part = lines[start : start + 4096]
+        spans = np.linalg.qr(np.swapaxes(X[part], 1, 2), mode="complete")[0][:, :, r - 2 :]
+        for line, span in zip(part, spans, strict=True):
+            p, q = (X @ span).T
+            first = line[-1] + 1
+            active = np.multiply.outer(p[first:], q) > np.multiply.outer(q[first:], p)
+            cells += 2 * len(np.packbits(active, axis=1))
+    return cells
 
 
 def vertices(task: Task, send: Send) -> None:

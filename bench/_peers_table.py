@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ._peers_run import ABSENT, FINISHED, TIME_LIMIT, Outcome, Point
+from ._process import ABSENT, FINISHED, TIME_LIMIT, Outcome, Point
 from ._record import Row
 
 REACHED, NOT_REACHED, WRONG, SKIPPED = "reached", "not reached", "wrong", "skipped"

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from exactrelu._typing import Array
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import train
 
-from ._instances import Array, planted
-from ._peers_run import BEGIN, READY, Peer, Point, Send, Task, timed
+from ._instances import planted
+from ._peers_conic import build_program, working_set
+from ._process import BEGIN, READY, Peer, Point, Send, Task, timed
 from ._scnn import network_objective, scnn_weights
 from ._search import SEARCHES, TwoLayers
-from .conic import build_program
-from .working_set import working_set
 
 Options = Callable[[float], dict[str, Any]]  # of a solver, at a tolerance
 
@@ -59,12 +59,12 @@ def _conic(task: Task, send: Send, options: Options) -> None:
 
     X, y, beta = problem(task)
     small = planted(10, 2)
-    build_program(*small, 1.0, "squared", True).problem.solve(**options(1e-3))
+    build_program(*small, 1.0).problem.solve(**options(1e-3))
     send(READY)
     for tol in [*(FINER * accuracy for accuracy in task.accuracies), FINER**2 * task.accuracies[-1]]:
         send(BEGIN)
         start = time.perf_counter()
-        program = build_program(X, y, beta, "squared", True)
+        program = build_program(X, y, beta)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # inaccurate solutions count for what they are

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._fit import Exponent, Theory, asymptotic_exponent, exponent, local_exponents, theory
-from ._measure import COUNTS, FINISHED
+from ._measure import COUNTS
+from ._process import FINISHED
 from ._record import Row
 
 NAMES = ("what", "data", "d", "r", "m", "loss", "pricing", "beta_ratio", "tol", "threads")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ._instances import Array
+from exactrelu._typing import Array
 
 Rows = NDArray[np.int64] | slice
 Report = Callable[[float], None]

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from exactrelu._typing import Array
 from exactrelu.enumerate import count_patterns
 from exactrelu.solve import max_beta, train
 
 from . import _peers_patterns as patterns_of
 from . import _peers_training as training_of
-from ._instances import Array, planted, real
+from ._instances import diabetes, planted
 from ._peers_figure import peers_figure
-from ._peers_run import ABSENT, FINISHED, TIME_LIMIT, Outcome, Peer, Task, Worker
 from ._peers_table import (
     COLUMNS,
     SKIPPED,
@@ -31,6 +31,7 @@ from ._peers_table import (
     time_to,
     training_tables,
 )
+from ._process import ABSENT, FINISHED, TIME_LIMIT, Outcome, Peer, Task, Worker
 from ._record import Record, Row, command_line
 
 ACCURACIES = (1e-3, 1e-6, 1e-8)
@@ -40,7 +41,7 @@ CLOSE = 1e-4  # a solver of the convex program that ends further above the optim
 TRAINING: dict[str, Callable[[], tuple[Array, Array, float]]] = {
     "planted, n = 200, r = 2": lambda: (*planted(200, 2), 0.1),
     "planted, n = 60, r = 3": lambda: (*planted(60, 3), 0.1),
-    "diabetes, n = 442, r = 2": lambda: (*real(442, 2), 0.01),
+    "diabetes, n = 442, r = 2": lambda: (*two_features(), 0.01),
     "planted, n = 1000, r = 3": lambda: (*planted(1000, 3), 0.1),
 }
 PATTERNS: dict[str, Callable[[], Array]] = {
@@ -50,16 +51,26 @@ PATTERNS: dict[str, Callable[[], Array]] = {
     "gaussian, n = 100, r = 3": lambda: planted(100, 3)[0],
     "gaussian, n = 1000, r = 3": lambda: planted(1000, 3)[0],
     "gaussian, n = 20, r = 4": lambda: planted(20, 4)[0],
+    "gaussian, n = 200, r = 4": lambda: planted(200, 4)[0],
+    "gaussian, n = 60, r = 5": lambda: planted(60, 5)[0],
+    "gaussian, n = 30, r = 6": lambda: planted(30, 6)[0],
     "grid of 7 x 7 integers, r = 3": lambda: patterns_of.grid(7),
 }
 QUICK_TRAINING = {"planted, n = 20, r = 2": lambda: (*planted(20, 2), 0.1)}
 QUICK_PATTERNS = {"gaussian, n = 10, r = 3": lambda: planted(10, 3)[0]}
 EXPLAINED = (
     "A ratio is the peer's time over ours: above 1 we are ahead. `> x` means that the peer ran out of its time limit, "
-    "and is a lower bound. {threads} thread{s} for everybody. Imports, compilation and a first run on a small instance "
-    "(ours: on the same) are not counted. Ours, the working set and the vertex method: the median of up to five runs. "
-    "Seconds of exactrelu end when the accuracy is *certified*; for the others the objective only has to be there."
+    "and is a lower bound. Everybody has the same number of threads. Imports, compilation and a first run on a small "
+    "instance (ours: on the same) are not counted. Ours, the working set and the vertex method: the median of up to "
+    "five runs. Seconds of exactrelu end when the accuracy is *certified*; for the others the objective only has to be "
+    "there."
 )
+
+
+def two_features() -> tuple[Array, Array]:
+    """Body mass index and blood pressure of scikit-learn's diabetes data, and its standardised target."""
+    X, y = diabetes()
+    return X[:, 2:4], y
 
 
 def training_task(name: str, X: Array, y: Array, ratio: float, threads: int) -> tuple[Task, float]:
@@ -207,10 +218,10 @@ def study(
         if name not in known:
             raise ValueError(f"there is no peer {name!r}; there are: {'; '.join(known)}")
     runs = {"training": run_training, "patterns": run_patterns}
-    rows: dict[str, list[Row]] = {}
     for name in studies:
         if name not in runs:
             raise ValueError(f"studies must be of {', '.join(runs)}, got {name!r}")
+    rows: list[Row] = []
     for name in studies:
         out = None if out_dir is None else Path(out_dir) / f"peers_{name}.csv"
         notes = {
@@ -219,23 +230,24 @@ def study(
         }
         with Record(out, COLUMNS, command=command, notes=notes) as record:
             runs[name](record, time_limit, threads, quick, only)
-            rows[name] = record.rows
+            rows += record.rows
     if out_dir is not None:
         peers_figure(rows, Path(out_dir) / "peers.png", (training_of.OURS, patterns_of.OURS, patterns_of.COUNTED))
-        (Path(out_dir) / "peers.md").write_text(report(rows, threads), encoding="utf-8")
-    return [row for members in rows.values() for row in members]
+        (Path(out_dir) / "peers.md").write_text(report(rows), encoding="utf-8")
+    return rows
 
 
-def report(rows: Mapping[str, Sequence[Row]], threads: int) -> str:
-    """The tables in Markdown, what is absent, and where answers differ."""
-    everything = [row for members in rows.values() for row in members]
-    parts = [EXPLAINED.format(threads=threads, s="s" * (threads != 1)) + "\n"]
-    if rows.get("training"):
-        parts += ["### Training\n", training_tables(rows["training"], training_of.OURS)]
-    if rows.get("patterns"):
-        parts += ["### Patterns\n", pattern_tables(rows["patterns"], (patterns_of.OURS, patterns_of.COUNTED))]
-    lines = disagreements(everything) or ["No answer contradicts ours."]
-    parts.append("\n".join(f"- {line}" for line in [*lines, *absent_lines(everything)]) + "\n")
+def report(rows: Sequence[Row]) -> str:
+    """The tables in Markdown, what is absent, and where answers differ; only training has accuracies."""
+    parts = [EXPLAINED + "\n"]
+    training = [row for row in rows if row["accuracy"] is not None]
+    if training:
+        parts += ["### Training\n", training_tables(training, training_of.OURS)]
+    if len(training) < len(rows):
+        patterns = [row for row in rows if row["accuracy"] is None]
+        parts += ["### Patterns\n", pattern_tables(patterns, (patterns_of.OURS, patterns_of.COUNTED))]
+    lines = disagreements(rows) or ["No answer contradicts ours."]
+    parts.append("\n".join(f"- {line}" for line in [*lines, *absent_lines(rows)]) + "\n")
     return "\n".join(parts)
 
 

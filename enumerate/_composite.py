@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from exactrelu._typing import Array, Bools, Ints
 from exactrelu.enumerate.cone_tree._composite_tree import Layers, walk_composite
-from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL
-from exactrelu.enumerate.cone_tree._leaf import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT, VISITED
-from exactrelu.enumerate.cone_tree._walk import SLICE_NODES, Workspace
+from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL, Workspace
+from exactrelu.enumerate.cone_tree._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT
+from exactrelu.enumerate.cone_tree._walk import FIRST_LEVELS, SLICE_NODES
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
+from exactrelu.enumerate.exact._matrix import whole_number
 from exactrelu.enumerate.exact._signs import make_roots
 from exactrelu.enumerate.running._tasks import check_cancelled, run_tasks, worker_count
 
@@ -68,6 +69,7 @@ class CompositeArrangement:
         count = len(lines)
         self.plane = self.whole.row_plane.reshape(count, -1)
         self.sign = self.whole.row_sign.reshape(count, -1)
+        # No two rows share a hyperplane: lines are distinct, and so are the sets of blocks that a row fills.
         owner = np.zeros((self.whole.n_planes, 2), np.int64)
         owner[self.plane, 0] = np.arange(count)[:, None]
         owner[self.plane, 1] = [*range(width), *(-1 - S for S in self.sets)]
@@ -108,11 +110,11 @@ class CompositeWalk:
     def __init__(self, arrangement: CompositeArrangement, mode: int, first: int, last: int, cells: int = 0) -> None:
         self.arrangement, self.mode = arrangement, mode
         n, D = arrangement.whole.n_planes, arrangement.whole.rank
-        self.work = Workspace(arrangement.whole, 64, 4 * n + 64, 0)
-        self.state = np.zeros(VISITED + 1, dtype=np.int64)
+        self.work = Workspace(arrangement.whole, FIRST_LEVELS, 4 * (n + 16), 0)
+        self.state = np.zeros(FILLED + 1, dtype=np.int64)
         self.state[LEVEL], self.state[ROOT], self.state[LAST] = -1, first, last
         self.side = np.ones(n, np.int8)
-        self.done = np.zeros(64, np.int64)
+        self.done = np.zeros(FIRST_LEVELS, np.int64)
         self.sides = np.empty((cells, n), np.int8)
         self.points = np.empty((cells, D))
 
@@ -130,13 +132,6 @@ class CompositeWalk:
             if code >= GROW_LEVELS:
                 work.grow(code)
                 self.done = np.concatenate([self.done, np.zeros(len(work.frames.n_rays) - len(self.done), np.int64)])
-
-
-def check_width(width: int) -> int:
-    """`width` as a positive integer, or ValueError."""
-    if not isinstance(width, int | np.integer) or width < 1:
-        raise ValueError(f"width must be a positive integer, got {width!r}")
-    return int(width)
 
 
 def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int | None = None) -> int:
@@ -168,7 +163,7 @@ def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int
     -----
     O(n^(m r - 1)) cells, each visited, nothing stored; exact for the numbers as given.
     """
-    width, base, workers = check_width(width), as_arrangement(X), worker_count(n_jobs)
+    width, base, workers = whole_number(width, "width"), as_arrangement(X), worker_count(n_jobs)
     if base.rank == 0:
         return 0
     tasks = []
@@ -214,10 +209,7 @@ def iter_composite_cells(
     -----
     Memory O(chunk_size (n 2^m + m d) + n 2^m depth), whatever the number of cells.
     """
-    width = check_width(width)
-    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
-    return _stream(as_arrangement(X), width, int(chunk_size))
+    return _stream(as_arrangement(X), whole_number(width, "width"), whole_number(chunk_size, "chunk_size"))
 
 
 def _stream(base: Arrangement, width: int, chunk_size: int) -> Iterator[CompositeChunk]:
@@ -230,7 +222,8 @@ def _stream(base: Arrangement, width: int, chunk_size: int) -> Iterator[Composit
             count = int(walk.state[FILLED])
             if count:
                 first, second = arrangement.patterns(walk.sides[:count])
+                chosen = arrangement.whole.to_features(walk.points[:count])
                 points = np.zeros((count, width, base.d))
-                points[:, :, base.columns] = arrangement.whole.to_features(walk.points[:count]).reshape(count, width, -1)
+                points[:, :, base.columns] = chosen.reshape(count, width, -1)
                 yield CompositeChunk(arrangement.t, first, second, points)
             walk.state[FILLED] = 0

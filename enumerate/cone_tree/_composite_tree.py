@@ -16,7 +16,7 @@ import numpy as np
 from exactrelu.enumerate.exact._signs import inner, kernel
 
 from ._frames import DECIDED, DONE, GROW_LEVELS, GROW_POOL, OUTPUT_FULL, PAUSED, SIZE, START
-from ._leaf import COUNT, FILLED, LAST, LEVEL, N_CELLS, ROOT, VISITED
+from ._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, ROOT
 from ._tree import copy_child, keep_child, load_root, split
 
 
@@ -111,7 +111,7 @@ def write_composite(frames, level, side, sides, points, at):
 def walk_composite(planes, roots, layers, frames, pool, scratch, state, side, done, sides, points, mode, max_nodes):
     """Walk on until all roots are done or `max_nodes` nodes were visited, or stop with what is in the way.
 
-    state : as `_leaf.Walk.state`, to VISITED
+    state : as `_state.Walk.state`, to FILLED
     side : (N,) sides decided on the path to the frame on top;  done : (levels,) 1 when a frame's second-layer
         conflicts were struck off already
     sides : (C, N), points : (C, m r) out, room for cells unless `mode` is COUNT
@@ -138,7 +138,6 @@ def walk_composite(planes, roots, layers, frames, pool, scratch, state, side, do
             entry = pool.decided[e]
             side[abs(entry) - 1] = 1 if entry > 0 else -1
         frames.span[level, DECIDED] = 0
-        state[VISITED] += 1
         size = frames.span[level, SIZE]
         if done[level] == 0 and (size == 0 or layers.owner[pool.plane[start], 1] < 0):
             if not ordered(layers, side):

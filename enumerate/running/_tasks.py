@@ -98,11 +98,13 @@ def run_tasks(
         yield from map(function, tasks)
         return
     call = _Call(function, _Cancellation())
+    # Threads and dask take tasks one by one, which keeps the order with few results waiting; other backends take lists.
     if getattr(backend, "uses_threads", False):
         with ThreadPoolExecutor(workers) as pool:
             yield from _in_flight(lambda task: pool.submit(call, task), call.cancellation, tasks, workers * ahead)
     elif hasattr(backend, "client"):
-        # dask: with its own futures a slow task holds up no more than the limit, see `_in_joblib`
+        # With dask's own futures a slow task holds up no more than the limit, see `_in_joblib`; equal tasks are not
+        # merged (`pure`).
         submit = partial(backend.client.submit, call, pure=False)
         yield from _in_flight(submit, call.cancellation, tasks, workers * ahead)
     else:
@@ -137,6 +139,7 @@ def _backend(n_jobs: int | None) -> tuple[Any, int]:
 
     if n_jobs is not None and (not isinstance(n_jobs, int | np.integer) or isinstance(n_jobs, bool) or n_jobs == 0):
         raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+    # Asked with a preference, joblib tells a number of jobs of its own; without, None where nothing is configured.
     _, configured = get_active_backend()
     backend, _ = get_active_backend(prefer="threads")
     wanted = configured if n_jobs is None else n_jobs
@@ -155,7 +158,7 @@ def _in_flight(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:
+    finally:  # also when the caller closes the generator, or Ctrl-C is pressed
         cancellation.event.set()
         for future in waiting:
             future.cancel()

@@ -91,7 +91,7 @@ class ParallelReLUNetwork(Network):
         return 0.5 * float(np.sum(self.w2**2) + np.sum(self.w3**2))
 
     def _outputs(self, inputs: Array) -> Array:
-        """``sum_k w3_k ((X W1_k)_+ w2_k)_+``, (n,), one sub-network at a time: (n, m) numbers are held, not (n, K m)."""
+        """``sum_k w3_k ((X W1_k)_+ w2_k)_+``, (n,); one sub-network at a time holds (n, m) numbers, not (n, K m)."""
         output = np.zeros(len(inputs))
         for W1, w2, w3 in zip(self.W1, self.w2, self.w3, strict=True):
             output += w3 * np.maximum(np.maximum(inputs @ W1, 0.0) @ w2, 0.0)

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from exactrelu._checks import check_matrix
 from exactrelu._coordinates import Coordinates, row_space, unit_rows
 from exactrelu._typing import Array, Bools, Ints
-from exactrelu.enumerate import CellChunk, iter_cells, max_patterns
+from exactrelu.enumerate import Arrangement, CellChunk, iter_cells, max_patterns
 
 MAX_RANK = 3
 NEGLIGIBLE = 1e-12  # part of |c| that a projection may come to by rounding when c lies in the polar cone
@@ -59,7 +59,8 @@ def collect_cells(X: ArrayLike, max_cells: int, dual: Array | None = None) -> Dr
     sums = None if dual is None else dual[:, None] * coordinates.Z
     patterns, rays, values, count = [], [], [], 0
     size = max(2, min(65536, max_cells + 2))
-    for chunk in iter_cells(data, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
+    arrangement = Arrangement(data, rank=coordinates.rank)
+    for chunk in iter_cells(arrangement, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
         count += len(chunk)
         if count > max_cells:
             bound = max_patterns(len(data), coordinates.rank)

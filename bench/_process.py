@@ -1,31 +1,31 @@
-"""Runs a peer in a process of its own, with a time limit and a memory limit that nothing can overstep.
+"""Runs a piece of work in a process of its own, with a time limit and a memory limit that nothing can overstep.
 
-A peer is a function of a `Task` and of a function `send`.  It imports and compiles what it needs, sends `READY`, and
+Work is a function of a task and of a function `send`.  It imports and compiles what it needs, sends `READY`, and
 from then on its seconds count: it sends `BEGIN` whenever it starts to solve the task afresh (at a finer tolerance,
-say) and a `Point` for every answer, with the seconds since that start.
+say) and whatever it finds, a peer a `Point` for every answer, with the seconds since that start.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, NamedTuple
 
-from ._instances import Array
+from exactrelu._typing import Array
 
-READY, BEGIN, DONE = "ready", "begin", "done"
+READY, BEGIN = "ready", "begin"
 FINISHED, TIME_LIMIT, MEMORY_LIMIT, ABSENT, FAILED = "finished", "time limit", "memory limit", "absent", "failed"
 SETUP_LIMIT = 180.0  # seconds for imports and compilation
 MEMORY = 4 << 30  # bytes that a peer may take beyond what it holds when it is ready
 KEEP = 0.25  # seconds after which a better answer is passed on although it reaches no level
+TICK = 0.5  # seconds between two calls of what waits with us
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -63,7 +63,7 @@ class Task:
     levels: tuple[float, ...] = ()
 
 
-Send = Callable[["str | Point"], None]
+Send = Callable[[Any], None]
 Peer = Callable[[Task, Send], None]
 
 
@@ -73,20 +73,22 @@ class Enough(Exception):
 
 @dataclass
 class Outcome:
-    """What came of a peer on a task.
+    """What came of a piece of work.
 
     Attributes
     ----------
     status : one of FINISHED, TIME_LIMIT, MEMORY_LIMIT, ABSENT, FAILED
-    points : list of Point
+    points : list of what it sent: of peers, `Point`
     spent : float, seconds of the last run, which was stopped; a lower bound for what it would have needed
     message : str, why it is absent or failed
+    code : int or None, exit code of a process that ended by itself
     """
 
     status: str
-    points: list[Point] = field(default_factory=list)
+    points: list[Any] = field(default_factory=list)
     spent: float = 0.0
     message: str = ""
+    code: int | None = None
 
 
 def timed(work: Callable[[], Any], repeat: int = 5, enough: float = 0.5) -> tuple[float, Any]:
@@ -140,71 +142,84 @@ class Sieve:
             self._held = None
 
 
-def _limit_memory(amount: int) -> None:
+def _limit_memory(amount: int | None) -> None:
     """No more than `amount` bytes of address space beyond the present; where the system has no such limit, none."""
     try:
         import resource
 
-        with open("/proc/self/statm") as file:
-            size = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + amount, resource.RLIM_INFINITY))
+        limit = resource.RLIM_INFINITY
+        if amount is not None:
+            with open("/proc/self/statm") as file:
+                limit = int(file.read().split()[0]) * resource.getpagesize() + amount
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     except (ImportError, OSError, ValueError):
         return
 
 
-def _unlimit_memory() -> None:
-    try:
-        import resource
+def _end_with_parent() -> None:
+    """However the parent ends, nothing outlives it; kernels let this thread run beside them."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    except (ImportError, OSError, ValueError):
-        return
 
-
-def _serve(connection: Connection, memory: int) -> None:
-    """The process: peers and tasks come in, marks and points go out."""
+def _serve(connection: Any, memory: int | None) -> None:
+    """The process: work and tasks come in; marks, findings and how it ended go out."""
     if hasattr(os, "setsid"):
-        os.setsid()  # programs that a peer starts end with it
+        os.setsid()  # programs that a peer starts end with it, and Ctrl-C is for the study
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # solvers write banners and logs
         os.dup2(quiet, stream)
     while (message := connection.recv()) is not None:
-        peer, task = message
-        sieve = Sieve(connection.send, task.levels)
+        work, task = message
+        sieve = Sieve(connection.send, getattr(task, "levels", ()))
 
-        def send(item: str | Point, sieve: Sieve = sieve) -> None:
+        def send(item: Any, sieve: Sieve = sieve) -> None:
             sieve(item)
             if item == READY:
                 _limit_memory(memory)
 
         try:
             with contextlib.suppress(Enough):
-                peer(task, send)
+                work(task, send)
             sieve.flush()
-            connection.send(DONE)
+            ended = Outcome(FINISHED)
         except ImportError as error:
-            connection.send((ABSENT, str(error)))
+            ended = Outcome(ABSENT, message=str(error))
         except MemoryError:
-            connection.send((MEMORY_LIMIT, f"more than {memory / 2**30:.3g} GB"))
+            ended = Outcome(
+                MEMORY_LIMIT, message="no memory" if memory is None else f"more than {memory / 2**30:.3g} GB"
+            )
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             out = "lloc" in text and ("emory" in text or "fail" in text)  # "Unable to allocate", "bad_alloc"
-            connection.send((MEMORY_LIMIT if out else FAILED, text[:200]))
+            ended = Outcome(MEMORY_LIMIT if out else FAILED, message=text[:200])
         finally:
-            _unlimit_memory()
+            _limit_memory(None)
+        connection.send(ended)
 
 
 class Worker:
-    """A process that runs peers, started when needed and again after it was ended.
+    """A process that runs work, started when needed and again after it was ended.
 
     Parameters
     ----------
     threads : int, for the libraries that read it from the environment
-    memory : int, bytes
+    memory : int, bytes that the work may take when it is ready; None: no limit
+    setup : float, seconds for imports and compilation
+    waiting : function that is called every `TICK` seconds while work runs
     """
 
-    def __init__(self, threads: int = 1, memory: int = MEMORY) -> None:
-        self.threads, self.memory = threads, memory
+    def __init__(
+        self,
+        threads: int = 1,
+        memory: int | None = MEMORY,
+        setup: float = SETUP_LIMIT,
+        waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.threads, self.memory, self.setup, self.waiting = threads, memory, setup, waiting
         self._process: Any = None
         self._connection: Any = None
 
@@ -242,46 +257,48 @@ class Worker:
         self._connection.close()
         self._process = None
 
-    def run(self, peer: Peer, task: Task, limit: float) -> Outcome:
-        """A peer on a task: `limit` seconds for each of its runs, twice that for all; then the process is ended."""
+    def run(self, work: Callable[[Any, Send], None], task: Any, limit: float | None, runs: float = 2.0) -> Outcome:
+        """Work on a task: `limit` seconds for each of its runs, `runs` times that for all; then the process ends."""
         if self._process is None:
             self._start()
-        outcome = Outcome(TIME_LIMIT)
+        outcome, free = Outcome(TIME_LIMIT), False
         try:
-            self._connection.send((peer, task))
-            self._receive(outcome, limit)
+            self._connection.send((work, task))
+            free = self._receive(outcome, float("inf") if limit is None else limit, runs)
         except (EOFError, OSError):
             self._process.join(5.0)
-            code = self._process.exitcode
-            aborted = code is not None and -code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL)
+            outcome.code = self._process.exitcode
+            aborted = outcome.code is not None and -outcome.code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL)
             outcome.status = MEMORY_LIMIT if aborted else FAILED
-            outcome.message = f"the process ended with code {code}"
-        if outcome.status in (TIME_LIMIT, MEMORY_LIMIT) or outcome.message.startswith("the process"):
-            self.stop()
+            outcome.message = f"the process ended with code {outcome.code}"
+        finally:
+            if not free:
+                self.stop()
         return outcome
 
-    def _receive(self, outcome: Outcome, limit: float) -> None:
-        deadline, begun = time.monotonic() + SETUP_LIMIT, None
+    def _receive(self, outcome: Outcome, limit: float, runs: float) -> bool:
+        """Take what comes until the work ends or runs out of time; whether the process can be used again."""
+        deadline, begun = time.monotonic() + self.setup, None
         last = deadline
-        for place in itertools.count():
-            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+        while True:
+            while not self._connection.poll(min(TICK, max(0.0, deadline - time.monotonic()))):
+                self.waiting()
+                if time.monotonic() < deadline:
+                    continue
                 if begun is None:
-                    outcome.status, outcome.message = FAILED, f"not ready after {SETUP_LIMIT:g} s"
+                    outcome.status, outcome.message = FAILED, f"not ready after {self.setup:g} s"
                 else:
                     outcome.spent = time.monotonic() - begun
-                return
+                return False
             item = self._connection.recv()
-            if place == 0 and item == READY:
+            if begun is None and item == READY:
                 begun = time.monotonic()
-                deadline, last = begun + limit, begun + 2.0 * limit
+                deadline, last = begun + limit, begun + runs * limit
             elif item == BEGIN:
                 begun = time.monotonic()
                 deadline = min(begun + limit, last)
-            elif item == DONE:
-                outcome.status = FINISHED
-                return
-            elif isinstance(item, Point):
-                outcome.points.append(item)
+            elif isinstance(item, Outcome):
+                outcome.status, outcome.message = item.status, item.message
+                return outcome.status != MEMORY_LIMIT
             else:
-                outcome.status, outcome.message = item
-                return
+                outcome.points.append(item)
