@@ -63,8 +63,6 @@ def sign_counts(width: int) -> list[int]:
     return [1] if width == 1 else list(range(1, width))
 
 
-
-
 def price_composite_by_bound(
     problem: Problem,
     nu: Array,

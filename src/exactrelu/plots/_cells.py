@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.optimize import nnls
 
 from exactrelu._checks import check_matrix
 from exactrelu._coordinates import Coordinates, row_space, unit_rows
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Bools, Ints
 from exactrelu.enumerate import Arrangement, CellChunk, iter_cells, max_patterns
-from exactrelu.solve.master._bcd import project_onto_cone
 
 MAX_RANK = 3
+NEGLIGIBLE = 1e-12  # part of |c| that a projection may come to by rounding when c lies in the polar cone
 ARC = np.pi / 8  # a cubic Bézier curve over this angle leaves the circle by less than 1e-8 of its radius
 
 
@@ -30,7 +31,7 @@ class DrawnCells:
     """
 
     coordinates: Coordinates
-    patterns: NDArray[np.bool_]
+    patterns: Bools
     rays: list[Array]
     dual: Array | None
 
@@ -108,8 +109,9 @@ def _largest(normals: Array, c: Array, rays: Array) -> float:
     """The largest ``c.u`` over the unit directions of the cone ``normals u >= 0`` with the given unit rays."""
     if c.size == 0 or not len(normals):
         return float(np.linalg.norm(c))
-    value = float(np.linalg.norm(project_onto_cone(normals, c)))
-    return value if value > 0.0 else float((rays @ c).max())
+    # Moreau: |Proj_K(c)| is the distance of c to the polar cone, {-normals' z : z >= 0}
+    _, value = nnls(-normals.T, c)
+    return value if value > NEGLIGIBLE * np.linalg.norm(c) else float((rays @ c).max())
 
 
 def sector(rays: Array) -> tuple[float, float]:
@@ -147,7 +149,7 @@ def halves(rays: Array) -> list[tuple[int, Array]]:
     return parts
 
 
-def stereographic(directions: Array, side: NDArray[np.int64] | int) -> Array:
+def stereographic(directions: Array, side: Ints | int) -> Array:
     """Unit vectors (k, 3) of a side on the unit disc, seen along the third axis from the opposite pole."""
     return directions[:, :2] / (1.0 + side * directions[:, 2])[:, None]
 

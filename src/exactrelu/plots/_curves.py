@@ -153,8 +153,9 @@ def plot_path(
         folds = panels[2].plot(betas, values, color=GREY, lw=0.8, alpha=0.7)
         folds[0].set_label("a fold")
         panels[2].plot(betas, mean, "o-", color=BLUE, label="mean")
-        best = int(np.argmax(mean))
-        panels[2].axvline(betas[best], color=RED, lw=1.0, ls="dashed", label=f"best: {betas[best]:.3g}")
+        if not np.isnan(mean).all():
+            best = betas[int(np.nanargmax(mean))]
+            panels[2].axvline(best, color=RED, lw=1.0, ls="dashed", label=f"best: {best:.3g}")
         panels[2].set_ylabel("validation score")
     for panel in panels:
         panel.set(xscale="log", xlabel="weight decay β")
