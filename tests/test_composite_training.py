@@ -16,9 +16,6 @@ from exactrelu import (
     save_model,
 )
 from exactrelu.solve import CertificateError, max_beta, train
-from exactrelu.solve._neurons import Neurons, network_of
-from exactrelu.solve._problem import make_problem
-from exactrelu.solve.descent._reduce import without_dependent
 
 FIVE = np.array([[1.0, -2.0], [1.0, -1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
 ZIGZAG = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
@@ -144,26 +141,6 @@ def test_weights_follow_the_theorem():
     norms = np.linalg.norm(network.W1, axis=(1, 2))
     np.testing.assert_allclose(norms, 1.0, rtol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(network.w2, axis=1), np.abs(network.w3), rtol=1e-9)
-
-
-def test_convex_and_nonconvex_objectives_are_equal():
-    rng = np.random.default_rng(2)
-    neurons = Neurons(np.array([1.0, -1.0, 1.0]), np.array([1, 2, 1]), rng.standard_normal((3, 3, 2)))
-    X, y = instance(9, 2)
-    value, f = neurons.evaluate(make_problem(X, y, "squared", None), 0.3)
-    network = network_of(neurons, np.eye(2), 3)
-    np.testing.assert_allclose(network.predict(X), f, rtol=1e-12, atol=1e-12)
-    assert network.objective(X, y, 0.3) == pytest.approx(value, rel=1e-12)
-
-
-def test_reduction_keeps_outputs_and_penalty():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((4, 2))
-    neurons = Neurons(rng.choice([-1.0, 1.0], 12), rng.integers(1, 2, 12), rng.standard_normal((12, 2, 2)))
-    reduced = without_dependent(X, neurons)
-    assert len(reduced) <= 4
-    np.testing.assert_allclose(reduced.outputs(X) @ reduced.signs, neurons.outputs(X) @ neurons.signs, atol=1e-9)
-    assert reduced.norms.sum() <= neurons.norms.sum() * (1.0 + 1e-12)
 
 
 def test_certificate_verifies_and_refuses_changes():
