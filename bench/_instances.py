@@ -12,6 +12,7 @@ from exactrelu._typing import Array
 from exactrelu.losses import get_loss
 
 SYNTHETIC = ("gaussian", "planted", "planted3", "integer")
+GRID = 40  # binary digits behind the point of data whose columns are combined: sums of up to 2^12 stay exact
 LARGEST = 9  # integer data lie on the grid -9 .. 9
 
 
@@ -55,8 +56,8 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
     gaussian: standard normal rows and targets that have nothing to do with each other.  planted: the same rows, a
     planted network of two layers, or of three when m > 1.  planted3: of three layers (width 2) for every m, to
     compare depths.  integer: rows on the grid -9 .. 9 and a planted network: many rows are parallel, and many meet
-    in one line.  For d > r the other columns are combinations of the first r, with whole coefficients, so that
-    integer data stay exactly of rank r.
+    in one line.  For d > r the other columns are combinations of the first r, with whole coefficients, so that the
+    rank is exactly r.
     """
     if kind not in SYNTHETIC:
         raise ValueError(f"data must be one of {', '.join(SYNTHETIC)}, got {kind!r}")
@@ -72,6 +73,8 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
         if grid:
             hidden = np.maximum(X @ rng.standard_normal((r, 5)), 0.0)
             y = hidden @ rng.standard_normal(5) / LARGEST + 0.1 * y
+    if d > r:  # on a grid that leaves room for sums, so that the other columns do not raise the rank by their rounding
+        X = np.ldexp(np.rint(np.ldexp(X, GRID)), -GRID)
     mixed = np.random.default_rng(seed).integers(-2, 3, (r, d - r))
     return np.hstack([X, X @ mixed]), targets_for(loss, y)
 

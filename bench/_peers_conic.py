@@ -13,8 +13,8 @@ from exactrelu.enumerate import iter_cells
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.master._cells import CellFinder
 from exactrelu.solve.master._master import Block
+from exactrelu.solve.pricing._climb import distinct
 from exactrelu.solve.pricing._complete import price_by_enumeration
-from exactrelu.solve.pricing._search import distinct
 
 ROUNDS = 200  # of column generation; it ends by itself long before
 PER_ROUND = 10  # columns that come in together
@@ -97,15 +97,15 @@ def working_set(X: Array, y: Array, beta: float, tol: float) -> tuple[float, flo
     while rounds < ROUNDS:
         rounds += 1
         nu = y - f
-        priced = price_by_enumeration(problem, nu, finder=finder, target=beta * (1.0 + 0.1 * tol), rel=1e-9)
+        priced = price_by_enumeration(problem, nu, target=beta * (1.0 + 0.1 * tol), rel=1e-9)
         theta = nu * min(1.0, beta / priced.upper)
         bound = max(bound, float(theta @ (y - 0.5 * theta)))
         gap = (value - bound) / value
         if gap <= tol:
             break
-        for k in distinct(priced.directions, priced.values, PER_ROUND):
-            if abs(priced.values[k]) > beta:
-                block = finder.containing(float(np.sign(priced.values[k])), priced.directions[k])
+        for k in distinct(priced.neurons, PER_ROUND):
+            if priced.values[k] > beta:
+                block = finder.containing(float(priced.neurons.signs[k]), priced.neurons.A[k, 0])
                 blocks.setdefault(block.key, block)
         value, f = solve_conic_master(list(blocks.values()), problem.Z, y, beta)
     return value, gap, rounds

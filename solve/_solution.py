@@ -10,7 +10,18 @@ from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 
 
 class Status(StrEnum):
-    """Why training ended; a member equals its text."""
+    """Why training ended; a member equals its text.
+
+    Attributes
+    ----------
+    CERTIFIED : the gap is at most the tolerance
+    TIME_LIMIT : `time_limit` passed
+    ITERATION_LIMIT : `max_iter` rounds of pricing were done
+    CALLBACK : `callback` asked for it
+    STALLED : many rounds moved neither objective nor bound
+    ROUNDING : rounding in data of this scale hides more than the tolerance
+    INTERRUPTED : Ctrl-C
+    """
 
     CERTIFIED = "certified"
     TIME_LIMIT = "time limit"

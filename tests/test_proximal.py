@@ -33,7 +33,7 @@ def test_the_model_has_the_slope_of_the_loss_where_it_is_made(name, damping):
 def test_proximal_newton_reaches_the_optimality_conditions(name):
     A, y, loss, W = instance(name)
     beta, facets, starts = 1.0, np.zeros((0, W.shape[1])), np.zeros(len(W) + 1, np.intp)
-    W[0] *= 100.0  # far out, where some of these losses have no curvature
+    W[0] *= 1.0 if name == "poisson" else 100.0  # far out, where most have no curvature; there exp(f) overflows
 
     def minimise(hessian, linear):
         target = W.copy()
