@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -241,9 +242,10 @@ def _twice(ends: Ints) -> Ints:
 
 def _part(chunk: CellChunk, k: int) -> CellChunk:
     """Cell k of a chunk as a chunk of its own."""
+    parts: tuple[Any, Any] = (chunk.rays, chunk.facets)
     rays, facets = (
         None if part is None else (part[0][k : k + 2] - part[0][k], part[1][part[0][k] : part[0][k + 1]])
-        for part in (chunk.rays, chunk.facets)
+        for part in parts
     )
     sums = None if chunk.sums is None else chunk.sums[k : k + 1]
     return CellChunk(chunk.patterns[k : k + 1], chunk.points[k : k + 1], rays, facets, sums)

@@ -236,7 +236,10 @@ def price_at_zero(
     _check_network(layers, width)
     options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
     nu, way = problem.dual_point(np.zeros(len(problem.y))), options.pricing
-    ends = {"n_jobs": options.n_jobs, "deadline": None if time_limit is None else time.monotonic() + time_limit}
+    ends: dict[str, Any] = {
+        "n_jobs": options.n_jobs,
+        "deadline": None if time_limit is None else time.monotonic() + time_limit,
+    }
     if layers == 2:
         return _two_layers.PRICERS[way](problem, nu, rel=options.tol, **ends)
     return _three_layers.PRICERS[way](problem, nu, int(width), rel=max(options.tol, FINEST), **ends)
@@ -265,7 +268,7 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
     ValueError
         As `train`, and when `betas` is empty or not a list of positive numbers.
     """
-    data = {"loss": "squared", "rank": None, "sample_weight": None}
+    data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None}
     data |= {name: options.pop(name) for name in data.keys() & options.keys()}
     problem = make_problem(X, y, **data)
     solutions: list[Solution] = []

@@ -152,9 +152,10 @@ def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
     if not isinstance(network, (ReLUNetwork, ParallelReLUNetwork)) or network.layers > layers:
         wanted = "a two-layer network" if layers == 2 else "a network"
         raise ValueError(f"warm_start must be {wanted}, got {type(network).__name__}")
-    deep = isinstance(network, ParallelReLUNetwork)
-    first, second = (network.W1, network.w2) if deep else (network.W.T[:, :, None], np.ones((network.n_neurons, 1)))
-    outer = network.w3 if deep else network.alpha
+    if isinstance(network, ParallelReLUNetwork):
+        first, second, outer = network.W1, network.w2, network.w3
+    else:
+        first, second, outer = network.W.T[:, :, None], np.ones((network.n_neurons, 1)), network.alpha
     inputs, given = first.shape[1:]
     if inputs != len(V):
         raise ValueError(f"warm_start has {inputs} inputs, X has {len(V)} columns")

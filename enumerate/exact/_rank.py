@@ -141,8 +141,9 @@ def _eliminated(M: Ints, p: int) -> tuple[Ints, Ints]:
 def _hold(integers: NDArray[Any], pivots: Ints, relations: Ints, p: int) -> bool:
     """Whether the other columns are the combinations of the pivots that their residues suggest, in integers."""
     for j in np.setdiff1d(np.arange(relations.shape[1]), pivots):
-        terms = [(k, _rational(int(v), p)) for k, v in zip(pivots, relations[:, j], strict=True) if v]
-        if any(value is None for _, value in terms):
+        found = [(k, _rational(int(v), p)) for k, v in zip(pivots, relations[:, j], strict=True) if v]
+        terms = [(k, value) for k, value in found if value is not None]
+        if len(terms) < len(found):
             return False
         whole = lcm(*(value.denominator for _, value in terms))
         total = sum((int(value * whole) * integers[:, k] for k, value in terms), -whole * integers[:, j])

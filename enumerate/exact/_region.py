@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,7 +107,8 @@ def _homogenised(arrangement: Arrangement, offsets: ArrayLike) -> Arrangement:
         raise ValueError(f"offsets must have shape ({a.n},), got {b.shape}")
     if a.row_factors is not None or b.dtype == object:
         # Fractions: an offset shares the factor of its row, and both may need a larger one.
-        exact = [Fraction(v) * factor for v, factor in zip(b.tolist(), a.row_factors or repeat(1), strict=False)]
+        factors: Iterable[Any] = a.row_factors or repeat(1)
+        exact = [Fraction(v) * factor for v, factor in zip(b.tolist(), factors, strict=False)]
         b = np.array(exact, dtype=object)
     X = np.zeros_like(a.X)  # the other columns depend on the chosen ones, or were left out by a truncation
     X[:, a.columns] = a.X[:, a.columns]

@@ -83,7 +83,9 @@ def make_roots(planes: Planes, order: np.ndarray, candidates: np.ndarray) -> Roo
     basis = np.zeros(r, dtype=np.int64)
     if (found := independent_rows(planes, candidates, r, basis)) < r:
         raise ValueError(f"{r} independent hyperplanes are needed, but the rows have exact rank {found}")
-    roots = Roots(basis, np.empty((r, r)), np.empty((r, r), np.int64), *np.zeros((2, n), np.int64), order)
+    roots = Roots(
+        basis, np.empty((r, r)), np.empty((r, r), np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64), order
+    )
     fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
     return roots
 

@@ -95,6 +95,9 @@ def price_by_bound(
     upper = search.prove(trivial_bound(Z, nu) if stages else np.inf, stages)
     if not upper < np.inf:
         upper = trivial_bound(Z, nu)
-    rays, values = zip(*[(rays, values) for _, rays, values in search.found()], strict=True)
-    neurons, values = ranked(np.vstack([*rays, climbs.A[:, 0]]), np.concatenate([*values, climbs.signs * reached]))
+    met = list(search.found())
+    neurons, values = ranked(
+        np.vstack([*(rays for _, rays, _ in met), climbs.A[:, 0]]),
+        np.concatenate([*(found for _, _, found in met), climbs.signs * reached]),
+    )
     return Pricing(upper + slack, float(values[0]), neurons, values, search.nodes, search.outcome == LATE)

@@ -288,7 +288,7 @@ def _chosen_delimiter(content: str, given: str | None, name: str) -> str:
         if len(delimiter) != 1 or delimiter in '"\n\r':
             raise ValueError(f"a delimiter is one character, tab or space, got {given!r}")
         return delimiter
-    source, begin = io.StringIO(content), re.match(r"(?:[ \t]*\n)*", content).end()
+    source, begin = io.StringIO(content), len(content) - len(content.lstrip(" \t\n"))
     counts = {}
     for d in DELIMITERS:
         source.seek(begin)

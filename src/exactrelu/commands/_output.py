@@ -56,7 +56,7 @@ def lenient_output() -> Iterator[None]:
     """Standard output and standard error that raise nothing, for warnings, progress and other libraries too."""
     saved = sys.stdout, sys.stderr
     streams = [_Lenient(stream) for stream in saved]
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:

@@ -67,7 +67,12 @@ class _PathSearch(ConvexReLU):
             raise ValueError(
                 f"betas must be a positive number and eps between 0 and 1, got {self.betas} and {self.eps}"
             )
-        kind = {"layers": self.layers, "width": self.width, "pricing": self.pricing, "tol": GRID_ACCURACY}
+        kind: dict[str, Any] = {
+            "layers": self.layers,
+            "width": self.width,
+            "pricing": self.pricing,
+            "tol": GRID_ACCURACY,
+        }
         top = max(max_beta_of(problem, **kind) for problem in problems) or 1.0
         return falling(top * np.geomspace(LARGEST_PART, self.eps, self.betas))
 

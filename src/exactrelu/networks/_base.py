@@ -279,7 +279,7 @@ def frozen(values: ArrayLike, name: str, ndim: int) -> Array:
     return check_array(values, name, ndim).copy()
 
 
-def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Network:
+def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
     """The network held by the arrays of the model file `name`, or ValueError."""
     held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
     layers = take(held, "layers", int, f"{name}, network") if "layers" in held else 2  # the first files did not say

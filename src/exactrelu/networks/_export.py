@@ -143,6 +143,7 @@ class Weights(NamedTuple):
 def weights_of(network: Exportable) -> Weights:
     """The weights of a network; at least one neuron, be it of zeros, for runtimes that need one."""
     held = network.arrays()
+    later: tuple[Any, ...]
     if network.layers == 3:
         first, later = held["network.W1"], (held["network.w2"], held["network.w3"])
     else:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, get_loss
-from exactrelu.networks import Network, ReLUNetwork
+from exactrelu.networks import Network, ParallelReLUNetwork, ReLUNetwork
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,6 +162,7 @@ def neurons(network: Network) -> tuple[Array, Array]:
     if isinstance(network, ReLUNetwork):
         first, sign = network.W, np.sign(network.alpha)
     else:
+        assert isinstance(network, ParallelReLUNetwork)
         first = network.W1.transpose(1, 0, 2).reshape(network.W1.shape[1], -1)
         sign = np.sign(network.w2 * network.w3[:, None]).ravel()
     use = first.any(axis=0) & (sign != 0.0)
