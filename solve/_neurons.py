@@ -159,7 +159,7 @@ def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
     inputs, given = first.shape[1:]
     if inputs != len(V):
         raise ValueError(f"warm_start has {inputs} inputs, X has {len(V)} columns")
-    if given > width or (deep and given != width):
+    if given > width or (network.layers == 3 and given != width):
         raise ValueError(f"warm_start has width {given}, training asks for {width}")
     A = np.zeros((len(outer), width, V.shape[1]))
     A[:, :given] = (np.swapaxes(first, 1, 2) @ V) * np.abs(second * outer[:, None])[:, :, None]

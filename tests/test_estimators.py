@@ -29,13 +29,18 @@ def with_ones(X):
 WEIGHT_CHECKS = ("check_sample_weight_equivalence_on_dense_data",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
-    [ConvexReLURegressor(time_limit=5.0), ConvexReLUClassifier(time_limit=2.0)],
+    [ConvexReLURegressor(time_limit=None, max_iter=1), ConvexReLUClassifier(time_limit=None, max_iter=1)],
     ids=["regressor", "classifier"],
 )
-def test_check_estimator(estimator):
-    """Every check of scikit-learn passes; the only ones left out are those it leaves out itself."""
+def test_check_estimator(estimator, monkeypatch):
+    """Every check of scikit-learn passes; the only ones left out are those it leaves out itself.
+
+    One round, and no limit on the clock: equal input gives equal networks however busy the machine is.
+    """
+    monkeypatch.setattr("exactrelu.solve._high_rank.MAX_RELAXING", 0.05)  # seconds for the bound, no network needs it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         results = check_estimator(

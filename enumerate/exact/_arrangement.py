@@ -351,7 +351,7 @@ def kernel_tables(rows: Array, coords: Array) -> Planes:
     small = largest_product(integers.log2_one, r) < 53.0
     primes = primes_for(largest_product(integers.log2_two, r))
     square, line, digits, calls = (np.zeros(shape, np.int64) for shape in ((r, r), r, len(primes), 1))
-    tables: tuple[Any, ...] = (*mixed_radix(primes), *minor_tables(r))
+    tables: Any = (*mixed_radix(primes), *minor_tables(r))
     bound = 0.0 if small else filter_bound(r)
     return Planes(coords, bound, residues(integers, primes), *tables, square, square.copy(), digits, line, calls)
 
