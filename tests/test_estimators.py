@@ -40,7 +40,7 @@ def test_check_estimator(estimator, monkeypatch):
 
     One round, and no limit on the clock: equal input gives equal networks however busy the machine is.
     """
-    monkeypatch.setattr("exactrelu.solve._high_rank.MAX_RELAXING", 0.05)  # seconds for the bound, no network needs it
+    monkeypatch.setattr("exactrelu.solve._high_rank.RELAX_SECONDS", 0.05)  # for the bound: no network needs it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         results = check_estimator(
