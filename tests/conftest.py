@@ -10,11 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 try:
     import fcntl
 except ImportError:  # no such thing on Windows: run the tests there in one process
     fcntl = None
+
+# No example of a property test fails for being slow on a busy machine.
+settings.register_profile("exactrelu", deadline=None)
+settings.load_profile("exactrelu")
 
 ROOT = Path(__file__).resolve().parents[1]
 
