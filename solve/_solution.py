@@ -69,7 +69,7 @@ class Solution:
     network : ReLUNetwork, or ParallelReLUNetwork for three layers
     certificate : Certificate
     history : list of State, one per round of pricing
-    status : Status, `Status.CERTIFIED` or what stopped it early
+    status : Status, ``Status.CERTIFIED`` or what stopped it early
     patterns : {"all", "sampled"}, where training looked for neurons; the bound speaks of all in both cases
     """
 
