@@ -353,7 +353,8 @@ def kernel_tables(rows: Array, coords: Array) -> Planes:
     square, line, digits, calls = (np.zeros(shape, np.int64) for shape in ((r, r), r, len(primes), 1))
     tables: Any = (*mixed_radix(primes), *minor_tables(r))
     bound = 0.0 if small else filter_bound(r)
-    return Planes(coords, bound, residues(integers, primes), *tables, square, square.copy(), digits, line, calls)
+    make: Any = Planes  # a checker of types cannot count the tables
+    return make(coords, bound, residues(integers, primes), *tables, square, square.copy(), digits, line, calls)
 
 
 _RECEIVED: OrderedDict[str, Arrangement] = OrderedDict()
