@@ -63,6 +63,7 @@ class Config:
     @property
     def cost(self) -> float:
         """A rough measure of the seconds it takes, for the progress line."""
+        # 1e-8 s a cell (the order of the committed tables), a second for the process; bounds spare nearly all cells
         cells = float(self.n) ** max(1, self.m * self.r - 1)
         bounded = self.what in ("price", "train") and self.pricing != "enumerate"
         return 1.0 + (1e-5 if bounded else 1e-8 * cells)
@@ -127,6 +128,7 @@ class Grid:
         sizes, shapes = self._shapes()
         widths = self.m or ((2,) if self.what == "composite" else (1,))
         decays = self.beta_ratio if trained else (0.0,)
+        # sizes innermost, ascending: a study stops a curve at the first size that takes too long
         for (columns, rank), width, ratio in itertools.product(shapes, widths, decays):
             for size, seed in itertools.product(sizes, range(self.seeds)):
                 yield Config(
@@ -209,6 +211,7 @@ def read_data(name: str, target: str | None, loss: str | None, intercept: bool) 
         column = target or table.usual_target()
         X, y = table.matrix(without=column)[0], None
         if loss is not None and column is not None:
+            # -1 and +1, as `exactrelu fit` takes labels: the zero network stands between them
             two = get_loss(loss).labels or len(set(table.text(column))) == 2
             y = table.labels(column)[0] if two else table.numbers(column)
     if loss is not None and y is None:

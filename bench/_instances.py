@@ -75,6 +75,7 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
             y = hidden @ rng.standard_normal(5) / LARGEST + 0.1 * y
     if d > r:  # on a grid that leaves room for sums, so that the other columns do not raise the rank by their rounding
         X = np.ldexp(np.rint(np.ldexp(X, GRID)), -GRID)
+    # whole coefficients: no rounding, so that integer data have exactly this rank
     mixed = np.random.default_rng(seed).integers(-2, 3, (r, d - r))
     return np.hstack([X, X @ mixed]), targets_for(loss, y)
 

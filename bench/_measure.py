@@ -130,6 +130,7 @@ def measure(config: Config, send: Send = lambda _: None) -> Counted:
             found = work()
             seconds.append(time.perf_counter() - start)
             processor.append(time.process_time() - before)
+            # with several threads the order in which they find things is the scheduler's
             done = found.get("status", FINISHED) == FINISHED
             same = all(counted.get(name, found[name]) == found[name] for name in COUNTS if name in found)
             if done and config.threads == 1 and not same:
@@ -137,6 +138,7 @@ def measure(config: Config, send: Send = lambda _: None) -> Counted:
             counted = found
             if not done:
                 break
+    # a run may end by itself just after the limit, before anybody has stopped it
     late = config.time_limit is not None and max(seconds) > config.time_limit
     return {
         **dict.fromkeys(MEASURED), "status": TIME_LIMIT if late else FINISHED, **counted, "seconds_min": min(seconds),

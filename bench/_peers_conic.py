@@ -92,12 +92,14 @@ def working_set(X: Array, y: Array, beta: float, tol: float) -> tuple[float, flo
     problem = make_problem(X, y, "squared", None)
     finder = CellFinder(problem)
     blocks: dict[bytes, Block] = {}
+    # invariant: `bound` is the best dual value so far, `value` the optimum over the blocks, which only falls
     value, f, bound, gap = 0.5 * float(y @ y), np.zeros(len(y)), -np.inf, np.inf
     rounds = 0
     while rounds < ROUNDS:
         rounds += 1
         nu = y - f
         priced = price_by_enumeration(problem, nu, target=beta * (1.0 + 0.1 * tol), rel=1e-9)
+        # feasible by scaling: |theta'(Xu)_+| <= beta |u| for all u, since priced.upper bounds that of nu
         theta = nu * min(1.0, beta / priced.upper)
         bound = max(bound, float(theta @ (y - 0.5 * theta)))
         gap = (value - bound) / value

@@ -54,6 +54,7 @@ def _panel(axes: Any, rows: Sequence[Row]) -> None:
     accuracies = sorted({row["accuracy"] for row in rows if row["accuracy"] is not None}, reverse=True)
     kinds = accuracies or instances
     for row in rows:
+        # marks of one peer stand on its line, those of each instance at a height of their own
         kind = kinds.index(row["accuracy"] if accuracies else row["instance"])
         within = (instances.index(row["instance"]) + 0.5) / len(instances) - 0.5
         place = peers.index(row["peer"]) + 0.7 * within
@@ -64,6 +65,7 @@ def _panel(axes: Any, rows: Sequence[Row]) -> None:
     for k, kind in enumerate(kinds):
         label = f"to relative accuracy {kind:.0e}" if accuracies else kind
         axes.plot([], [], MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], ms=5.0, label=label)
+    # an entry of the legend for what is drawn above
     axes.plot([], [], ">", color="#555555", mfc="white", ms=5.0, label="time limit: at least")
     axes.axvline(1.0, color="#222222", lw=0.9)
     axes.set(xscale="log", ylim=(len(peers) - 0.5, -0.5), xlabel="ratio (number; right of 1: exactrelu is ahead)")

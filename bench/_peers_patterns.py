@@ -23,21 +23,27 @@ from exactrelu.enumerate import count_patterns, max_patterns, sign_patterns
 from ._process import BEGIN, READY, Peer, Point, Send, Task, timed
 
 
+def _counted(send: Send, count: Callable[[], int], note: str = "", repeat: int = 1) -> None:
+    """Everything is compiled: count patterns, up to `repeat` times, and send their number with the median seconds."""
+    send(READY)
+    send(BEGIN)
+    send(Point(*timed(count, repeat), note))
+
+
 def exactrelu_patterns(task: Task, send: Send) -> None:
     """All patterns, packed and sorted."""
     sign_patterns(task.X, packed=True, n_jobs=task.threads)  # compile
     send(READY)
     send(BEGIN)
     seconds, found = timed(lambda: sign_patterns(task.X, packed=True, n_jobs=task.threads))
+    # a copy of the result is what no enumeration that writes it can beat
     send(Point(seconds, len(found), f"{seconds / timed(found.copy)[0]:.2g} times a copy of them"))
 
 
 def exactrelu_count(task: Task, send: Send) -> None:
     """Every cell visited and counted."""
     count_patterns(task.X, n_jobs=task.threads)  # compile
-    send(READY)
-    send(BEGIN)
-    send(Point(*timed(lambda: count_patterns(task.X, n_jobs=task.threads))))
+    _counted(send, lambda: count_patterns(task.X, n_jobs=task.threads), repeat=5)
 
 
 def lp_patterns(X: Array) -> NDArray[np.bool_]:
@@ -60,6 +66,7 @@ def lp_patterns(X: Array) -> NDArray[np.bool_]:
     r = X.shape[1]
     bounds = [(-1.0, 1.0)] * r + [(None, None)]
     cells = [(np.array([1.0]), X[0])]
+    # invariant: `cells` holds signs and an interior point of every cell of the first k rows with the first sign +
     for k in range(1, len(X)):
         grown = []
         for signs, point in cells:
@@ -81,12 +88,8 @@ def lp_patterns(X: Array) -> NDArray[np.bool_]:
 
 def linear_programs(task: Task, send: Send) -> None:
     """The textbook: one linear program per candidate."""
-    lp_patterns(task.X[:3])
-    send(READY)
-    send(BEGIN)
-    start = time.perf_counter()
-    found = len(lp_patterns(task.X))
-    send(Point(time.perf_counter() - start, found))
+    lp_patterns(task.X[:3])  # SciPy imports its solver when it is first called
+    _counted(send, lambda: len(lp_patterns(task.X)))
 
 
 def sampling(task: Task, send: Send) -> None:
@@ -98,6 +101,7 @@ def sampling(task: Task, send: Send) -> None:
     width = (len(task.X) + 7) // 8
     found = np.empty(0, dtype=f"V{width}")
     while len(found) < task.cells:
+        # as many as are known already: sorting them anew then costs a constant part of the whole
         directions = rng.standard_normal((max(2000, min(len(found), 100_000)), task.X.shape[1]))
         packed = np.packbits(directions @ task.X.T > 0.0, axis=1)
         found = np.unique(np.concatenate([found, packed.view(f"V{width}").ravel()]))
@@ -128,9 +132,7 @@ def vertex_method(X: Array) -> int:
 def vertices(task: Task, send: Send) -> None:
     """The vertex method in NumPy: counts; right in general position only."""
     vertex_method(task.X[: task.X.shape[1] + 1])
-    send(READY)
-    send(BEGIN)
-    send(Point(*timed(lambda: vertex_method(task.X)), "general position assumed"))
+    _counted(send, lambda: vertex_method(task.X), "general position assumed", repeat=5)
 
 
 def relucent(task: Task, send: Send) -> None:
@@ -151,11 +153,7 @@ def relucent(task: Task, send: Send) -> None:
         return len(found)
 
     regions(task.X[: task.X.shape[1]])
-    send(READY)
-    send(BEGIN)
-    start = time.perf_counter()
-    count = regions(task.X)
-    send(Point(time.perf_counter() - start, count))
+    _counted(send, lambda: regions(task.X))
 
 
 def _sage(task: Task, send: Send, count: Callable[..., int], name: str) -> None:
@@ -169,11 +167,7 @@ def _sage(task: Task, send: Send, count: Callable[..., int], name: str) -> None:
         return int(count(space(rows)))
 
     regions(task.X[:2])
-    send(READY)
-    send(BEGIN)
-    start = time.perf_counter()
-    found = regions(task.X)
-    send(Point(time.perf_counter() - start, found, name))
+    _counted(send, lambda: regions(task.X), name)
 
 
 def sage_regions(task: Task, send: Send) -> None:

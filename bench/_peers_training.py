@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -120,6 +120,7 @@ def scnn(task: Task, send: Send) -> None:
     small = planted(10, 2)
     scnn_weights(*small, 1.0, np.eye(2), 1e-3, "float64")
     send(READY)
+    # scnn stops by the gradient of its Lagrangian, which says little about the objective: finer and finer
     for tol in (1e-4, 1e-6, 1e-8, 1e-10, 1e-12):
         send(BEGIN)
         start = time.perf_counter()
@@ -155,40 +156,6 @@ def adam(task: Task, send: Send) -> None:
     _search(task, send, "Adam")
 
 
-def torch_adam(task: Task, send: Send) -> None:
-    """Adam in PyTorch, full gradients, 100 neurons, double precision."""
-    import torch
-
-    torch.set_num_threads(task.threads)
-    X, y, beta = problem(task)
-    inputs, targets = torch.from_numpy(X), torch.from_numpy(y)
-
-    def run(seed: int, steps: int) -> Iterator[float]:
-        torch.manual_seed(seed)
-        network = torch.nn.Sequential(
-            torch.nn.Linear(X.shape[1], WIDTH, bias=False), torch.nn.ReLU(), torch.nn.Linear(WIDTH, 1, bias=False)
-        ).double()
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.01 ** (1.0 / steps))
-        for _ in range(steps):
-            optimizer.zero_grad()
-            penalty = sum((weight**2).sum() for weight in network.parameters())
-            value = 0.5 * ((network(inputs).squeeze(1) - targets) ** 2).sum() + 0.5 * beta * penalty
-            value.backward()
-            yield float(value)
-            optimizer.step()
-            scheduler.step()
-
-    for _ in run(0, 2):
-        pass
-    send(READY)
-    send(BEGIN)
-    start = time.perf_counter()
-    for seed in itertools.count():
-        for value in run(seed, STEPS):
-            send(Point(time.perf_counter() - start, value, f"start {seed + 1}"))
-
-
 OURS = "exactrelu"
 EXACT = ("CVXPY + Clarabel, full program", "CVXPY + SCS, full program", "Clarabel on a working set")
 PEERS: dict[str, Peer] = {
@@ -199,5 +166,4 @@ PEERS: dict[str, Peer] = {
     "scnn, all patterns": scnn,
     "L-BFGS (SciPy), many starts": lbfgs,
     "Adam (NumPy), many starts": adam,
-    "Adam (PyTorch), many starts": torch_adam,
 }

@@ -49,6 +49,7 @@ class Task:
     cells : int, the number of patterns
     y : (n,), only for training
     beta : float, against a sum over the samples
+    lower_bound : float, proven for every objective
     accuracies : tuple of float, relative, largest first; only for training
     levels : tuple of float, the objectives of these accuracies: when the last is reached the peer is done
     """
@@ -59,6 +60,7 @@ class Task:
     cells: int
     y: Array | None = None
     beta: float = 0.0
+    lower_bound: float = -float("inf")
     accuracies: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
 
@@ -127,6 +129,7 @@ class Sieve:
             return
         if item.value >= self._best:
             return
+        # invariant: levels up to `_reached` have been told; `_held` is the best answer, unless it has been sent
         self._best, self._held = item.value, item
         crossed = sum(item.value <= level for level in self._levels)
         if crossed > self._reached or abs(item.seconds - self._sent) > KEEP:
@@ -230,7 +233,7 @@ class Worker:
         self.stop()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("spawn")  # fork would copy our threads' locks, and our memory
         self._connection, theirs = context.Pipe()
         before = {name: os.environ.get(name) for name in THREADS}
         os.environ.update(dict.fromkeys(THREADS, str(self.threads)))
@@ -268,6 +271,7 @@ class Worker:
         except (EOFError, OSError):
             self._process.join(5.0)
             outcome.code = self._process.exitcode
+            # how libraries in C end when an allocation fails, and how the system ends what takes too much
             aborted = outcome.code is not None and -outcome.code in (signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL)
             outcome.status = MEMORY_LIMIT if aborted else FAILED
             outcome.message = f"the process ended with code {outcome.code}"
@@ -278,6 +282,7 @@ class Worker:
 
     def _receive(self, outcome: Outcome, limit: float, runs: float) -> bool:
         """Take what comes until the work ends or runs out of time; whether the process can be used again."""
+        # invariant: before READY (begun is None) the setup's time runs, then that of a run, and of all runs (last)
         deadline, begun = time.monotonic() + self.setup, None
         last = deadline
         while True:

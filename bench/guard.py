@@ -21,6 +21,7 @@ from ._instances import ARRANGEMENTS
 from ._measure import COUNTS, instance, work_of
 from ._process import FINISHED
 from ._record import Record, Row, command_line, read_record
+from .house import table
 
 TABLE = Path(__file__).with_name("results") / "guard.csv"
 COLUMNS = ("case", "quantity", "counted", "at_most")
@@ -77,6 +78,7 @@ def cases() -> Iterator[tuple[str, Config]]:
 
 def count() -> Iterator[tuple[str, str, int]]:
     """Case, quantity and count, of all cases; of a search that does not finish none."""
+    # sums of several BLAS threads differ in their last digits, and searches count differently then
     with threadpool_limits(1, user_api="blas"):
         for name, config in cases():
             found = work_of(config, *instance(config))()
@@ -84,9 +86,9 @@ def count() -> Iterator[tuple[str, str, int]]:
                 yield from ((name, quantity, found[quantity]) for quantity in COUNTS if quantity in found)
 
 
-def compare(counted: Sequence[tuple[str, str, int]], table: Sequence[Row]) -> list[Finding]:
-    """All counts beside the table's, and what only the table has."""
-    known = {(row["case"], row["quantity"]): row for row in table}
+def compare(counted: Sequence[tuple[str, str, int]], rows: Sequence[Row]) -> list[Finding]:
+    """All counts beside those of the table, and what only the table has."""
+    known = {(row["case"], row["quantity"]): row for row in rows}
     found = []
     for case, quantity, number in counted:
         row = known.pop((case, quantity), {})
@@ -106,11 +108,8 @@ def report(found: Sequence[Finding]) -> int:
         fewer = sum(finding.counted < finding.expected for finding in found)  # type: ignore[operator]
         print(f"{len(found)} counts: all cells as in the table, nothing grew; {fewer} counts are smaller")
         return 0
-    lines = [(f.case, f.quantity, *map(_shown, (f.counted, f.expected, f.at_most)), f.failure) for f in wrong]
-    lines.insert(0, ("case", "quantity", "counted", "table", "at most", ""))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    shown = [(f.case, f.quantity, *(_shown(n) for n in (f.counted, f.expected, f.at_most)), f.failure) for f in wrong]
+    print(table(("case", "quantity", "counted", "table", "at most", ""), shown))
     print(f"{len(wrong)} of {len(found)} counts are not as they should be")
     return 1
 
@@ -133,11 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 record.row(dict(zip(COLUMNS, (case, quantity, number, most(quantity, number)), strict=True)))
         return 0
     try:
-        table = read_record(options.file)[1]
+        known = read_record(options.file)[1]
     except (OSError, ValueError) as error:
         print(f"exactrelu bench guard: error: {error}", file=sys.stderr)
         return 2
-    return report(compare(list(count()), table))
+    return report(compare(list(count()), known))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def doors(route: Route) -> Counter[Door]:
     def watch(frame: FrameType, event: str, _: object) -> None:
         if event != "call" or (callee := module_of(frame)) is None:
             return
-        caller, above = None, frame.f_back
+        caller, above = None, frame.f_back  # the chain of frames goes through C: sorted(key=...) is no frame
         while above is not None and caller is None:  # through libraries, to the last file of the package
             caller, above = module_of(above), above.f_back
         if caller is not None and caller != callee:

@@ -166,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--threads", type=int, default=1, help="of exactrelu (default 1)")
     options = parser.parse_args(argv)
     command = command_line("local_search", argv)
+    # NumPy's products are small here: more threads would only make the others' seconds longer
     with threadpool_limits(1, user_api="blas"), Record(options.out, COLUMNS, command=command) as record:
         for given in instances(options):
             best = given.solution.objective

@@ -75,6 +75,7 @@ def growth(count: str) -> Callable[[Sequence[Row]], str]:
 CELLS = columns(what="what", data="data", n="n", r="rank", m="width", cells="cells", seconds_median="s")
 GAPS = columns(data="data", n="n", r="rank", m="width", beta_ratio="beta / max_beta", neurons="neurons",
                nodes="cones", objective="objective", gap="relative gap", seconds_median="s")  # fmt: skip
+# A minute is several times what the largest size takes: what runs longer is a fault, not a figure.
 COUNT = "--what enumerate --time-limit 60"
 TRAIN = "--what train --data planted --time-limit 60 --seeds 2"
 STUDIES: dict[str, tuple[Part, ...]] = {
@@ -145,6 +146,7 @@ def make(part: Part, plan: Plan) -> None:
 
 def page(part: Part, folder: Path) -> str:
     """Title, figure, command and tables of a part, from the files it wrote; empty when there are none."""
+    # peers write two tables, each other part one under its own name
     tables = sorted(folder.glob("peers_*.csv")) if part.run is peers.main else [folder / f"{part.name}.csv"]
     if not all(path.exists() for path in tables) or not tables:
         return ""

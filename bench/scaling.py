@@ -31,7 +31,7 @@ CONFIGURED = ("what", "data", "intercept", "n", "d", "r", "m", "loss", "pricing"
               "threads", "repeat")  # fmt: skip
 COLUMNS = (*CONFIGURED, *MEASURED)
 GRACE = 2.0  # training stops by itself at the time limit: it is ended after this many times that
-INTERRUPTED = 3
+INTERRUPTED = 3  # exit code, that of `exactrelu fit` when it is stopped before the tolerance
 MEMORY = (
     "memory_mb is the peak resident memory of the process (one for each curve) while it ran, interpreter, libraries "
     "and machine code included; baseline_mb what it held before (/proc/self: VmHWM after clear_refs, VmRSS)"
@@ -136,6 +136,7 @@ def _run(record: Record, configs: list[Config], verbose: bool) -> None:
     try:
         for _, members in groupby(enumerate(configs), key=lambda item: item[1].series):
             curve = list(members)
+            # a curve in one process, so that its sizes differ in nothing but size; the next starts with empty memory
             with Worker(curve[0][1].threads, memory=None, setup=float("inf"), waiting=tick) as worker:
                 too_large: int | None = None
                 for place, config in curve:
@@ -175,6 +176,7 @@ def measured(config: Config, worker: Worker) -> Row:
     RuntimeError
         When the process fails; the message says how.
     """
+    # training looks at its clock between rounds, counting does not: it is ended from outside
     limit = config.time_limit and config.time_limit * (GRACE if config.what == "train" else 1.0)
     outcome = worker.run(measure_apart, config, limit, config.repeat)
     if outcome.points:

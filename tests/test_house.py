@@ -8,7 +8,6 @@ from pathlib import Path
 import imports
 import pytest
 
-from exactrelu import save_model
 from exactrelu.bench import house
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,20 +75,6 @@ def test_a_violation_is_found(name, tree, found, tmp_path):
     assert code != 0
     assert message in shown
     assert shown != found[0]
-
-
-def test_verifying_a_model_leaves_numba_and_the_solver_unloaded(trained, tmp_path):
-    X, y, solution = trained
-    save_model(tmp_path / "model.npz", solution.network, solution.certificate)
-    script = (
-        "import sys, exactrelu\n"
-        "model = exactrelu.load_model('model.npz')\n"
-        f"model.certificate.verify({X.tolist()}, {y.tolist()})\n"
-        "heavy = {'numba', 'sklearn', 'joblib', 'exactrelu.solve', 'exactrelu.enumerate'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout == "[]\n"
 
 
 # Doors and crossings

@@ -43,7 +43,7 @@ from naive import lp_patterns as naive_patterns
 
 TASK = Task("tiny", planted(6, 2)[0], 1, 12)
 # what must be importable for a peer to be there; polymake is a program
-NEEDS = {"scnn": "scnn", "Adam (PyTorch)": "torch", "relucent": "relucent", "SageMath": "sage", "CVXPY": "cvxpy",
+NEEDS = {"scnn": "scnn", "relucent": "relucent", "SageMath": "sage", "CVXPY": "cvxpy",
          "Clarabel": "clarabel", "SCS": "scs"}  # fmt: skip
 
 
@@ -183,8 +183,8 @@ def test_markdown_tables():
 
 
 def training_rows(outcomes, lower_bound=10.0):
-    task = Task("made", np.ones((4, 2)), 1, 8, np.ones(4), 0.1, (1e-1, 1e-3), (11.0, 10.01))
-    return [row for peer in outcomes for row in peers.training_rows(task, lower_bound, outcomes, peer)]
+    task = Task("made", np.ones((4, 2)), 1, 8, np.ones(4), 0.1, lower_bound, (1e-1, 1e-3), (11.0, 10.01))
+    return [row for peer in outcomes for row in peers.training_rows(task, outcomes, peer)]
 
 
 OURS = Outcome(FINISHED, [Point(0.5, 10.0), Point(1.0, 10.0)])  # the optimum at once, certified to 1e-3 later
@@ -233,7 +233,7 @@ def test_pattern_rows_of_hand_made_outcomes():
         "vertex method (NumPy), counted": Outcome(FINISHED, [Point(4.0, 9)]),
         _peers_patterns.SAMPLING: Outcome(TIME_LIMIT, [Point(1.0, 3), Point(5.0, 6)], spent=6.0),
     }
-    rows = {name: peers.pattern_row(task, outcomes, name) for name in outcomes}
+    rows = {name: next(peers.pattern_rows(task, outcomes, name)) for name in outcomes}
     assert rows["polymake"]["ratio"] == 2.0  # against all patterns
     assert rows["SageMath, counted"]["ratio"] == 4.0  # against counting
     assert rows["vertex method (NumPy), counted"]["status"] == "wrong"
