@@ -41,6 +41,7 @@ def train(
     width: int = 1,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
+    output_bias: bool = False,
     rank: int | None = None,
     tol: float = 1e-6,
     pricing: str = "auto",
@@ -77,6 +78,9 @@ def train(
         `Loss`.
     sample_weight : (n,) array_like, optional
         Factors, at least 0, of the samples' losses.
+    output_bias : bool
+        Let networks add a constant to their outputs, free of penalty: the best one is found with the weights, and the
+        bound speaks of networks with any.  The dual points then sum to zero.
     rank : int, optional
         Train on the best approximation of X of this rank (see `Certificate.truncation_factor`).
         Default: the numerical rank of X, nothing is cut off.
@@ -124,7 +128,7 @@ def train(
     With exhaustive pricing the work grows like the number of cells, O(n^(r-1)) for rank r; bound and
     prune visits a few hundred to a few thousand cones at rank 3, whatever n, each in O(rows that cut it).
     """
-    problem = make_problem(X, y, loss, rank, sample_weight)
+    problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
     return train_problem(
         problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, max_iter=max_iter,
         time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback, random_state=random_state,
@@ -177,6 +181,7 @@ def max_beta(
     width: int = 1,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
+    output_bias: bool = False,
     rank: int | None = None,
     tol: float = 1e-9,
     pricing: str = "auto",
@@ -184,11 +189,12 @@ def max_beta(
 ) -> float:
     """The smallest weight decay for which the zero network is optimal, ``h*(-grad L(0))``.
 
-    For a loss with kinks this takes the slope 0 at targets 0, and may then be larger than the smallest one.
+    With an output bias, the smallest one for which the best constant is optimal.  For a loss with kinks this takes the
+    slope 0 at targets 0, or slopes that sum to zero at the constant, and may then be larger than the smallest one.
 
     Parameters
     ----------
-    X, y, layers, width, loss, sample_weight, rank
+    X, y, layers, width, loss, sample_weight, output_bias, rank
         As in `train`.
     tol : float
         Relative accuracy.
@@ -205,7 +211,7 @@ def max_beta(
     ValueError
         As in `train`.
     """
-    problem = make_problem(X, y, loss, rank, sample_weight)
+    problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
     return max_beta_of(problem, layers=layers, width=width, tol=tol, pricing=pricing, n_jobs=n_jobs)
 
 
@@ -235,7 +241,7 @@ def price_at_zero(
     """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
     _check_network(layers, width)
     options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
-    nu, way = problem.dual_point(np.zeros(len(problem.y))), options.pricing
+    nu, way = problem.dual_point(problem.constant), options.pricing
     ends: dict[str, Any] = {
         "n_jobs": options.n_jobs,
         "deadline": None if time_limit is None else time.monotonic() + time_limit,
@@ -268,7 +274,7 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
     ValueError
         As `train`, and when `betas` is empty or not a list of positive numbers.
     """
-    data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None}
+    data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None, "output_bias": False}
     data |= {name: options.pop(name) for name in data.keys() & options.keys()}
     problem = make_problem(X, y, **data)
     solutions: list[Solution] = []

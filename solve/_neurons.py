@@ -77,8 +77,8 @@ class Neurons:
         return np.maximum(np.einsum("nkm,km->nk", hidden.reshape(len(Z), K, m), self.t), 0.0)
 
     def evaluate(self, problem: Problem, beta: float) -> tuple[float, Array]:
-        """Objective of the convex program and prediction (n,) of these weights. O(n K m r)."""
-        f = self.outputs(problem.Z) @ self.signs
+        """Objective of the convex program and prediction (n,) of these weights, with the best bias. O(n K m r)."""
+        f = problem.prediction(self.outputs(problem.Z) @ self.signs)
         return problem.loss.value(f, problem.y) + beta * float(self.norms.sum()), f
 
     def times(self, scale: Array) -> Neurons:
@@ -100,7 +100,7 @@ class Neurons:
         )
 
 
-def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | ParallelReLUNetwork:
+def network_of(neurons: Neurons, V: Array, layers: int, bias: float = 0.0) -> ReLUNetwork | ParallelReLUNetwork:
     """Weights in closed form, largest first, with balanced layers: the penalty is then ``beta sum |a_kj|``.
 
     Two layers (Pilanci & Ergen 2020, Theorem 1): ``w = a/sqrt|a|``, ``alpha = s sqrt|a|``.  Three layers (Ergen &
@@ -112,6 +112,7 @@ def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | Paralle
     neurons : Neurons, in isometric coordinates
     V : (d, r), basis of the row space
     layers : 2 or 3
+    bias : float, of the output
 
     Returns
     -------
@@ -121,12 +122,12 @@ def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | Paralle
     neurons = neurons.take(np.argsort(-neurons.norms, kind="stable"))
     lengths, root = neurons.lengths, np.sqrt(neurons.norms)
     if layers == 2:
-        return ReLUNetwork(V @ (neurons.W / root[:, None]).T, neurons.signs * root)
+        return ReLUNetwork(V @ (neurons.W / root[:, None]).T, neurons.signs * root, output_bias=bias)
     scale = np.sqrt(lengths) * root[:, None]
     unit = neurons.A / np.where(scale > 0.0, scale, 1.0)[:, :, None]
     W1 = np.einsum("dr,kmr->kdm", V, unit)
     W1 /= np.maximum(np.sqrt(np.einsum("kdm,kdm->k", W1, W1)), 1.0)[:, None, None]  # rounding must not exceed 1
-    return ParallelReLUNetwork(W1, neurons.t * np.sqrt(lengths), neurons.signs * root)
+    return ParallelReLUNetwork(W1, neurons.t * np.sqrt(lengths), neurons.signs * root, output_bias=bias)
 
 
 def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:

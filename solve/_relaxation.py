@@ -36,6 +36,7 @@ from exactrelu.losses import Loss
 from ._problem import Problem
 
 ACCURATE = 2e-4  # multipliers whose bound is within this of what a relaxed neuron attains need no other start
+BISECTIONS = 80  # for the output bias: more than the bits of a number
 MARGIN = 1e-3  # room that is left to whoever proves the same dual point again, with multipliers of his own
 
 
@@ -66,9 +67,9 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
     -------
     (n,) theta, near ``h*(theta) <= beta`` by the relaxed bound; it is to be scaled by what is proven of it
     """
-    loss, y = problem.loss, problem.y
-    slope = loss.gradient(np.zeros(len(y)), y)
-    at_zero, steep = loss.value(np.zeros(len(y)), y), float(np.abs(slope).sum())
+    loss, y, constant = problem.loss, problem.y, problem.constant
+    slope = loss.gradient(constant, y)
+    at_zero, steep = loss.value(constant, y), float(np.abs(slope).sum())
     if steep == 0.0 or at_zero == 0.0:
         return -slope
     unit = 2.0 * at_zero / steep  # the size of predictions that matter: that of y for the squared loss
@@ -77,18 +78,43 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
     target = minimisers(loss, y)
 
     def objective(flat: Array, width: float) -> tuple[float, Array]:
-        plus, minus = (Moments(factor, Z, norms, width * unit * norms) for factor in flat.reshape(shape))
-        low, high = plus.lower - minus.upper, plus.upper - minus.lower
-        f = np.minimum(np.maximum(target, low), high)
+        plus, minus, low, high = bounds(flat, width)
+        f = np.minimum(np.maximum(target, low + unit * flat[-1]), high + unit * flat[-1])
         slope[:] = loss.gradient(f, y)
         on_low, on_high = np.maximum(slope, 0.0), np.minimum(slope, 0.0)
         back = np.stack([plus.gradient(on_high, on_low, beta), minus.gradient(-on_low, -on_high, beta)])
-        return (loss.value(f, y) + beta * (plus.mass + minus.mass)) / at_zero, back.ravel() / at_zero
+        on_bias = unit * float(slope.sum()) if problem.output_bias else 0.0
+        value = loss.value(f, y) + beta * (plus.mass + minus.mass)
+        return value / at_zero, np.append(back.ravel(), on_bias) / at_zero
+
+    def bounds(flat: Array, width: float) -> tuple[Moments, Moments, Array, Array]:
+        plus, minus = (Moments(factor, Z, norms, width * unit * norms) for factor in flat[:-1].reshape(shape))
+        return plus, minus, plus.lower - minus.upper, plus.upper - minus.lower
 
     shape = (2, 1 + Z.shape[1], FACTORS)
     start = 0.1 * np.sqrt(unit) * np.random.default_rng(0).standard_normal(shape)
-    objective(minimise_smoothed(objective, start, deadline), WIDTHS[-1])
-    return -slope
+    first = np.append(start.ravel(), problem.constant[:1] / unit)
+    _, _, low, high = bounds(minimise_smoothed(objective, first, deadline), WIDTHS[-1])
+    return problem.dual_point(_least_between(problem, target, low, high))
+
+
+def _least_between(problem: Problem, target: Array, low: Array, high: Array) -> Array:
+    """Predictions (n,) of least loss between two bounds, moved together by the best output bias where there is one.
+
+    The sum of the slopes there rises with the bias: bisection, O(n) a step.
+    """
+
+    def clipped(b: float) -> Array:
+        return np.minimum(np.maximum(target, low + b), high + b)
+
+    if not problem.output_bias:
+        return clipped(0.0)
+    first, last = (float(np.min(target - high)), float(np.max(target - low)))
+    for _ in range(BISECTIONS):
+        b = 0.5 * (first + last)
+        falls = problem.loss.gradient(clipped(b), problem.y).sum() < 0.0
+        first, last = (b, last) if falls else (first, b)
+    return clipped(last)
 
 
 def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:

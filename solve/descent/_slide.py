@@ -38,9 +38,9 @@ def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) 
     -------
     Neurons, some of weight zero.  O(n K m r).
     """
-    features = directions.outputs(problem.Z) * directions.signs
-    slope = problem.dual_point(f) @ features - beta
     weight = damped(problem.loss.curvature(f, problem.y), SHARED_DAMPING)
+    features = problem.centred(directions.outputs(problem.Z) * directions.signs, weight)
+    slope = -problem.loss.gradient(f, problem.y) @ features - beta
     curvature = np.einsum("ik,i,ik->k", features, weight, features)
     length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300)
     return directions.times(length / max(len(directions), 1))
@@ -64,7 +64,7 @@ def descend(
         norms = np.linalg.norm(V, axis=1)
         inner = Z @ V.T
         hidden = np.maximum(inner, 0.0)
-        f = hidden @ (signs * norms)
+        f = problem.prediction(hidden @ (signs * norms))
         slope = problem.loss.gradient(f, y)
         back = (slope[:, None] * (inner > 0.0)) * (signs * norms)
         along = signs * (hidden.T @ slope)
@@ -100,9 +100,9 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
     zero, quadratic = np.zeros(len(problem.y)), problem.loss.quadratic
     curvature = problem.loss.curvature(zero, problem.y)
     if quadratic and neurons.A.shape[1] == 1 and curvature.any():
-        target = np.divide(problem.dual_point(zero), curvature, out=zero, where=curvature > 0.0)
+        target = np.divide(-problem.loss.gradient(zero, problem.y), curvature, out=zero, where=curvature > 0.0)
         left = slide_compiled(
-            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel
+            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel, problem.output_bias
         )  # fmt: skip
         return Neurons.of_two_layers(*left)
     value, f = neurons.evaluate(problem, beta)
@@ -143,13 +143,14 @@ def _gauss_newton(problem: Problem, beta: float, neurons: Neurons, alive: Bools,
         weight *= (neurons.outputs(Z) > 0.0)[:, np.nonzero(alive)[0]]
     J = (weight[:, :, None] * Z[:, None, :]).reshape(len(f), -1)  # derivative of the outputs
     curvature = damped(problem.loss.curvature(f, problem.y), 0.0)  # not zero everywhere
+    J = problem.centred(J, curvature)
     hessian = (J if np.all(curvature == 1.0) else J * curvature[:, None]).T @ J
     norms = np.linalg.norm(A, axis=1)
     unit = A / norms[:, None]
     for k in range(len(A)):
         here = slice(k * r, (k + 1) * r)
         hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
-    return beta * unit.ravel() - problem.dual_point(f) @ J, hessian
+    return beta * unit.ravel() + problem.loss.gradient(f, problem.y) @ J, hessian
 
 
 def _damped_step(gradient: Array, hessian: Array, damping: float) -> Array:

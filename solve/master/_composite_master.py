@@ -73,7 +73,7 @@ class CompositeMaster(Active):
         """
         if not self.blocks:
             return self.objective()
-        loss, y, r = self.problem.loss, self.problem.y, self.cells.r
+        loss, r = self.problem.loss, self.cells.r
         if self._features.shape[1] > SWEEP_ABOVE and loss.quadratic:
             W = self.weights
             path = self._path(SWEEP_PATH)
@@ -93,7 +93,7 @@ class CompositeMaster(Active):
             W = minimise(*self._model(W), tol)
         else:
             self._damping = proximal_newton(
-                self._features, loss, y, self.beta, W, r, minimise,
+                self._features, self.problem, self.beta, W, r, minimise,
                 damping=self._damping, enough=OF_TOL * tol, deadline=self.deadline,
             )  # fmt: skip
         self._store(W)
@@ -102,8 +102,8 @@ class CompositeMaster(Active):
 
     def _model(self, W: Array) -> tuple[Array, Array]:
         """Gram matrix and linear term of a quadratic loss."""
-        loss, y = self.problem.loss, self.problem.y
-        return quadratic_model(self._features, loss, y, W, self._features @ W.ravel(), 0.0)
+        f = self.problem.prediction(self._features @ W.ravel())
+        return quadratic_model(self._features, self.problem, W, f, 0.0)
 
     def _cones(self) -> tuple[Array, NDArray[np.intp]]:
         starts = np.concatenate([[0], np.cumsum([len(block.facets) for block in self.blocks])]).astype(np.intp)

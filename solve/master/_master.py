@@ -120,8 +120,8 @@ class Active:
         return np.array([block.weight for block in self.blocks]).reshape(len(self.blocks), self.size)
 
     def prediction(self) -> Array:
-        """Output of the blocks on the data, (n,)."""
-        return self._features @ self.weights.ravel()
+        """Output of the blocks on the data, (n,), with the best output bias."""
+        return self.problem.prediction(self._features @ self.weights.ravel())
 
     def objective(self) -> float:
         """Objective of the convex program at the current weights."""
@@ -189,6 +189,17 @@ class Master(Active):
             gram[:, ~old] = fresh.T
         return gram
 
+    def _centred_gram(self) -> Array:
+        """The Gram matrix that is left when an output bias follows the weights: its weighted means taken out, O(N^2).
+
+        The uncentred one is kept, because a flip of rows changes it by those rows alone.
+        """
+        if not self.problem.output_bias:
+            return self._gram
+        weight = self.problem.loss.curvature(self.problem.constant, self.problem.y)
+        sums, total = weight @ self._features, float(weight.sum())
+        return self._gram - np.outer(sums, sums / total) if total > 0.0 else self._gram
+
     def neurons(self) -> Neurons:
         """The blocks' nonzero weights."""
         return Neurons.of_two_layers(self.signs, self.weights).nonzero()
@@ -201,12 +212,12 @@ class Master(Active):
         """Optimise the weights over the active cells; returns the largest violation in units of beta."""
         if not self.blocks:
             return 0.0
-        W, loss, y = self.weights, self.problem.loss, self.problem.y
+        W, loss = self.weights, self.problem.loss
         into_cones(self.facets, self.starts, W)
         if loss.quadratic:
             # the gradient of the loss is H w - c: at zero, -c
-            linear = self._features.T @ self.problem.dual_point(np.zeros(len(y)))
-            violation = self._quadratic(self._gram, linear, W, tol)
+            linear = self._features.T @ self.problem.dual_point(self.problem.constant)
+            violation = self._quadratic(self._centred_gram(), linear, W, tol)
         else:
             violation = np.inf
 
@@ -221,7 +232,7 @@ class Master(Active):
                 return target
 
             self._damping = proximal_newton(
-                self._features, loss, y, self.beta, W, self.problem.rank, minimise,
+                self._features, self.problem, self.beta, W, self.problem.rank, minimise,
                 damping=self._damping, deadline=self.deadline,
             )  # fmt: skip
         self._store(W)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,8 @@ class Certificate:
         given is at least ``lower_bound / truncation_factor``.
     truncation_factor : float, 1 without truncation
     pricing : str, the method that proved the bound
+    output_bias : bool
+        Whether the bound speaks of networks with an output bias too: theta then sums to zero, exactly.
     """
 
     beta: float
@@ -102,6 +105,7 @@ class Certificate:
     rank: int | None = None
     truncation_factor: float = 1.0
     pricing: str = "bound"
+    output_bias: bool = False
 
     @one_blas_thread
     def verify(
@@ -280,6 +284,15 @@ class Certificate:
             raise CertificateError(f"theta must be a vector of numbers, got {type(self.dual).__name__}")
         if not np.isfinite(self.dual).all():
             raise CertificateError("theta holds values that are not finite")
+        if not isinstance(self.output_bias, bool):
+            raise CertificateError(f"output_bias must be True or False, got {self.output_bias!r}")
+        if network.output_bias and not self.output_bias:
+            raise CertificateError(
+                f"the network has an output bias of {network.output_bias:g}, the certificate speaks of networks without"
+            )
+        total = math.fsum(self.dual)  # correctly rounded: zero only when the sum is
+        if self.output_bias and total != 0.0:
+            raise CertificateError(f"theta must sum to zero for networks with an output bias, the sum is {total:.17g}")
 
     def _coordinates(self, data: Array) -> Coordinates:
         """Coordinates of the data, truncated as claimed."""
