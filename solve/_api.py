@@ -27,7 +27,7 @@ WAYS = ("auto", *sorted(_two_layers.PRICERS))  # of pricing
 QUICK_RANK = 3  # up to this rank branch and bound is faster than even a short enumeration
 FEW_PATTERNS = 50_000  # visited in about a second at rank 6; branch and bound may take minutes there
 DEEP_RANK = 7  # from this rank on a certificate is out of reach, unless there are few patterns
-DEEP_ROUNDS, ROUNDS = 3, 1000  # limits on the rounds of pricing, at such a rank and below
+ROUNDS = 1000  # limit on the rounds of pricing, which end long before unless a proof is slow
 FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow
 
 
@@ -46,6 +46,7 @@ def train(
     tol: float = 1e-6,
     pricing: str = "auto",
     patterns: str = "all",
+    effort: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
     n_jobs: int | None = None,
@@ -90,13 +91,15 @@ def train(
         Prove the bound by branch and bound, or by visiting every cell; "auto" visits them when there are few in more
         than three dimensions.
     patterns : {"all", "sampled"}
-        "sampled" is for ranks at which a certificate to `tol` is out of reach: descent from random
-        networks and climbs from random directions take three quarters of `time_limit`, which it needs; a semidefinite
-        relaxation (from rank 5 on) and, in the last quarter, branch and bound prove what they can.  Such a network is
-        not known to be optimal; its gap is proven, however wide.
+        Where to look for neurons.  "sampled": by climbs from random directions and descents from random networks only,
+        whatever the rank; cells are left out.  Such a network is seldom optimal; its gap is proven, however wide.
+    effort : float, optional
+        How much work to do where proofs may not end, that is from rank 5 on, with sampled patterns and with three
+        layers: 1 is seconds on one core, 0 a network without a proof worth the name, ``inf`` goes on until `tol` or
+        `time_limit`.  Work is counted, not timed: equal input gives equal output.  Default: 1 from rank 7 on and for
+        sampled patterns, unless there is a `time_limit` or there are few patterns; else ``inf``.
     max_iter : int, optional
-        Limit on the rounds of pricing.  Default: three from rank 7 on, where no proof to `tol` can be expected, so that
-        the result does not depend on the clock; a thousand below, with few patterns, and for sampled ones.
+        Limit on the rounds of pricing.  Default: 1000.
     time_limit : float, optional
         Seconds.  The best network so far is returned with its valid gap.
     n_jobs : int, optional
@@ -130,9 +133,9 @@ def train(
     """
     problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
     return train_problem(
-        problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, max_iter=max_iter,
-        time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback, random_state=random_state,
-        verbose=verbose,
+        problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, effort=effort,
+        max_iter=max_iter, time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback,
+        random_state=random_state, verbose=verbose,
     )  # fmt: skip
 
 
@@ -303,13 +306,10 @@ def choose_pricing(problem: Problem, layers: int) -> str:
     return "enumerate" if few else "bound"
 
 
-def choose_rounds(problem: Problem, pricing: str) -> int:
-    """The limit on rounds of pricing for ``max_iter=None``.
-
-    Where no certificate can be expected, few rounds: they end before any sensible time limit, so that
-    the network does not depend on the speed of the machine.
-    """
-    return DEEP_ROUNDS if pricing == "bound" and problem.rank >= DEEP_RANK else ROUNDS
+def choose_effort(problem: Problem, layers: int, pricing: str, patterns: str, time_limit: float | None) -> float:
+    """The effort for ``effort=None``: unlimited where something else ends training, or a certificate is in reach."""
+    deep = layers == 2 and (patterns == "sampled" or (pricing == "bound" and problem.rank >= DEEP_RANK))
+    return 1.0 if deep and time_limit is None else np.inf
 
 
 def _check_network(layers: int, width: int) -> None:
@@ -325,6 +325,7 @@ def _checked_options(
     tol: float = 1e-6,
     pricing: str = "auto",
     patterns: str = "all",
+    effort: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
     n_jobs: int | None = None,
@@ -338,25 +339,23 @@ def _checked_options(
     if patterns not in ("all", "sampled"):
         raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
     _require(isinstance(tol, Real) and 0.0 < tol < np.inf, "tol", "positive", tol)
+    _require(effort is None or (isinstance(effort, Real) and effort >= 0.0), "effort", "at least 0 or None", effort)
     rounds = max_iter is None or (_is_integer(max_iter) and max_iter >= 1)
     _require(rounds, "max_iter", "a positive integer or None", max_iter)
     seconds = time_limit is None or (isinstance(time_limit, Real) and time_limit > 0.0)
     _require(seconds, "time_limit", "positive seconds or None", time_limit)
     _require(callback is None or callable(callback), "callback", "callable or None", callback)
     _require(isinstance(verbose, int | np.integer), "verbose", "an integer", verbose)
-    sampled = patterns == "sampled"
-    if sampled and time_limit is None:
-        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
-    if sampled and layers == 3:
+    if patterns == "sampled" and layers == 3:
         raise ValueError("patterns='sampled' is for two layers, got layers=3")
     if layers == 3 and isinstance(problem.loss, PiecewiseLinearLoss):
         raise ValueError(f"three layers take smooth losses, got {problem.loss.name!r}")
     way = choose_pricing(problem, layers) if pricing == "auto" else pricing
-    if max_iter is None:  # sampling is ended by the clock
-        max_iter = ROUNDS if sampled else choose_rounds(problem, way)
-    threads = worker_count(n_jobs)
+    if effort is None:
+        effort = choose_effort(problem, layers, way, patterns, time_limit)
     return Options(
-        float(tol), way, int(max_iter), time_limit, threads, callback, int(verbose), patterns, random_state
+        float(tol), way, int(max_iter or ROUNDS), time_limit, worker_count(n_jobs), callback, int(verbose), patterns,
+        random_state, float(effort),
     )  # fmt: skip
 
 

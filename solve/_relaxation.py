@@ -24,12 +24,14 @@ from exactrelu._typing import Array
 from exactrelu.certificates._multipliers import (
     ATTEMPTS,
     FACTORS,
+    MAX_STEPS,
     SMALLEST,
     WIDTHS,
     Moments,
     Multipliers,
     find_multipliers,
     minimise_smoothed,
+    multipliers_of,
 )
 from exactrelu.losses import Loss
 
@@ -52,7 +54,9 @@ def minimisers(loss: Loss, y: Array) -> Array:
     return 0.5 * (low + high)
 
 
-def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -> Array:
+def relaxed_dual(
+    problem: Problem, beta: float, deadline: float | None = None, max_steps: int = MAX_STEPS
+) -> tuple[Array, Array]:
     """Dual point of the relaxed training problem: one relaxed neuron per output sign. O(n r) a step.
 
     A prediction may then lie anywhere between two bounds, so each sample takes the least loss between them.
@@ -62,16 +66,19 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
     problem : Problem, of a smooth loss and rank at least 1
     beta : float
     deadline : float, `time.monotonic` value at which to stop
+    max_steps : int, of L-BFGS for each width of smoothing
 
     Returns
     -------
-    (n,) theta, near ``h*(theta) <= beta`` by the relaxed bound; it is to be scaled by what is proven of it
+    nu : (n,) dual point, near ``h*(nu) <= beta`` by the relaxed bound; it is to be scaled by what is proven of it
+    factors : (2, 1 + r, k), the relaxed neurons of either sign, whose multipliers prove that bound if it is optimal
     """
     loss, y, constant = problem.loss, problem.y, problem.constant
+    shape = (2, 1 + problem.rank, FACTORS)
     slope = loss.gradient(constant, y)
     at_zero, steep = loss.value(constant, y), float(np.abs(slope).sum())
     if steep == 0.0 or at_zero == 0.0:
-        return -slope
+        return problem.dual_point(constant), np.ones(shape)
     unit = 2.0 * at_zero / steep  # the size of predictions that matter: that of y for the squared loss
     scale = float(np.sqrt(np.mean(np.square(problem.lengths))))
     Z, norms, beta = problem.Z / scale, np.maximum(problem.lengths / scale, SMALLEST), beta / scale
@@ -91,11 +98,11 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
         plus, minus = (Moments(factor, Z, norms, width * unit * norms) for factor in flat[:-1].reshape(shape))
         return plus, minus, plus.lower - minus.upper, plus.upper - minus.lower
 
-    shape = (2, 1 + Z.shape[1], FACTORS)
     start = 0.1 * np.sqrt(unit) * np.random.default_rng(0).standard_normal(shape)
     first = np.append(start.ravel(), problem.constant[:1] / unit)
-    _, _, low, high = bounds(minimise_smoothed(objective, first, deadline), WIDTHS[-1])
-    return problem.dual_point(_least_between(problem, target, low, high))
+    best = minimise_smoothed(objective, first, deadline, max_steps)
+    _, _, low, high = bounds(best, WIDTHS[-1])
+    return problem.dual_point(_least_between(problem, target, low, high)), best[:-1].reshape(shape)
 
 
 def _least_between(problem: Problem, target: Array, low: Array, high: Array) -> Array:
@@ -142,13 +149,32 @@ def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:
     return constant + high + (0.25 + 1e-6) * float(np.sum(np.square(c) / (high - values))) + rounding
 
 
-def relaxed_norm(problem: Problem, nu: Array, deadline: float | None = None) -> float:
-    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare."""
+def relaxed_norm(
+    problem: Problem,
+    nu: Array,
+    factors: Array | None = None,
+    *,
+    attempts: int = ATTEMPTS,
+    deadline: float | None = None,
+) -> float:
+    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare.
+
+    Parameters
+    ----------
+    problem : Problem;  nu : (n,)
+    factors : (2, 1 + r, k), relaxed neurons of either sign from which to take multipliers
+    attempts : int, at finding better ones from different starts
+    deadline : float, `time.monotonic` value at which to stop
+    """
     Z, v = problem.bundle.Z, problem.bundle.weights(nu)
+    norms = np.ones(len(Z))
     bounds = [0.0]
-    for signed in (v, -v) if v.any() else ():
+    for number, signed in enumerate((v, -v) if v.any() else ()):
         best = np.inf
-        for seed in range(ATTEMPTS):
+        if factors is not None:
+            multipliers = multipliers_of(Moments(factors[number], Z, norms, WIDTHS[-1] * norms), norms)
+            best = relaxed_bound(Z, signed, multipliers)
+        for seed in range(attempts):
             multipliers, attained = find_multipliers(Z, signed, seed, deadline)
             best = min(best, relaxed_bound(Z, signed, multipliers))
             enough = max((1.0 + ACCURATE) * attained, *bounds)

@@ -14,6 +14,7 @@ import numpy as np
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import balanced, dual_value, relative_gap, truncation_factor
 from exactrelu.certificates._certificate import Certificate
+from exactrelu.solve.pricing._climb import Pricing
 
 from ._neurons import Neurons, network_of
 from ._problem import EPS, Problem
@@ -43,6 +44,7 @@ class Options:
     verbose: int
     patterns: str
     random_state: int | np.random.Generator | None
+    effort: float
 
 
 class Rounds(ABC):
@@ -55,6 +57,7 @@ class Rounds(ABC):
     theta : (n,) the dual point of the best bound
     deadline : float or None, `time.monotonic` value at which to stop
     cells : int, cells or cones visited by pricing so far
+    cones_left : float, cones that pricing may still visit
     """
 
     layers: ClassVar[int]
@@ -66,17 +69,17 @@ class Rounds(ABC):
         self.tol = options.tol
         self.started = time.monotonic()
         self.deadline = None if options.time_limit is None else self.started + options.time_limit
-        self.objective, self.cells = np.inf, 0
+        self.objective, self.cells, self.cones_left = np.inf, 0, np.inf
         self.nu = self.theta = np.zeros(len(problem.y))
         self.lower_bound = dual_value(problem.loss, self.theta, problem.y)
         self.history: list[State] = []
 
     @abstractmethod
-    def _price(self, violation: float) -> Any:
+    def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the current network, after a relative violation of the dual constraint."""
 
     @abstractmethod
-    def _improve(self, priced: Any, exact: bool) -> None:
+    def _improve(self, priced: Pricing, exact: bool) -> None:
         """Use what pricing found; with `exact` by plain column generation, which ends after finitely many rounds."""
 
     @abstractmethod
@@ -107,6 +110,8 @@ class Rounds(ABC):
                 return Status.CALLBACK
             if self._late() or priced.late:
                 return Status.TIME_LIMIT
+            if self.cones_left <= 0.0:
+                return Status.EFFORT
             if self._hopeless():
                 hidden = self.problem.slack(self.nu, self.width) > self.tol * self.beta
                 return Status.ROUNDING if hidden else Status.STALLED
@@ -136,6 +141,17 @@ class Rounds(ABC):
         """What pricing is to prove: ``h* <= target``, or else h* to the relative accuracy `rel`."""
         fine = FINE * self.tol
         return self.beta * (1.0 + fine), max(fine, min(COARSE, OF_VIOLATION * violation))
+
+    def _spend(self, priced: Pricing) -> Pricing:
+        """Count the cones that a pricing visited."""
+        self.cells += priced.nodes
+        self.cones_left -= priced.nodes
+        return priced
+
+    @property
+    def _cone_limit(self) -> int | None:
+        """Cones that a pricing may visit, None for any number."""
+        return None if self.cones_left == np.inf else max(int(self.cones_left), 1)
 
     def _offer_dual(self, nu: Array, upper: float) -> None:
         """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``."""

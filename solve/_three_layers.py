@@ -49,12 +49,11 @@ class CompositeTrainer(Rounds):
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
         self.nu = self.problem.dual_point(self.outputs)
         target, rel = self._accuracy(violation)
-        priced = PRICERS[self.options.pricing](
+        return self._spend(PRICERS[self.options.pricing](
             self.problem, self.nu, self.width, target=target, rel=rel, starts=self.best, deadline=self.deadline,
-            patience=ENOUGH_CONES if self._falls_fast() else None, n_jobs=self.options.n_jobs,
-        )  # fmt: skip
-        self.cells += priced.nodes
-        return priced
+            patience=ENOUGH_CONES if self._falls_fast() else None, limit=self._cone_limit,
+            n_jobs=self.options.n_jobs,
+        ))  # fmt: skip
 
     def _keep(self, neurons: Neurons, allowed: float = 0.0) -> None:
         """Make this the current network when it is better, or worse by a part `allowed`."""

@@ -73,11 +73,10 @@ class TwoLayerTrainer(HighRankRounds):
         self.nu = (self.model if self.problem.rank else self.problem).dual_point(self.outputs)
         target, rel = self._accuracy(violation)
         enough = int(ENOUGH_CONES * min(1.0, (FACET_RANK / max(self.problem.rank, 1)) ** 2))
-        patience = enough if self._falls_fast() or self._few_rounds else None
         return self._price_or_relax(
-            lambda deadline: PRICERS[self.options.pricing](
-                self.problem, self.nu, target=target, rel=rel, starts=self.neurons, deadline=deadline,
-                patience=patience, n_jobs=self.options.n_jobs,
+            lambda limit: PRICERS[self.options.pricing](
+                self.problem, self.nu, target=target, rel=rel, starts=self.neurons, deadline=self.deadline,
+                patience=enough if self._falls_fast() else None, limit=limit, n_jobs=self.options.n_jobs,
             )
         )  # fmt: skip
 

@@ -73,6 +73,7 @@ def price_composite_by_bound(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    limit: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """Bound and prune until ``h* <= target``, or else ``h* <= best (1 + rel)``, is proven.
@@ -81,7 +82,7 @@ def price_composite_by_bound(
     ----------
     problem : Problem;  nu : (n,);  width : int, neurons of a sub-network's first layer
     starts : Neurons, offered as incumbents
-    target, rel, deadline, patience, n_jobs : as in `price_by_bound`
+    target, rel, deadline, patience, limit, n_jobs : as in `price_by_bound`
 
     Returns
     -------
@@ -101,7 +102,7 @@ def price_composite_by_bound(
     kinds = [(n_plus, s) for n_plus in sign_counts(width) for s in (1.0, -1.0)]
     rows = {s: rows_by_sign(Z, s * weights) for s in (1.0, -1.0)}
     teams = [[CompositeTree(*rows[s], width, n_plus, shared) for _ in range(n_jobs)] for n_plus, s in kinds]
-    search = Search(teams, shared, target, rel, deadline, patience)
+    search = Search(teams, shared, target, rel, deadline, patience, limit)
     upper = search.prove(trivial_bound(Z, weights), STAGES if width * r >= STAGED else ())
     for family, rays, reached in search.found():
         n_plus, s = kinds[family]

@@ -55,6 +55,7 @@ def price_by_bound(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    limit: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """Bound and prune until ``h* <= target``, or else ``h* <= best (1 + rel)``, is proven.
@@ -71,6 +72,7 @@ def price_by_bound(
     starts : Neurons, directions to climb from first
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes (see above)
+    limit : int, nodes after which to stop with what is proven by then
     n_jobs : int, threads; the root cones are shared out among them
 
     Returns
@@ -90,7 +92,7 @@ def price_by_bound(
     team = [NeuronTree(A, n_upper, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
     first = team[0].stack  # the best climb is its incumbent
     first.best[0], first.best_ray[:] = climbs.signs[0] * reached[0], climbs.A[0, 0]
-    search = Search([team], shared, target, rel, deadline, patience)
+    search = Search([team], shared, target, rel, deadline, patience, limit)
     stages = STAGES if r >= STAGED_RANK else ()
     upper = search.prove(trivial_bound(Z, nu) if stages else np.inf, stages)
     if not upper < np.inf:

@@ -23,7 +23,7 @@ from ._cones import bare, copy, copy_rows
 
 DEPTH, TOP, NODES, N_CAND, ROOT = 0, 1, 2, 3, 4  # slots of `Stack.state`
 DONE, PAUSED, FULL = 0, 1, 2  # why a kernel returns: no cone is left, its nodes are used up, it needs room
-COVERED, ENOUGH, LATE = 0, 1, 2  # how a search ends: everything was visited, patience, deadline
+COVERED, ENOUGH, SPENT, LATE = range(4)  # how a search ends: everything was visited, patience, limit, deadline
 N_KEPT = 256  # directions that a stack keeps for the master problem, which takes a few dozen
 STACK_BYTES = 1 << 28  # a stack, or eight times its first size, may grow to twice this
 ROOTS_AT_ONCE = 32  # root cones of one call of a kernel, when there is one thread: most are dropped at once
@@ -196,6 +196,7 @@ class Search:
     target : float, a bound that is good enough;  rel : float, relative accuracy when h* is above it
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes after which a direction above the target is enough
+    limit : int, nodes after which to stop in any case
     """
 
     teams: Sequence[Sequence[Tree]]
@@ -204,6 +205,7 @@ class Search:
     rel: float
     deadline: float | None
     patience: int | None
+    limit: int | None
     outcome: int = COVERED
 
     @property
@@ -278,6 +280,8 @@ class Search:
                     self.outcome = LATE
                 elif self.patience is not None and self.shared[0] > self.target and self.nodes > self.patience:
                     self.outcome = max(self.outcome, ENOUGH)
+                elif self.limit is not None and self.nodes >= self.limit:
+                    self.outcome = max(self.outcome, SPENT)
 
 
 class _Roots:

@@ -97,15 +97,18 @@ class Moments:
 
 
 def minimise_smoothed(
-    objective: Callable[[Array, float], tuple[float, Array]], start: Array, deadline: float | None
+    objective: Callable[[Array, float], tuple[float, Array]],
+    start: Array,
+    deadline: float | None,
+    max_steps: int = MAX_STEPS,
 ) -> Array:
-    """L-BFGS for a sequence of smoothing widths, which share the time until the deadline."""
+    """L-BFGS for a sequence of smoothing widths, `max_steps` for each; they share the time until the deadline."""
     x, began = start.ravel(), time.monotonic()
     for number, width in enumerate(WIDTHS, 1):
         end = None if deadline is None else began + number / len(WIDTHS) * (deadline - began)
         x = minimize(
             objective, x, (width,), "L-BFGS-B", jac=True, callback=stop_at(end),
-            options={"maxiter": MAX_STEPS, "ftol": 1e-13, "gtol": 0.0},
+            options={"maxiter": max_steps, "ftol": 1e-13, "gtol": 0.0},
         ).x  # fmt: skip
     return x.reshape(start.shape)
 
@@ -135,8 +138,12 @@ def find_multipliers(Z: Array, v: Array, seed: int = 0, deadline: float | None =
 
     shape = (1 + Z.shape[1], FACTORS)
     start = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(Z.shape[1] * FACTORS)
-    factor = minimise_smoothed(objective, start, deadline)
-    moments = Moments(factor, Z, norms, WIDTHS[-1] * norms)
-    root = np.maximum(moments.root / moments.length_B, FLOOR * norms)
+    moments = Moments(minimise_smoothed(objective, start, deadline), Z, norms, WIDTHS[-1] * norms)
     attained = -scale * float(up @ moments.upper + down @ moments.sharp) / moments.mass
-    return Multipliers(1.0 / root, moments.share[0] - moments.share[1], moments.share[2]), attained
+    return multipliers_of(moments, norms), attained
+
+
+def multipliers_of(moments: Moments, norms: Array) -> Multipliers:
+    """The multipliers that belong to a relaxed neuron over rows of lengths `norms` (n,): best where it is optimal."""
+    root = np.maximum(moments.root / moments.length_B, FLOOR * norms)
+    return Multipliers(1.0 / root, moments.share[0] - moments.share[1], moments.share[2])
