@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrelu._checks import check_beta
+from exactrelu._checks import check_positive
 from exactrelu._limits import one_blas_thread
+from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.enumerate import max_patterns
 from exactrelu.enumerate.running._tasks import worker_count
 from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve.pricing._climb import Pricing
+from exactrelu.solve.pricing._climb import Pricing, climbed
 
 from . import _three_layers, _two_layers
+from ._high_rank import CONE_WORK
 from ._problem import Problem, make_problem
 from ._rounds import Options
 from ._solution import Solution, State
@@ -166,7 +168,7 @@ def train_problem(
     ValueError
         As `train`, for options that are not legal.
     """
-    beta = check_beta(beta)
+    beta = check_positive(beta, "beta")
     _check_network(layers, width)
     kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
     trainer = kind(problem, beta, int(width), _checked_options(problem, layers, **options))
@@ -207,7 +209,8 @@ def max_beta(
     Returns
     -------
     float
-        The largest value found; h* exceeds it by at most the factor ``1 + tol``.
+        The largest value found; h* exceeds it by at most the factor ``1 + tol``.  With ``pricing="auto"`` that holds up
+        to rank 4; from there on after a bounded number of cones, and from rank 7 on it is what seeded climbs find.
 
     Raises
     ------
@@ -245,7 +248,13 @@ def price_at_zero(
     _check_network(layers, width)
     options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
     nu, way = problem.dual_point(problem.constant), options.pricing
+    limit = None
+    if pricing == "auto" and way == "bound" and problem.rank * int(width) >= RELAXED_RANK:  # never without end
+        if layers == 2 and problem.rank >= DEEP_RANK:
+            return climbed(problem, nu)
+        limit = int(CONE_WORK / (len(problem.bundle.Z) * (problem.rank * int(width)) ** 2)) + 1
     ends: dict[str, Any] = {
+        "limit": limit,
         "n_jobs": options.n_jobs,
         "deadline": None if time_limit is None else time.monotonic() + time_limit,
     }
@@ -287,12 +296,12 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
     return solutions
 
 
-def falling(betas: ArrayLike) -> list[float]:
+def falling(betas: ArrayLike, name: str = "betas") -> list[float]:
     """Distinct positive weight decays, largest first, or ValueError."""
     values = np.atleast_1d(np.asarray(betas, dtype=np.float64))
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"betas must be a list of positive numbers, got shape {values.shape}")
-    return [check_beta(beta) for beta in np.unique(values)[::-1].tolist()]
+        raise ValueError(f"{name} must be a list of positive numbers, got shape {values.shape}")
+    return [check_positive(beta, name) for beta in np.unique(values)[::-1].tolist()]
 
 
 def choose_pricing(problem: Problem, layers: int) -> str:

@@ -17,11 +17,11 @@ from collections.abc import Callable
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.certificates._bounds import relative_gap, trivial_bound
+from exactrelu.certificates._bounds import relative_gap
 from exactrelu.certificates._multipliers import ATTEMPTS, MAX_STEPS, RELAXED_RANK
 from exactrelu.solve.descent._slide import descend, first_weights
 from exactrelu.solve.master._cells import FACET_RANK
-from exactrelu.solve.pricing._climb import Pricing, climb_many, distinct
+from exactrelu.solve.pricing._climb import Pricing, climbed, distinct
 from exactrelu.solve.pricing._stack import MAX_ORTHANTS
 
 from ._neurons import Neurons
@@ -160,13 +160,13 @@ class HighRankRounds(Rounds):
 
     def _restarts(self, rng: np.random.Generator) -> None:
         """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
-        Z, work = self.problem.Z, self.problem.Z.size * RESTART_NEURONS
-        scale, idle = float(np.linalg.norm(Z) or 1.0), 0
+        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS, 0
+        scale = self.problem.unit / (self.problem.size * RESTART_NEURONS)
         allowed = self.options.effort * min(MAX_RESTARTS, RESTART_WORK / work)
         number = 0
         while number < allowed and idle < IDLE and not self._late():
             signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
-            start = Neurons.of_two_layers(signs, rng.standard_normal((RESTART_NEURONS, self.problem.rank)) / scale)
+            start = Neurons.of_two_layers(signs, scale * rng.standard_normal((RESTART_NEURONS, self.problem.rank)))
             if number % FROM_SCRATCH and len(self.neurons):
                 kept = rng.permutation(len(self.neurons))[: int(len(self.neurons) * KEPT)]
                 fresh = max(RESTART_NEURONS - len(kept), LEAST_FRESH)
@@ -182,15 +182,10 @@ class HighRankRounds(Rounds):
 
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
-        bundle = self.problem.bundle
-        nu = bundle.weights(self.nu)
-        if not nu.any():
-            return Pricing.of_nothing(self.problem.slack(self.nu), 1, self.problem.rank)
         starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), self.neurons.nonzero().W])
-        found, values = climb_many(bundle.Z, nu, starts)
-        upper = trivial_bound(bundle.Z, nu) + self.problem.slack(self.nu)
-        self.cells += len(values)
-        return Pricing(upper, float(values[0]), found, values, len(values), False)
+        found = climbed(self.problem, self.nu, starts)
+        self.cells += found.nodes
+        return found
 
     def _relax(self) -> None:
         """Offer the dual point of the semidefinite relaxation."""
@@ -198,7 +193,7 @@ class HighRankRounds(Rounds):
         effort, now = self.options.effort, time.monotonic()
         share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, RELAX_PART * (self.deadline - now))
         timed = math.isinf(effort)
-        steps = effort * min(max(RELAX_WORK / self.problem.Z.size, LEAST_STEPS), MOST_STEPS)
+        steps = effort * min(max(RELAX_WORK / self.problem.bundle.Z.size, LEAST_STEPS), MOST_STEPS)
         attempts = ATTEMPTS if timed else min(ATTEMPTS, int(effort) - 1)
         until, end = (now + DUAL_PART * share, now + share) if timed or self.deadline is not None else (None, None)
         nu, factors = relaxed_dual(self.model, self.beta, until, max(int(min(steps, MAX_STEPS)), 1))

@@ -92,6 +92,21 @@ class Problem:
         """Prediction (n,) of the network without neurons."""
         return self.prediction(np.zeros(len(self.y)))
 
+    @cached_property
+    def size(self) -> float:
+        """Root mean square of the rows' lengths, 1 for data of zeros."""
+        return float(np.linalg.norm(self.Z)) / np.sqrt(len(self.y)) or 1.0
+
+    @cached_property
+    def unit(self) -> float:
+        """The size of predictions that matter: how far the steepest descent from the constant would go, ``2 L / |L'|``.
+
+        For the squared loss about the spread of the targets.  1 where the constant is perfect.
+        """
+        steep = float(np.abs(self.loss.gradient(self.constant, self.y)).sum())
+        value = self.loss.value(self.constant, self.y)
+        return 2.0 * value / steep if steep > 0.0 and 0.0 < value < np.inf else 1.0
+
     def dual_point(self, f: Array) -> Array:
         """``nu = -grad L(f)`` of a prediction f, (n,), which is dual feasible once it is scaled to ``h* <= beta``.
 

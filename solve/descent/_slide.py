@@ -25,6 +25,7 @@ SHARED_DAMPING = 1e-3  # of the model along a new direction: its active samples 
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1.0
 EASE, HARDEN, AFTER_FAILURE = 0.1, 10.0, 1e3
 MAX_HALVINGS = 12  # of a step
+FLAT = 1e-7  # gradient at which L-BFGS ends, in units of the problem
 
 
 def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) -> Neurons:
@@ -52,15 +53,20 @@ def descend(
     """L-BFGS on the non-convex problem of two layers: weights ``w = v |v|`` in the variable v, O(n r K) a step.
 
     In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
+    Variables and objective are in units of the problem: scaled targets and repeated samples make the same steps.
 
     Returns
     -------
     Neurons of the same signs, with no larger an objective
     """
     Z, y, W, signs = problem.Z, problem.y, neurons.W, neurons.signs
+    at_constant = problem.loss.value(problem.constant, y)
+    if not (0.0 < at_constant < np.inf):
+        return neurons
+    root = np.sqrt(problem.unit / problem.size)  # so that a weight of one moves predictions by a unit
 
     def objective(flat: Array) -> tuple[float, Array]:
-        V = flat.reshape(W.shape)
+        V = root * flat.reshape(W.shape)
         norms = np.linalg.norm(V, axis=1)
         inner = Z @ V.T
         hidden = np.maximum(inner, 0.0)
@@ -70,14 +76,15 @@ def descend(
         along = signs * (hidden.T @ slope)
         unit = V / np.maximum(norms, 1e-300)[:, None]
         gradient = back.T @ Z + along[:, None] * unit + 2.0 * beta * V
-        return problem.loss.value(f, y) + beta * float(flat @ flat), gradient.ravel()
+        value = problem.loss.value(f, y) + beta * root**2 * float(flat @ flat)
+        return value / at_constant, gradient.ravel() * (root / at_constant)
 
-    start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
-    options = {"maxiter": max_steps}
+    start = W / (root * np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None])
+    options = {"maxiter": max_steps, "gtol": FLAT}
     found = minimize(
         objective, start.ravel(), method="L-BFGS-B", jac=True, callback=stop_at(deadline), options=options
     )  # fmt: skip
-    V = found.x.reshape(W.shape)
+    V = root * found.x.reshape(W.shape)
     trial = Neurons.of_two_layers(signs, V * np.linalg.norm(V, axis=1)[:, None])
     return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from exactrelu._typing import Array, Ints
+from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve._neurons import Neurons
+from exactrelu.solve._problem import Problem
 
 from ._cones import bare
 
 AT_ONCE = 1 << 20  # entries of data times directions that a climb holds at a time: 8 MB
 MAX_STEPS = 30  # of a climb; most end after five
+STARTS = 200  # random directions from which the largest value is sought where it cannot be proven
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,20 @@ def climb_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
         for first in range(0, len(starts), step)
     ]
     return ranked(np.vstack([U for U, _ in parts]), np.concatenate([values for _, values in parts]))
+
+
+def climbed(problem: Problem, nu: Array, starts: Array | None = None) -> Pricing:
+    """What climbs from `starts` (m, r), or from seeded random ones, find; the bound is the trivial one.
+
+    O(m n r) a step.
+    """
+    slack, Z, weights = problem.slack(nu), problem.bundle.Z, problem.bundle.weights(nu)
+    if not weights.any():
+        return Pricing.of_nothing(slack, 1, problem.rank)
+    if starts is None:
+        starts = np.random.default_rng(0).standard_normal((STARTS, problem.rank))
+    found, values = climb_many(Z, weights, starts)
+    return Pricing(trivial_bound(Z, weights) + slack, float(values[0]), found, values, len(values), False)
 
 
 def _climb(Z: Array, nu: Array, starts: Array, sign: float) -> tuple[Array, Array]:

@@ -195,11 +195,11 @@ def _patterns(problem: Problem, clock: Clock) -> str:
 
 def _beta(problem: Problem, args: argparse.Namespace, clock: Clock) -> float:
     """The weight decay asked for, in numbers."""
-    from exactrelu._checks import check_beta
+    from exactrelu._checks import check_positive
     from exactrelu.solve._api import DEEP_RANK, price_at_zero
 
     if args.beta is not None:
-        beta = check_beta(args.beta)
+        beta = check_positive(args.beta, "beta")
         say("weight decay", f"beta = {beta:.8g}")
         return beta
     if not args.beta_ratio > 0.0:

@@ -29,9 +29,10 @@ def make_problems(
     loss: str | Loss,
     rank: int | None,
     sample_weight: ArrayLike | None = None,
+    output_bias: bool = False,
 ) -> list[Problem]:
     """One checked training problem per vector of targets (n,), on the same `X` (n, d): its rank is found once."""
-    first = make_problem(add_intercept(X, intercept), targets[0], loss, rank, sample_weight)
+    first = make_problem(add_intercept(X, intercept), targets[0], loss, rank, sample_weight, output_bias)
     return [first, *(replace(first, y=y) for y in targets[1:])]
 
 
