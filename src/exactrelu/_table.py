@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exactrelu._typing import Array, Bools
+from exactrelu._typing import Array, Bools, Ints
 
 DELIMITERS = ",;\t"
 WHITE_SPACE = " "  # as a delimiter: any run of blanks and tabs, none at the ends of a line
@@ -27,6 +27,7 @@ NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": WHITE_SPACE, "whitespace"
 MISSING = {"", "?", ".", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
 TARGET_NAMES = ("target", "label", "class", "y")
 INDEX_NAMES = ("", "Unnamed: 0")  # of a first column that holds a data frame's index, written once and written twice
+MOST_LABELS = 100  # distinct labels of a column; more are taken for numbers or names
 SHOWN_NAMES, SHOWN_CHARACTERS = 20, 60  # of long lists of names, and of long cells, in messages
 EXACT = 2.0**53  # up to here every integer is a float
 STANDARD_INPUT = "-"
@@ -174,20 +175,26 @@ class Table:
         """Where a column holds this label, (n,) bool; 1 and 1.0 are the same label."""
         return np.array([label_text(float(c) if _is_number(c) else c) == label for c in self.text(name)])
 
-    def labels(self, name: str) -> tuple[Array, tuple[str, str]]:
-        """A column of two distinct values as -1 and +1, (n,), and the two values in that order."""
+    def labels(self, name: str) -> tuple[Ints, tuple[str, ...]]:
+        """The distinct values of a column in their order, and for every row the index of its own, (n,).
+
+        Raises
+        ------
+        ValueError
+            When there is only one, or so many that the column is no list of labels.
+        """
         cells = self.text(name)
         values = [_number(c) if _is_number(c) else c for c in cells]  # 1 and 1.0 are the same label
         kinds = {type(value) for value in values}
         distinct = sorted(set(values)) if len(kinds) == 1 else sorted(set(values), key=str)
-        if len(distinct) != 2:
+        if not 2 <= len(distinct) <= max(2, min(MOST_LABELS, len(values) // 2)):
             shown = ", ".join(str(v) for v in distinct[:5]) + (", ..." if len(distinct) > 5 else "")
             raise ValueError(
-                f"{self.path}: column {name!r} must hold two distinct labels for this loss, "
-                f"got {len(distinct)}: {shown}"
+                f"{self.path}: column {name!r} must hold two distinct labels or a few more for this loss, "
+                f"got {len(distinct)} in {len(values)} rows: {shown}"
             )
-        signs = np.array([1.0 if value == distinct[1] else -1.0 for value in values])
-        return signs, (label_text(distinct[0]), label_text(distinct[1]))
+        place = {value: k for k, value in enumerate(distinct)}
+        return np.array([place[value] for value in values]), tuple(label_text(value) for value in distinct)
 
     def _place(self, line: int, name: str) -> str:
         return f"{self.path}, line {line}: column {name!r}"
