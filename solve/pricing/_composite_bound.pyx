@@ -22,7 +22,6 @@ A linear function with ray values U_l is on the cone, within the ball ``sum_j |a
 
 import numpy as np
 
-from libc.math cimport pow
 from libc.stdint cimport uint8_t
 
 include "solve/pricing/_stack.pxi"

@@ -1,6 +1,10 @@
 # Linear functions on simplicial cones of R^{m r} within the ball ``sum_j |a_j| <= 1``: how large they can be.
 
-# Include `_stack.pxi` before.  Rays are the rows of a (D, D) matrix, D = m r: m blocks of r numbers each.
+# Include `_stack.pxi` before.
+
+from libc.math cimport pow
+
+# Rays are the rows of a (D, D) matrix, D = m r: m blocks of r numbers each.
 
 cdef int MIX_STEPS = 14  # golden sections of the share in `mixed_ball_bound`: to 0.1 % of its range
 cdef int UPDATES = 40  # of the multipliers there; a cone of middling shape needs ten

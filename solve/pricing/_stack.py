@@ -1,7 +1,8 @@
 """Bound and prune as both families of networks share it: stacks of cones, and the search that empties them.
 
-A tree of cones is searched depth first.  Cones that wait lie on a stack whose arrays kernels (`_stack.pxi`) fill and read; what
-differs between neurons (`_search`) and sub-networks (`_composite_search`) is how a cone is bounded and split.
+A tree of cones is searched depth first.  Cones that wait lie on a stack whose arrays compiled code (`_stack.pxi`) fills
+and reads; what differs between neurons (`_search`) and sub-networks (`_composite_search`) is how a cone is bounded and
+split.
 """
 
 from __future__ import annotations
