@@ -30,7 +30,7 @@ CERTIFIED, DOES_NOT_HOLD, BAD_INPUT, STOPPED, FAULT = range(5)  # exit codes
 DEMO_MODEL, DEMO_PICTURE = "exactrelu-demo.npz", "exactrelu-demo.png"
 COUNTING_SECONDS = 5.0  # that counting the patterns before training may take; beyond, Cover's bound is shown
 COUNTING_PART, MAX_BETA_PART = 0.1, 0.3  # parts of --time-limit that these may take, so that training has the rest
-# Cells that the tree counts in a second on one core, at least: 4e6 up to rank 3, a quarter of it for every dimension more.
+# Cells that the tree counts in a second on one core, at least: 4e6 up to rank 3, a quarter for every dimension more.
 # Measured, degenerate data included: 7e6 at rank 3, 1.6e6 at 5, 1.5e5 at 7, 3e4 at 9, 2e3 at 12.
 COUNTED, COUNTED_FALL = 4e6, 4.0
 
