@@ -123,6 +123,7 @@ def count_patterns(
 
 def count_in_tree(region: Region, n_jobs: int | None = None, progress: bool = False) -> int:
     """Number of cells of a region, all in one tree; what `count_patterns` does without compiling anything."""
+    worker_count(n_jobs)  # raises when it is not legal
     pairs = 2 if region.prefix is None else 1
     if pairs == 2 and region.arrangement.rank <= 2:  # as many half-planes and sectors as there are lines, or one line
         return 2 * region.arrangement.n_planes
