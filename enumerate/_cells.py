@@ -16,8 +16,8 @@ from exactrelu.enumerate.cone_tree._thin import exact_geometry
 from exactrelu.enumerate.cone_tree._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._matrix import exact_floats, whole_number
+from exactrelu.enumerate.exact._planes import UNIT_ROUNDOFF
 from exactrelu.enumerate.exact._region import Region, Within, make_region
-from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 
 # Where an arrangement keeps the workspace of one cell.  It is taken out while in use, because threads may share it.
 CELL_WORK = ("cell",)

@@ -16,15 +16,15 @@ from exactrelu.enumerate.cone_tree._walk import TreeWalk
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
 from exactrelu.enumerate.exact._deletion import characteristic_polynomial
 from exactrelu.enumerate.exact._matrix import whole_number
+from exactrelu.enumerate.exact._planes import UNIT_ROUNDOFF
 from exactrelu.enumerate.exact._region import Region, Within, make_region
-from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 from exactrelu.enumerate.running._tasks import worker_count
-from exactrelu.enumerate.vertices._lowest import applies, count_by_lowest_vertices, patterns_by_lowest_vertices
-from exactrelu.enumerate.vertices._sort import in_order, lexicographic
 
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
+# Cells that the tree counts in the time that lowest vertices take to begin, a millisecond.
+FEW_CELLS = 4000
 SAMPLE_BLOCK = 1 << 12  # directions at once: some megabytes
 # Slices of the tree, a second or two in all, to count by before a bound on the size is taken for the size.
 COUNTING_SLICES = 64
@@ -111,10 +111,23 @@ def count_patterns(
         # Zaslavsky: |chi(-1)| cells, and the signs of the coefficients alternate.
         return sum(map(abs, characteristic_polynomial(arrangement))) // (2 if region.affine else 1)
     # Without a prefix half of the cells are visited, one of each antipodal pair.
-    if region.prefix is None:
+    if region.prefix is None and max_patterns(arrangement.n_planes, arrangement.rank) > FEW_CELLS:
+        # Numba takes half a second to load: not for few cells, nor for who only trains.
+        from exactrelu.enumerate.vertices._lowest import applies, count_by_lowest_vertices
+
         half = count_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
-        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if half is None else half)
-    return sum(walk_subtrees(count_subtree, region, n_jobs, progress))
+        if half is not None:
+            return 2 * half
+    return count_in_tree(region, n_jobs, progress)
+
+
+def count_in_tree(region: Region, n_jobs: int | None = None, progress: bool = False) -> int:
+    """Number of cells of a region, all in one tree; what `count_patterns` does without compiling anything."""
+    worker_count(n_jobs)  # raises when it is not legal
+    pairs = 2 if region.prefix is None else 1
+    if pairs == 2 and region.arrangement.rank <= 2:  # as many half-planes and sectors as there are lines, or one line
+        return 2 * region.arrangement.n_planes
+    return pairs * sum(walk_subtrees(count_subtree, region, n_jobs, progress))
 
 
 @overload
@@ -171,6 +184,9 @@ def sign_patterns(
         octets = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
         return octets if packed else unpack_rows(octets, region.n)
     check_memory(region, packed, max_memory)
+    from exactrelu.enumerate.vertices._lowest import applies, patterns_by_lowest_vertices
+    from exactrelu.enumerate.vertices._sort import in_order, lexicographic
+
     if region.prefix is None:
         found = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
         if found is None:

@@ -19,7 +19,6 @@ from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.running._progress import shown
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
-from exactrelu.enumerate.vertices._sort import lexicographic
 
 Octets = NDArray[np.uint8]
 
@@ -183,6 +182,8 @@ def _parts(region: Region) -> list[Subtree]:
 
 def _octets(region: Region, part: Subtree) -> Octets:
     """The packed patterns of a subtree, and their antipodes when it is of a half, sorted."""
+    from exactrelu.enumerate.vertices._sort import lexicographic  # loads Numba
+
     a = region.arrangement
     words = subtree_patterns(a, part) if a.rank else a.zero_words[None]
     if a.rank and region.prefix is None:

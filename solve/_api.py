@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,15 +17,15 @@ from exactrelu.enumerate import max_patterns
 from exactrelu.enumerate.running._tasks import worker_count
 from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve.pricing._climb import Pricing, climbed
 
-from . import _three_layers, _two_layers
-from ._high_rank import CONE_WORK
 from ._problem import Problem, make_problem
 from ._rounds import Options
 from ._solution import Solution, State
 
-WAYS = ("auto", *sorted(_two_layers.PRICERS))  # of pricing
+if TYPE_CHECKING:
+    from .pricing._climb import Pricing
+
+WAYS = ("auto", "bound", "enumerate")  # of pricing
 QUICK_RANK = 3  # up to this rank branch and bound is faster than even a short enumeration
 FEW_PATTERNS = 50_000  # visited in about a second at rank 6; branch and bound may take minutes there
 DEEP_RANK = 7  # from this rank on a certificate is out of reach, unless there are few patterns
@@ -168,6 +168,8 @@ def train_problem(
     ValueError
         As `train`, for options that are not legal.
     """
+    from . import _three_layers, _two_layers  # with them comes SciPy's linear algebra, which loads for half a second
+
     beta = check_positive(beta, "beta")
     _check_network(layers, width)
     kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
@@ -245,6 +247,10 @@ def price_at_zero(
     time_limit: float | None = None,
 ) -> Pricing:
     """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
+    from . import _three_layers, _two_layers
+    from ._high_rank import CONE_WORK
+    from .pricing._climb import climbed
+
     _check_network(layers, width)
     options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
     nu, way = problem.dual_point(problem.constant), options.pricing

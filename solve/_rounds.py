@@ -14,7 +14,6 @@ import numpy as np
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import balanced, dual_value, relative_gap, truncation_factor
 from exactrelu.certificates._certificate import Certificate
-from exactrelu.solve.pricing._climb import Pricing
 
 from ._neurons import Neurons, network_of
 from ._problem import EPS, Problem
@@ -75,11 +74,11 @@ class Rounds(ABC):
         self.history: list[State] = []
 
     @abstractmethod
-    def _price(self, violation: float) -> Pricing:
+    def _price(self, violation: float) -> Any:
         """Pricing at the dual point of the current network, after a relative violation of the dual constraint."""
 
     @abstractmethod
-    def _improve(self, priced: Pricing, exact: bool) -> None:
+    def _improve(self, priced: Any, exact: bool) -> None:
         """Use what pricing found; with `exact` by plain column generation, which ends after finitely many rounds."""
 
     @abstractmethod
@@ -142,7 +141,7 @@ class Rounds(ABC):
         fine = FINE * self.tol
         return self.beta * (1.0 + fine), max(fine, min(COARSE, OF_VIOLATION * violation))
 
-    def _spend(self, priced: Pricing) -> Pricing:
+    def _spend(self, priced: Any) -> Any:
         """Count the cones that a pricing visited."""
         self.cells += priced.nodes
         self.cones_left -= priced.nodes

@@ -15,8 +15,8 @@ from exactrelu._typing import Array, Bools, Ints
 
 from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
 from ._matrix import as_matrix, merge_parallel
+from ._planes import Planes, Roots, filter_bound, make_roots, minor_tables
 from ._rank import independent_columns
-from ._signs import Planes, Roots, filter_bound, make_roots, minor_tables
 
 # Cones of rank r have tables of r 2**r entries and at least 2**r cells: beyond this rank neither is of use.
 MAX_RANK = 18

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from exactrelu._typing import Ints
 from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
-from exactrelu.enumerate.exact._signs import Planes, filter_bound
+from exactrelu.enumerate.exact._planes import Planes, filter_bound
 from exactrelu.enumerate.running._progress import Progress
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
 

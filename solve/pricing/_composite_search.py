@@ -39,12 +39,12 @@ class CompositeTree(Tree):
         self.width, D = width, width * self.r
         super().__init__(empty_stack(np.empty((4 * n + 1024, D, width)), 64 * D, 1, D, shared))
         least = 1e-13 * float(np.linalg.norm(A, axis=1).max(initial=0.0))
-        self.rows = _composite_bound.Rows(A, n_upper, n_plus, least)
-        self.work = _composite_bound.make_work(n, D, width)
+        self.A, self.n_upper, self.n_plus = A, n_upper, n_plus
+        self.work = _composite_bound.Work(n, self.r, width, n_plus, least)
 
     def roots(self) -> Iterator[Array]:
         """Products of the root cones of R^r, one per unordered choice for neurons of equal sign, (D, D) rays each."""
-        r, width, n_plus = self.r, self.width, self.rows.n_plus
+        r, width, n_plus = self.r, self.width, self.n_plus
         single = list(root_cones(r))
         for plus in itertools.combinations_with_replacement(single, n_plus):
             for minus in itertools.combinations_with_replacement(single, width - n_plus):
@@ -55,7 +55,8 @@ class CompositeTree(Tree):
 
     def visit(self, roots: Array, target: float, rel: float) -> int:
         """Split cones for one slice of nodes, see `bound_and_prune`."""
-        return int(_composite_bound.bound_and_prune(self.stack, self.work, roots, self.rows, target, rel, SLICE))
+        rows = (self.A, self.n_upper)
+        return int(_composite_bound.bound_and_prune(self.stack, self.work, roots, *rows, target, rel, SLICE))
 
 
 def sign_counts(width: int) -> list[int]:

@@ -34,7 +34,7 @@ class NeuronTree(Tree):
         n, self.r = A.shape
         super().__init__(empty_stack(np.empty((self.r, 6 * n + 4096)), 4 * self.r + 64, 4, self.r, shared))
         self.A, self.n_upper = A, n_upper
-        self.work = _bound.make_work(self.r, n)
+        self.work = _bound.Work(self.r, n)
 
     def roots(self) -> Iterator[Array]:
         """Cones (r, r) that cover the sphere."""

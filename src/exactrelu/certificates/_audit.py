@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from exactrelu._typing import Array
 
@@ -75,7 +75,7 @@ def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float)
     bounds = (top + 4.0 * shift, top + 8.0 * shift + reach)
     options = {"xatol": 1e-9 * bounds[1]}
     try:
-        b = minimize_scalar(spare, bounds=bounds, method="bounded", options=options).x
+        b = scipy.optimize.minimize_scalar(spare, bounds=bounds, method="bounded", options=options).x
         corner, side = np.array([[target - constant - b]]), -0.5 * c[None]
         matrix = np.block([[corner, side], [side.T, b * np.eye(r) - Q]])
         factor = np.linalg.cholesky(matrix - shift * np.eye(r + 1))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from exactrelu._limits import stop_at
 from exactrelu._typing import Array
@@ -106,7 +106,7 @@ def minimise_smoothed(
     x, began = start.ravel(), time.monotonic()
     for number, width in enumerate(WIDTHS, 1):
         end = None if deadline is None else began + number / len(WIDTHS) * (deadline - began)
-        x = minimize(
+        x = scipy.optimize.minimize(
             objective, x, (width,), "L-BFGS-B", jac=True, callback=stop_at(end),
             options={"maxiter": max_steps, "ftol": 1e-13, "gtol": 0.0},
         ).x  # fmt: skip

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 DEMO_MODEL, DEMO_PICTURE = "exactrelu-demo.npz", "exactrelu-demo.png"
 COUNTING_SECONDS = 5.0  # that counting the patterns before training may take; beyond, Cover's bound is shown
 COUNTING_PART, MAX_BETA_PART = 0.1, 0.3  # parts of --time-limit that these may take, so that training has the rest
-# Cells counted in a second on one core, at least: 1e7 up to rank 3, and a quarter of it for every dimension more.
-# Measured, degenerate data included: 2e7 at rank 3, 2e6 at 5, 1e5 at 7, 3e4 at 9, 2e3 at 12.
-COUNTED, COUNTED_FALL = 1e7, 4.0
+# Cells that the tree counts in a second on one core, at least: 4e6 up to rank 3, a quarter for every dimension more.
+# Measured, degenerate data included: 7e6 at rank 3, 1.6e6 at 5, 1.5e5 at 7, 3e4 at 9, 2e3 at 12.
+COUNTED, COUNTED_FALL = 4e6, 4.0
 BETA_TOL = 1e-4  # relative accuracy of max_beta, of which the weight decay is a part
 
 
@@ -135,7 +135,9 @@ def _rank(problem: Problem) -> str:
 
 def _patterns(problem: Problem, clock: Clock) -> str:
     """The number of patterns of the data that training sees; Cover's bound where counting would take long."""
-    from exactrelu.enumerate import count_patterns, max_patterns
+    from exactrelu.enumerate import max_patterns
+    from exactrelu.enumerate._patterns import count_in_tree
+    from exactrelu.enumerate.exact._region import make_region
 
     arrangement = problem.arrangement
     most = max_patterns(arrangement.n_planes, arrangement.rank) if arrangement.rank else 1
@@ -143,7 +145,10 @@ def _patterns(problem: Problem, clock: Clock) -> str:
     # in logarithms: Cover's bound has more digits than a float where the rank is in the hundreds
     if math.log(most) + math.log(COUNTED_FALL) * max(arrangement.rank - 3, 0) > math.log(COUNTED * allowed):
         return f"at most {large(most)} (Cover's bound; not counted, it might take more than {allowed:.2g} s)"
-    return f"{count_patterns(arrangement, n_jobs=-1):,} (counted)"
+    if arrangement.rank == 0:
+        return "1 (counted)"
+    count = count_in_tree(make_region(arrangement, None, None), n_jobs=-1 if most > COUNTED / 10 else 1)
+    return f"{count:,} (counted)"
 
 
 def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import nnls
 
 from exactrelu._checks import check_matrix
 from exactrelu._coordinates import Coordinates, row_space, unit_rows
@@ -110,7 +110,7 @@ def _largest(normals: Array, c: Array, rays: Array) -> float:
     if c.size == 0 or not len(normals):
         return float(np.linalg.norm(c))
     # Moreau: |Proj_K(c)| is the distance of c to the polar cone, {-normals' z : z >= 0}
-    _, value = nnls(-normals.T, c)
+    _, value = scipy.optimize.nnls(-normals.T, c)
     return value if value > NEGLIGIBLE * np.linalg.norm(c) else float((rays @ c).max())
 
 
