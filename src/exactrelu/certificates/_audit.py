@@ -114,9 +114,7 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         enough.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    used = (theta != 0.0) & Z.any(axis=1)
-    if not used.any():
-        return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
+    used = (theta != 0.0) & (np.linalg.norm(Z, axis=1) > 0.0)  # a norm below 1e-160 is 0, and hidden by any rounding
     Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
     theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
     if not theta.any():
