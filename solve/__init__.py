@@ -3,9 +3,8 @@
 from exactrelu.certificates import Certificate, CertificateError, NotProvenError, Verification
 from exactrelu.losses import Loss, PiecewiseLinearLoss, check_loss, get_loss
 
-from ._api import max_beta, train
-from ._path import path
-from ._solution import Solution, State
+from ._api import max_beta, path, train
+from ._solution import Solution, State, Status
 
 __all__ = [
     "Certificate",
@@ -15,6 +14,7 @@ __all__ = [
     "PiecewiseLinearLoss",
     "Solution",
     "State",
+    "Status",
     "Verification",
     "check_loss",
     "get_loss",

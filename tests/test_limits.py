@@ -42,7 +42,7 @@ def test_first_in_saves_and_last_out_restores(two_threads):
         gone[k].set()
 
     before = blas_threads()
-    assert set(before) == {2}
+    assert 2 in before  # some libraries are built for one thread
     threads = []
     for k in range(4):
         threads.append(threading.Thread(target=run, args=[k]))
@@ -59,6 +59,7 @@ def test_an_error_restores_too(two_threads):
     def fail():
         raise ZeroDivisionError
 
+    before = blas_threads()
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert set(blas_threads()) == {2}
+    assert blas_threads() == before

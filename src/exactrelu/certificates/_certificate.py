@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -203,7 +204,7 @@ class Certificate:
         """Prove ``h*(theta) <= beta (1 + rtol)``, rounding included; returns the number of cones."""
         slack = rounding_slack(coordinates, self.dual, self.width if self.layers == 3 else 1)
         most = self.beta * (1.0 + rtol)
-        figures = {"beta": self.beta, "slack": slack, "time_limit": time_limit}
+        figures: dict[str, Any] = {"beta": self.beta, "slack": slack, "time_limit": time_limit}
         if not slack < most:
             raise NotProvenError(
                 f"nothing can be proven: {scale_advice(slack, self.beta)}", worst_value=0.0, cones=0, **figures

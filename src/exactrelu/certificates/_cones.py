@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exactrelu._typing import Array
 
@@ -239,7 +240,7 @@ def _grouped(concave: Array, centre: Array) -> Array:
     return np.array([concave[part].sum(axis=0) for part in parts])
 
 
-def smallest(start: Array, concave: Array, facets: Array, target: float) -> tuple[Array, Array]:
+def smallest(start: NDArray[Any], concave: Array, facets: NDArray[Any], target: float) -> tuple[Array, Array]:
     """Short vectors ``b = start - sum_l lambda_l c_l + sum_j mu_j h_j``, for many starts at once.
 
     A primal-dual interior-point method for ``min 1/2 |b|^2`` over ``-1 <= lambda <= 1`` and ``mu >= 0``, whose Newton

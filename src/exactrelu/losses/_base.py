@@ -43,6 +43,11 @@ class Loss(ABC):
         Parameters
         ----------
         y : (n,) float64
+
+        Raises
+        ------
+        ValueError
+            For other targets than -1 and +1 where `labels` is true.
         """
         if self.labels and not np.isin(y, (-1.0, 1.0)).all():
             found = np.unique(y)

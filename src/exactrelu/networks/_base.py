@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from exactrelu._checks import check_array
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, get_loss, with_weights
 
-from ._archive import MAX_BYTES, read_archive, write_archive
+from ._archive import MAX_BYTES, read_archive, take, write_archive
 
 if TYPE_CHECKING:
     import onnx
@@ -267,8 +268,6 @@ class Network(SetOnce, ABC):
         ValueError
             When the file is not a model of this library, is damaged, or holds a network of another depth.
         """
-        from ._two_layers import network_from
-
         network = network_from(read_archive(path, max_bytes), os.fspath(path))
         if not isinstance(network, cls):
             raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not {cls.layers}")
@@ -278,3 +277,29 @@ class Network(SetOnce, ABC):
 def frozen(values: ArrayLike, name: str, ndim: int) -> Array:
     """A copy of `values` for a network to keep, checked to be finite and of `ndim` dimensions."""
     return check_array(values, name, ndim).copy()
+
+
+def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
+    """The network held by the arrays of the model file `name`, or ValueError."""
+    held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
+    layers = take(held, "layers", int, f"{name}, network") if "layers" in held else 2  # the first files did not say
+    kinds: dict[int, Any] = {kind.layers: kind for kind in Network.__subclasses__()}
+    if layers not in kinds:
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
+    kind = kinds[layers]
+    expected = ("layers", *kind._parts, "intercept")
+    missing = [key for key in expected if key not in held]
+    if missing:
+        raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
+    strange = sorted(set(held) - set(expected))
+    if strange:
+        raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
+    weights = [held[key] for key in kind._parts]
+    for key, value in zip(kind._parts, weights, strict=True):
+        if value.dtype != np.float64:
+            raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
+    intercept = take(held, "intercept", bool, f"{name}, network")
+    try:
+        return kind(*weights, intercept=intercept)
+    except ValueError as error:
+        raise ValueError(f"{name} holds no network: {error}") from None

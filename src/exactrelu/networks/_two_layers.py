@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from exactrelu._typing import Array
 
-from ._archive import take
 from ._base import Network, frozen
-from ._parallel import ParallelReLUNetwork
 
 
 class ReLUNetwork(Network):
@@ -74,29 +69,3 @@ class ReLUNetwork(Network):
         np.maximum(hidden, 0.0, out=hidden)
         output: Array = hidden @ self.alpha
         return output
-
-
-def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:
-    """The network held by the arrays of the model file `name`, or ValueError."""
-    held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
-    layers = take(held, "layers", int, f"{name}, network") if "layers" in held else ReLUNetwork.layers
-    kinds: dict[int, type[ReLUNetwork | ParallelReLUNetwork]] = {2: ReLUNetwork, 3: ParallelReLUNetwork}
-    if layers not in kinds:
-        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
-    kind = kinds[layers]
-    expected = ("layers", *kind._parts, "intercept")
-    missing = [key for key in expected if key not in held]
-    if missing:
-        raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
-    strange = sorted(set(held) - set(expected))
-    if strange:
-        raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
-    weights = [held[key] for key in kind._parts]
-    for key, value in zip(kind._parts, weights, strict=True):
-        if value.dtype != np.float64:
-            raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
-    intercept = take(held, "intercept", bool, f"{name}, network")
-    try:
-        return kind(*weights, intercept=intercept)
-    except ValueError as error:
-        raise ValueError(f"{name} holds no network: {error}") from None
