@@ -183,7 +183,10 @@ def other_losses(case: Case) -> Iterator[Case]:
     for name in (*NUMBERS, *(LABELS if labels else ()), *(("poisson",) if (case.y >= 0.0).all() else ())):
         other = case.but("other loss", loss=name)
         with np.errstate(all="ignore"):
-            value, objective = dual(other.loss, case.certificate.dual, case.y), other.objective(case.certificate.network)
+            value, objective = (
+                dual(other.loss, case.certificate.dual, case.y),
+                other.objective(case.certificate.network),
+            )
         if np.isfinite(value) and np.isfinite(objective):
             yield other.but("other loss", objective=objective, lower_bound=min(value, objective))
 
@@ -244,10 +247,10 @@ def largest_value(X: np.ndarray, theta: np.ndarray) -> float:
 def forged(rng: np.random.Generator) -> Iterator[Case]:
     """Certificates that do not hold."""
     which = rng.random()
-    if which < 0.4:
+    if which < 0.6:
         for _ in range(6):
             yield from hidden_directions(rng)
-    elif which < 0.7:
+    elif which < 0.75:
         yield from too_large(rng)
     else:
         case = trained(rng, tol=1e-7)
@@ -347,8 +350,10 @@ def other_claims(rng: np.random.Generator, case: Case) -> Iterator[Case]:
         others = [replace(case, kind="other rows", X=X[rng.permutation(len(y))])]
         others += [replace(case, kind="other weights", weight=rng.uniform(0.5, 2.0, len(y))) for _ in range(2)]
         others += [replace(case, kind="no weights", weight=None)]
-        others += [replace(case, kind="other targets", y=case.loss.predict(y) if name == claim.loss else y * 1.5 + 0.5)
-                   for name in NUMBERS]
+        others += [
+            replace(case, kind="other targets", y=case.loss.predict(y) if name == claim.loss else y * 1.5 + 0.5)
+            for name in NUMBERS
+        ]
         for other in others:
             if changed(claim.objective, other.objective(claim.network)):
                 yield other

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import collections
 import time
+from contextlib import suppress
 
 import numpy as np
 from certificate_cases import Case, forged, honest
@@ -40,23 +41,22 @@ def wrong(kind: str, case: Case, said: str) -> bool:
 
 
 def run(
-    seed: int, cases: int, kind: str, only: int | None = None
+    seed: int, cases: int, kind: str, only: int | None = None, *, until_wrong: bool = False
 ) -> tuple[collections.Counter[tuple[str, str]], list[str]]:
     """Verdicts by kind of case, and descriptions of what went wrong, of at least so many cases."""
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     failures: list[str] = []
     index = 0 if only is None else only
-    while counts.total() < cases:
-        rng = np.random.default_rng([seed, index, kind == "forged"])
-        for case in forged(rng) if kind == "forged" else honest(rng):
-            said = verdict(case)
-            counts[case.kind, " ".join(said.split()[:2]).strip(":")] += 1
-            if wrong(kind, case, said):
-                failures.append(f"{kind}, seed {seed}, problem {index}, {case.kind}: {said}")
-                print(failures[-1], flush=True)
-        index += 1
-        if only is not None:
-            break
+    with suppress(KeyboardInterrupt):  # counts of what was done by then are shown
+        while counts.total() < cases and only in (None, index) and not (until_wrong and failures):
+            rng = np.random.default_rng([seed, index, kind == "forged"])
+            for case in forged(rng) if kind == "forged" else honest(rng):
+                said = verdict(case)
+                counts[case.kind, " ".join(said.split()[:2]).strip(":")] += 1
+                if wrong(kind, case, said):
+                    failures.append(f"{kind}, seed {seed}, problem {index}, {case.kind}: {said}")
+                    print(failures[-1], flush=True)
+            index += 1
     return counts, failures
 
 

@@ -20,6 +20,7 @@ from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers
 
 # Cones times rows, of which a second does about 10^6: a tree that ends sooner is the cheapest proof there is.
 PROMPT = 3e5
+TURNS = 10  # in which both trees get that: one that finds a violation spares the work of the other
 MAX_SIGNS = 13  # convex kinks whose 2^k choices of signs are all tried: another 10^6 or so
 DIGITS = 12  # to which the unit normals of rows agree when they are one kink
 
@@ -130,17 +131,23 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         seen = sum(tree.cones for tree in trees) if cones is None else cones
         return Audit(proven, worst.worst * scale, worst.direction, seen)
 
-    found = [tree.run(PROMPT, deadline) for tree in trees]
+    found: list[bool | None] = [None, None]
+
+    def go_on(work: float) -> None:
+        for number, tree in enumerate(trees):
+            if found[number] is None and False not in found:
+                found[number] = tree.run(work, deadline)
+
+    for _ in range(TURNS):
+        go_on(PROMPT / TURNS)
     for number, tree in enumerate(trees):
-        if found[number] is None and tree.n_convex <= MAX_SIGNS:
+        if found[number] is None and tree.n_convex <= MAX_SIGNS and False not in found:
             found[number] = tree.try_signs() or None
     if None in found and False not in found and Z.shape[1] >= RELAXED_RANK:
         half = None if deadline is None else 0.5 * (time.monotonic() + deadline)
         if prove_quadratically(Z, theta, target, half):
             return outcome(True, 0)
-    for number, tree in enumerate(trees):
-        if found[number] is None and False not in found:
-            found[number] = tree.run(np.inf, deadline)
+    go_on(np.inf)
     return outcome(all(found))
 
 
