@@ -271,8 +271,7 @@ class Certificate:
         if not isinstance(self.loss, str):
             raise CertificateError(f"loss must be a name, got {self.loss!r}")
         network = self.network
-        legal = self.width == 1 if self.layers == 2 else self.width >= 1
-        if self.layers not in (2, 3) or not legal or network.layers != self.layers:
+        if self.layers not in (2, 3) or self.width < 1 or network.layers != self.layers:
             claimed = f"{self.layers} layers of width {self.width}, the network has {network.layers}"
             raise CertificateError(f"the certificate claims {claimed}")
         if isinstance(network, ParallelReLUNetwork) and network.width > self.width:
