@@ -20,6 +20,7 @@ from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers
 
 # Cones times rows, of which a second does about 10^6: a tree that ends sooner is the cheapest proof there is.
 PROMPT = 3e5
+TURNS = 10  # in which both trees get that: one that finds a violation spares the work of the other
 MAX_SIGNS = 13  # convex kinks whose 2^k choices of signs are all tried: another 10^6 or so
 DIGITS = 12  # to which the unit normals of rows agree when they are one kink
 
@@ -114,9 +115,7 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         enough.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    used = (theta != 0.0) & Z.any(axis=1)
-    if not used.any():
-        return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
+    used = (theta != 0.0) & (np.linalg.norm(Z, axis=1) > 0.0)  # a norm below 1e-160 is 0, and hidden by any rounding
     Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
     theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
     if not theta.any():
@@ -132,17 +131,23 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         seen = sum(tree.cones for tree in trees) if cones is None else cones
         return Audit(proven, worst.worst * scale, worst.direction, seen)
 
-    found = [tree.run(PROMPT, deadline) for tree in trees]
+    found: list[bool | None] = [None, None]
+
+    def go_on(work: float) -> None:
+        for number, tree in enumerate(trees):
+            if found[number] is None and False not in found:
+                found[number] = tree.run(work, deadline)
+
+    for _ in range(TURNS):
+        go_on(PROMPT / TURNS)
     for number, tree in enumerate(trees):
-        if found[number] is None and tree.n_convex <= MAX_SIGNS:
+        if found[number] is None and tree.n_convex <= MAX_SIGNS and False not in found:
             found[number] = tree.try_signs() or None
     if None in found and False not in found and Z.shape[1] >= RELAXED_RANK:
         half = None if deadline is None else 0.5 * (time.monotonic() + deadline)
         if prove_quadratically(Z, theta, target, half):
             return outcome(True, 0)
-    for number, tree in enumerate(trees):
-        if found[number] is None and False not in found:
-            found[number] = tree.run(np.inf, deadline)
+    go_on(np.inf)
     return outcome(all(found))
 
 
