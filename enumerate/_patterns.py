@@ -13,13 +13,13 @@ from exactrelu.enumerate.cone_tree._frames import DONE
 from exactrelu.enumerate.cone_tree._state import COUNT
 from exactrelu.enumerate.cone_tree._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
-from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._deletion import characteristic_polynomial
 from exactrelu.enumerate.exact._matrix import whole_number
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 from exactrelu.enumerate.running._tasks import worker_count
-from exactrelu.enumerate.vertices._lowest import applies, count_by_lowest_vertices, patterns_by_lowest_vertices
+from exactrelu.enumerate.vertices._lowest import count_by_lowest_vertices, patterns_by_lowest_vertices
 from exactrelu.enumerate.vertices._sort import in_order, lexicographic
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def count_patterns(
         return sum(map(abs, characteristic_polynomial(arrangement))) // (2 if region.affine else 1)
     # Without a prefix half of the cells are visited, one of each antipodal pair.
     if region.prefix is None:
-        half = count_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
+        half = count_by_lowest_vertices(arrangement, n_jobs, progress)
         return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if half is None else half)
     return sum(walk_subtrees(count_subtree, region, n_jobs, progress))
 
@@ -172,7 +172,7 @@ def sign_patterns(
         return octets if packed else unpack_rows(octets, region.n)
     check_memory(region, packed, max_memory)
     if region.prefix is None:
-        found = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
+        found = patterns_by_lowest_vertices(arrangement, n_jobs, progress)
         if found is None:
             parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
             found = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
@@ -196,7 +196,7 @@ def check_memory(region: Region, packed: bool, max_memory: float | None) -> None
     arrangement, n, half = region.arrangement, region.n, 1 if region.prefix is not None else 2
     # A pattern is held three times in words of 8 octets (as found, gathered, written), with two keys to sort by.
     # For rank 3 more comes with each run of cells; in the worst case each cell is a run of its own.
-    per_pattern = 3 * 8 * n_words(n) + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
+    per_pattern = 3 * 8 * arrangement.words + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
     free = available_memory() if max_memory is None else max_memory
     cells = max_patterns(arrangement.n_planes, arrangement.rank)
     if cells * per_pattern <= free:

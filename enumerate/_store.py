@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu.enumerate.cone_tree._subtrees import NO_PREFIX, Subtree, divide, subtree_patterns
-from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.running._progress import shown
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
@@ -178,7 +178,7 @@ def _parts(region: Region) -> list[Subtree]:
     # Few cells make few parts; many make parts of bounded size.
     most = Subtree(a.n_planes - 1, NO_PREFIX).most_cells(a.rank)
     least = max(1, min(LEAST_PARTS, most // LEAST_CELLS))
-    return divide(region, least, min(PART_CELLS, PART_BYTES // (8 * n_words(a.n))))
+    return divide(region, least, min(PART_CELLS, PART_BYTES // (8 * a.words)))
 
 
 def _octets(region: Region, part: Subtree) -> Octets:

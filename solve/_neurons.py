@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -48,22 +49,22 @@ class Neurons:
         """Number of sub-networks K."""
         return len(self.signs)
 
-    @property
+    @cached_property
     def t(self) -> Array:
         """Signs of the neurons inside of their sub-networks, (K, m)."""
         return signs_of(self.n_plus, self.A.shape[1])
 
-    @property
+    @cached_property
     def W(self) -> Array:
         """The neurons of two layers as rows, (K, r), a view."""
         return self.A[:, 0]
 
-    @property
+    @cached_property
     def lengths(self) -> Array:
         """``|a_kj|``, (K, m)."""
         return np.sqrt(np.einsum("kmr,kmr->km", self.A, self.A))
 
-    @property
+    @cached_property
     def norms(self) -> Array:
         """``sum_j |a_kj|``, (K,)."""
         return self.lengths.sum(axis=1)

@@ -37,12 +37,12 @@ class Problem:
     coordinates: Coordinates
     truncation: int | None = None
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """Number of coordinates r: the numerical rank of X, or less under truncation."""
         return self.coordinates.rank
 
-    @property
+    @cached_property
     def Z(self) -> Array:
         """Data in isometric coordinates, (n, r)."""
         return self.coordinates.Z

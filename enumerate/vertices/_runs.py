@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from exactrelu._typing import Ints
-from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits
 from exactrelu.enumerate.exact._bits import flip, low_bit_index, popcount
 from exactrelu.enumerate.exact._signs import inner, kernel, once
 
@@ -306,16 +306,16 @@ def make_rows(a: Arrangement) -> Rows:
     Those of `Arrangement.bits`, in another order and with the octets of words in memory order; behind the entries of
     a leading plane stands one for its bit in the word of leaders.
     """
-    words, order = n_words(a.n), np.argsort(a.representative)
+    words, bits, order = a.words, a.bits, np.argsort(a.representative)
     n, leaders = len(order), min(LEADERS, len(order))
-    size = np.diff(a.bits.ptr)[order]
+    size = np.diff(bits.ptr)[order]
     ptr = np.concatenate([[0], np.cumsum(size + (np.arange(n) < leaders))])
-    source = np.repeat(a.bits.ptr[order] - ptr[:-1], size)
+    source = np.repeat(bits.ptr[order] - ptr[:-1], size)
     target = np.repeat(ptr[:-1], size) + np.concatenate([np.arange(k) for k in size])
     word, plus, minus = np.full(ptr[-1], words), np.zeros(ptr[-1], np.int64), np.zeros(ptr[-1], np.int64)
-    word[target] = a.bits.word[target + source]
-    for out, bits in ((plus, a.bits.plus), (minus, a.bits.minus)):
-        out[target] = bits[target + source].astype(">i8").view(np.int64)
+    word[target] = bits.word[target + source]
+    for out, given in ((plus, bits.plus), (minus, bits.minus)):
+        out[target] = given[target + source].astype(">i8").view(np.int64)
     lead = np.int64(1) << np.arange(63, 63 - leaders, -1)
     plus[ptr[1 : leaders + 1] - 1] = lead
     row = a.representative[order]

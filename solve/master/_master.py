@@ -145,6 +145,10 @@ class Master(Active):
         self.starts = np.zeros(1, np.intp)
         self._columns = np.ascontiguousarray(problem.Z.T)
         self._gram = np.zeros((0, 0))
+        zero = np.zeros(len(problem.y))
+        # Of a quadratic loss, whose curvature does not depend on f: its gradient is H w - c, so at zero -c.
+        self._curvature = problem.loss.curvature(zero, problem.y) if problem.loss.quadratic else zero
+        self._at_zero = problem.dual_point(zero)
 
     def set_blocks(self, blocks: Sequence[Block]) -> None:
         """Replace the active set.  O(n r K), and for the Gram matrix of a quadratic loss as in `_updated_gram`."""
@@ -166,8 +170,7 @@ class Master(Active):
         O(n r^2 K^2) while that is little.  Otherwise entries of cells that stay are kept, a cell that slid across a
         facet changes by the rows that flipped, O(r K) each, and any other new cell costs O(n r^2 K).
         """
-        r = self.problem.rank
-        weight = self.problem.loss.curvature(np.zeros(len(self.problem.y)), self.problem.y)  # does not depend on f
+        r, weight = self.size, self._curvature
         if features.shape[0] * features.shape[1] ** 2 <= FRESH_GRAM:
             weighted = features if (weight == 1.0).all() else weight[:, None] * features
             return weighted.T @ features
@@ -195,7 +198,7 @@ class Master(Active):
 
     def correlations(self, nu: Array) -> Array:
         """``s_k Z'D_k nu`` for every block, (K, r)."""
-        return (self._features.T @ nu).reshape(len(self.blocks), self.problem.rank)
+        return (self._features.T @ nu).reshape(len(self.blocks), self.size)
 
     def solve(self, tol: float) -> float:
         """Optimise the weights over the active cells; returns the largest violation in units of beta."""
@@ -204,9 +207,7 @@ class Master(Active):
         W, loss, y = self.weights, self.problem.loss, self.problem.y
         into_cones(self.facets, self.starts, W)
         if loss.quadratic:
-            # the gradient of the loss is H w - c: at zero, -c
-            linear = self._features.T @ self.problem.dual_point(np.zeros(len(y)))
-            violation = self._quadratic(self._gram, linear, W, tol)
+            violation = self._quadratic(self._gram, self._features.T @ self._at_zero, W, tol)
         else:
             violation = np.inf
 
@@ -221,7 +222,7 @@ class Master(Active):
                 return target
 
             self._damping = proximal_newton(
-                self._features, loss, y, self.beta, W, self.problem.rank, minimise,
+                self._features, loss, y, self.beta, W, self.size, minimise,
                 damping=self._damping, deadline=self.deadline,
             )  # fmt: skip
         self._store(W)
