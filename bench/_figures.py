@@ -56,6 +56,7 @@ def scaling_figure(
 
     found = series_of(rows)
     if quantities is None:
+        # the first count is the one that a study is about: cells before nodes, nodes before rounds
         counts = [name for name in COUNTS if any(series.points(name)[0] for series in found)]
         quantities = [*counts[:1], "cpu_seconds"]
     quantities = [name for name in quantities if any(series.points(name)[0] for series in found)]
@@ -97,6 +98,7 @@ def _panel(axes: Any, found: list[Series], quantity: str) -> None:
             interval = " (no interval)" if np.isnan(fit.low) else f" [{fit.low:.2f}, {fit.high:.2f}]"
             label += f": exponent {fit.value:.2f}{interval}"
             axes.plot(ends, middle[1] * (ends / middle[0]) ** fit.value, "-", color=colour, lw=1.3)
+        # one entry in the legend for points and line together
         axes.plot([], [], "-" + marker, color=colour, ms=5.5, mec="white", mew=0.6, label=label)
         _theory(axes, series, quantity, n, value, colour)
     # ticks at powers of ten would leave one or two of them on the axis

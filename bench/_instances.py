@@ -45,6 +45,7 @@ def planted_three(n: int, r: int, width: int, seed: int = 0, subnetworks: int = 
     y = 0.1 * rng.standard_normal(n)
     for k in range(subnetworks):
         W1 = rng.standard_normal((r, width))
+        # both signs, so that the second ReLU cuts something off
         w2 = np.append(1.0, -np.abs(rng.standard_normal(width - 1)))
         y += (-1) ** k * 2.0 * np.maximum(np.maximum(X @ W1 / np.linalg.norm(W1), 0.0) @ w2, 0.0)
     return X, y
@@ -71,6 +72,7 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
         X = rng.integers(-LARGEST, LARGEST + 1, (n, r)).astype(float) if grid else rng.standard_normal((n, r))
         y = rng.standard_normal(n)
         if grid:
+            # outputs of the size of the noise of the other data, whatever the grid
             hidden = np.maximum(X @ rng.standard_normal((r, 5)), 0.0)
             y = hidden @ rng.standard_normal(5) / LARGEST + 0.1 * y
     if d > r:  # on a grid that leaves room for sums, so that the other columns do not raise the rank by their rounding

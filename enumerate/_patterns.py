@@ -110,11 +110,11 @@ def count_patterns(
     if method == "deletion-restriction":
         # Zaslavsky: |chi(-1)| cells, and the signs of the coefficients alternate.
         return sum(map(abs, characteristic_polynomial(arrangement))) // (2 if region.affine else 1)
-    # Without a prefix half of the cells are visited, one of each antipodal pair.
-    if region.prefix is None:
-        half = count_by_lowest_vertices(arrangement, n_jobs, progress)
-        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if half is None else half)
-    return sum(walk_subtrees(count_subtree, region, n_jobs, progress))
+    pairs = region.prefix is None  # then half of the cells are visited, one of each antipodal pair
+    cells = count_by_lowest_vertices(arrangement, n_jobs, progress) if pairs else None
+    if cells is None:
+        cells = sum(walk_subtrees(count_subtree, region, n_jobs, progress))
+    return 2 * cells if pairs else cells
 
 
 @overload
@@ -171,15 +171,15 @@ def sign_patterns(
         octets = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
         return octets if packed else unpack_rows(octets, region.n)
     check_memory(region, packed, max_memory)
-    if region.prefix is None:
-        found = patterns_by_lowest_vertices(arrangement, n_jobs, progress)
-        if found is None:
-            parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
-            found = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
-        octets = found
-    else:
-        words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs, progress)))
-        octets = region.octets(arrangement.packed(words[lexicographic(words)]))
+    # a cone or an affine part has no antipodes, so lowest vertices do not name its cells
+    octets = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if region.prefix is None else None
+    if octets is None:
+        parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
+        if region.prefix is None:  # one of each antipodal pair
+            octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+        else:
+            words = np.concatenate(parts)
+            octets = region.octets(arrangement.packed(words[lexicographic(words)]))
     return octets if packed else unpack_rows(octets, region.n)
 
 
@@ -257,6 +257,7 @@ def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state:
     -----
     O(n_samples n d).
     """
+    # checked first: preparing the data may take far longer than the check
     n_samples, arrangement = whole_number(n_samples, "n_samples"), as_arrangement(X)
     if arrangement.rank == 0:
         return np.ones((1, arrangement.n), np.bool_)

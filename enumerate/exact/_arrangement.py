@@ -84,6 +84,7 @@ class Arrangement:
             raise ValueError(f"rank must be an integer from 0 to min(n, d) = {min(self.n, self.d)}, got {rank!r}")
         self.columns = independent_columns(self.X, rank)
         self.rank = len(self.columns)
+        # zero columns may be left out without any loss
         self.truncated = rank is not None and self.rank == rank < int(self.X.any(axis=0).sum())
         self.zero_rows: Bools = np.logical_not(self._chosen().any(axis=1))
         plane, sign = merge_parallel(self._chosen()[~self.zero_rows])
@@ -163,6 +164,7 @@ class Arrangement:
         -------
         Arrangement
         """
+        # nothing to leave out: no copy, and what is prepared stays with the one arrangement
         if self.d == self.rank:
             return self
         self.roots  # noqa: B018 - prepared once for both

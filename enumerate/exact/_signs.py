@@ -122,6 +122,7 @@ class Planes(NamedTuple):
 
 def filter_bound(r: int) -> float:
     """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum."""
+    # rounded operations that a term meets, see the module
     q = r * (r + 1) // 2
     return q * UNIT_ROUNDOFF / (1.0 - q * UNIT_ROUNDOFF) * (1.0 + 2.0**-30) + 1e-290
 
@@ -129,6 +130,7 @@ def filter_bound(r: int) -> float:
 @lru_cache(maxsize=8)
 def minor_tables(r: int) -> tuple[np.ndarray, ...]:
     """Terms of all minors of r-1 rows, smaller column sets first: (ptr, row, col, src).  O(r 2**r)."""
+    # column j belongs to the set S when bit j of S is set
     member = (np.arange(1 << r)[:, None] >> np.arange(r)) & 1
     size = member.sum(axis=1)
     columns, col = np.nonzero(member)
@@ -140,6 +142,7 @@ def minor_tables(r: int) -> tuple[np.ndarray, ...]:
 @inner
 def inverse_mod(a, p):
     """``a**-1 mod p`` by Euclid, for 0 < a < p, p prime."""
+    # Invariant: s a = old and t a = new, modulo p.
     old, new, s, t = a, p, 1, 0
     while new:
         quotient = old // new
@@ -277,6 +280,7 @@ def reduce_row(planes, h, q, echelon, pivots, rank, out):
     p = planes.primes[q]
     for j in range(r):
         out[j] = planes.residues[h, j, q]
+    # Invariant: the pivots of the rows before i are zero in `out`.
     for i in range(rank):
         f = out[pivots[i]]
         if f != 0:
@@ -336,6 +340,7 @@ def fill_roots(planes, roots, rows, minors):
         lane_minors(planes, rows, minors)
         for j in range(r):
             roots.x[k, j] = cross_entry(minors, r, j, 0)
+        # orientation 1 first: the sign that this gives is the orientation wanted
         roots.define[k, r - 1] = 1
         side = ray_sign(planes, roots.x[k], roots.define[k], roots.basis[k])
         roots.define[k, r - 1] = side

@@ -94,6 +94,7 @@ def bracket_sign(planes, eps, define, a, b, c):
 def brackets(planes, h, f, out):
     """out[i] = det(h, i, f) for the planes i."""
     x = planes.coords
+    # a, b, c = cross product of f and h: det(h, i, f) = i . (f x h)
     a = x[f, 1] * x[h, 2] - x[f, 2] * x[h, 1]
     b = x[f, 2] * x[h, 0] - x[f, 0] * x[h, 2]
     c = x[f, 0] * x[h, 1] - x[f, 1] * x[h, 0]
@@ -111,6 +112,7 @@ def position_keys(line, h):
     count = 0
     first, second = line.ends[0], line.ends[1]
     for i in range(len(first)):
+        # only to sort by: a quotient that is rounded, or infinite, costs moves of insertion, not exactness
         line.position[i] = second[i] / first[i]
     for i in range(len(first)):
         if i != h:
@@ -209,6 +211,7 @@ def sort_line(planes, eps, line, h, direction):
             if line.side[i] == 0:
                 return -1
     count = position_keys(line, h)
+    # positions agree with the exact order but for near ties, which insertion settles
     radix_sort(line, count, FEW_BITS if count < MANY else TOP_BITS)
     if not insertion(planes, eps, line, h, direction, count, MOVES_PER_VERTEX * count):
         radix_sort(line, count, 64)

@@ -138,6 +138,7 @@ class LowestVertices:
         """Do one task."""
         a, shared = self.arrangement, self.shared()
         own = {name: getattr(shared.tables, name).copy() for name in ("matrix", "digits", "calls")}  # work space
+        # tasks run in threads: what kernels scribble on must be their own
         shared = shared._replace(tables=shared.tables._replace(**own))
         if shared.rows is None:
             out = np.empty((task.cells if self.write else 0, a.words), np.int64)
@@ -257,6 +258,7 @@ def _run(method: LowestVertices, n_jobs: int | None, progress: bool) -> list[Par
     """Do all tasks; returns what was found, or the first code that is not COMPLETE."""
     tasks = method.tasks()
     first = list(islice(tasks, FEW_TASKS))
+    # known without making the others: there may be millions
     few = len(first) < FEW_TASKS
     results = map(method, first) if few else run_tasks(method, chain(first, tasks), n_jobs)
     line = Progress(method.most_cells) if progress else None

@@ -106,6 +106,7 @@ def find_varying(runs, rows, a, b, work):
         work.varying[w] = 0
     for r in range(a, b):
         for w in range(words):
+            # first cells differ from that of the first run, the others by the planes that are crossed
             work.varying[w] |= runs.start[r, w] ^ runs.start[a, w]
         first, h = runs.fields[r, RUN_FIRST], runs.fields[r, RUN_PLANE]
         if runs.fields[r, RUN_LENGTH] > 0:
@@ -144,6 +145,7 @@ def fill_keys(runs, rows, a, b, m, work):
             work.key[w] = 0
         for s in range(m):
             i = work.planes[s]
+            # the sign of a plane is the bit of its lowest row
             active = np.int64(runs.start[r, rows.word[i]] & rows.bit[i] != 0)
             work.key[s >> 6] |= active << np.int64(63 - (s & 63))
         for w in range(used):
@@ -248,6 +250,7 @@ def write_cells(runs, rows, a, base, size, m, work, octets, out, wide):
     pattern = work.pattern
     for w in range(len(pattern)):
         pattern[w] = runs.start[a, w]
+    # keys[:, before] is the key of `pattern`: that of the first cell of run a
     before = 0
     for k in range(size):
         cell = work.order[k]
@@ -316,6 +319,7 @@ def make_rows(a: Arrangement) -> Rows:
     word[target] = bits.word[target + source]
     for out, given in ((plus, bits.plus), (minus, bits.minus)):
         out[target] = given[target + source].astype(">i8").view(np.int64)
+    # plane 0 in the highest bit: words sort like the signs of the planes in order
     lead = np.int64(1) << np.arange(63, 63 - leaders, -1)
     plus[ptr[1 : leaders + 1] - 1] = lead
     row = a.representative[order]
@@ -350,6 +354,7 @@ def empty_runs(n: int, words: int, lines: int, most: int) -> Runs:
 
 def single_runs(patterns: Ints, mask: Ints, runs: Runs) -> None:
     """Patterns (k, words + 1) as the first runs, of one cell each."""
+    # plane 0 is the highest bit of the word of leaders: negative when it is positive there
     turned = patterns[:, -1:] < 0
     patterns = np.where(turned, patterns ^ mask, patterns)
     k = len(patterns)
@@ -384,6 +389,7 @@ def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda k: move_runs(parts[k], firsts[k], steps[k], places, runs), range(len(parts))))
         parts.clear()
+        # groups are runs with equal words of leaders
         bounds = np.append(np.flatnonzero(np.append(True, lead[1:] != lead[:-1])), len(lead))
         offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, RUN_CELLS], bounds[:-1])))
         cells, octets = int(offsets[-1]), (n + 7) // 8
@@ -391,6 +397,7 @@ def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray
         # wide[k] = out[k : k + 8] as one integer: writes of eight octets need not be aligned.
         wide = as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
         shares = SHARES_PER_THREAD * threads if threads > 1 else 1
+        # shares of about equal numbers of cells, whole groups each
         cuts = np.searchsorted(offsets, np.arange(shares + 1) * cells // shares)
         largest = int(np.diff(offsets).max())
 

@@ -49,6 +49,7 @@ def sort_keys(keys, order, low, high, stack):
     depth = 0
     while True:
         while high - low > FEW_KEYS:
+            # the median of three: sorted and reversed keys, which are common, are divided evenly
             a, b, c = keys[low], keys[(low + high) >> 1], keys[high - 1]
             pivot = max(min(a, b), min(max(a, b), c))
             # Invariant: keys[low:left] < pivot, keys[left:k] == pivot, keys[right:high] > pivot.
@@ -79,15 +80,6 @@ def sort_keys(keys, order, low, high, stack):
         low, high = stack[depth, 0], stack[depth, 1]
 
 
-@inner
-def row_before(words, a, b, column):
-    """Whether row a comes before row b, when they agree before `column`.  O(words)"""
-    for w in range(column, words.shape[1]):
-        if words[a, w] != words[b, w]:
-            return (words[a, w] ^ SIGN) < (words[b, w] ^ SIGN)
-    return False
-
-
 @kernel
 def sort_by_first_word(words, order, keys, spare, histogram):
     """Stable radix sort of the row numbers by ``words[:, 0]`` as unsigned integers, carried along.  O(m)
@@ -101,6 +93,7 @@ def sort_by_first_word(words, order, keys, spare, histogram):
         for digit in range(digits):
             histogram[p, digit] = 0
     for k in range(m):
+        # all histograms in one pass: the words are read once
         word = words[k, 0]
         order[k] = k
         keys[k] = word
@@ -150,7 +143,6 @@ def sort_groups(words, order, keys, low, high, parts, todo):
     keys : (m,) in, the first words in this order; overwritten;  parts : (STACK, 2) work, see `sort_keys`
     todo : (3, (high - low) // 2 + 1) work, parts still to be sorted and the word to sort them by: of two rows and more
     """
-    n_columns = words.shape[1]
     first = low
     while first < high:
         end = first + 1
@@ -161,17 +153,10 @@ def sort_groups(words, order, keys, low, high, parts, todo):
         while depth > 0:
             depth -= 1
             a, b, column = todo[0, depth], todo[1, depth], todo[2, depth]
-            if b - a <= FEW_KEYS or column == n_columns:
-                for i in range(a + 1, b):
-                    row, j = order[i], i
-                    while j > a and row_before(words, row, order[j - 1], column):
-                        order[j] = order[j - 1]
-                        j -= 1
-                    order[j] = row
-                continue
             load_keys(words, order, keys, a, b, column)
             sort_keys(keys, order, a, b, parts)
             start = a
+            # runs of equal keys are sorted by the next word; distinct patterns differ in one of them
             for k in range(a + 1, b + 1):
                 if k == b or keys[k] != keys[start]:
                     if k - start > 1:
@@ -313,5 +298,6 @@ def _next_group(keys: NDArray[np.int64], at: int) -> int:
     """The first position from `at` on where the key changes; 0 stays."""
     if at == 0:
         return 0
+    # shares end between groups, so that no two threads sort parts of one
     change = np.flatnonzero(keys[at:] != keys[at - 1])
     return at + int(change[0]) if change.size else len(keys)

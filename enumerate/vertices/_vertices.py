@@ -67,6 +67,7 @@ class Subsets(NamedTuple):
 def make_subsets(coords: np.ndarray, n: int) -> Subsets:
     """Work space for tables `coords` (M, r) of which the first `n` rows are hyperplanes."""
     m, r = coords.shape
+    # whole words of bits: `pack_signs` reads 64 rows at a time
     padded = -(-m // 64) * 64
     columns = np.zeros((r, padded))
     columns[:, :m] = coords.T
@@ -95,6 +96,7 @@ def form_entry(minors, r, a, b):
     """omega(e_a, e_b) of the line with the (r-2)-minors ``minors[r-2]``: Laplace expansion along two rows."""
     if a == b:
         return 0.0
+    # the minor of the other columns; the sign is that of moving a and b behind them
     value = minors[r - 2, (1 << r) - 1 - (1 << a) - (1 << b)]
     return value if ((a + b) & 1 == 1) == (a < b) else -value
 
@@ -134,6 +136,7 @@ def open_line(sub):
       no_cpython_wrapper=True, no_cfunc_wrapper=True)  # fmt: skip
 def count_near_zero(p, q, n, pj, qj, bound):
     """np.sum(abs(pj * q - qj * p)[:n] <= bound)"""
+    # counted in floats: lanes of the same width as those compared, so that compilers vectorise it
     total = 0.0
     for k in range(n):
         total += 1.0 if abs(pj * q[k] - qj * p[k]) <= bound else 0.0
@@ -168,6 +171,7 @@ def line_sign(planes, sub, orientation, bound, j, k):
         return orientation
     if v < -bound:
         return -orientation
+    # the rows of the line stand in front, the orientation 1 behind
     sub.rows[len(sub.rows) - 2] = j
     return exact_sign(planes, sub.rows, k)
 
@@ -187,6 +191,7 @@ def cross_normal(planes, sub, place):
 def cramer_normals(planes, sub, fixed, f):
     """normals[l] = cross product of the rows of the line with f_2 for row l, and f_1."""
     r = len(sub.alpha)
+    # the first `fixed` rows are functionals, whose signs no pattern holds
     for place in range(fixed, r - 2):
         for t in range(r - 2):
             sub.define[place, t] = f + 1 if t == place else sub.rows[t]
@@ -232,6 +237,7 @@ def write_words(sub, n, bits, direct, flip, pattern, out, at):
         for w in range(len(sub.words)):
             pattern[w] = sub.words[w] ^ (-1 if flip else 0)
         if n & 63:
+            # reversing has set the unused bits behind the last row
             pattern[len(pattern) - 1] &= ~((1 << (64 - (n & 63))) - 1)
     else:
         for k in range(n):
@@ -270,6 +276,7 @@ def visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, ou
         direction = line_sign(planes, sub, orientation, bound, f, f + 1)
         if direction == 0:
             return NOT_GENERIC, cells
+        # once per line: the numerators do not depend on the vertex
         cramer_normals(planes, sub, fixed, f)
     # Invariant: `cells` patterns are written.  Rows that define the vertex have 0 in the pencil, to rounding, and no
     # more may have.
@@ -319,6 +326,7 @@ def visit_vertices(planes, sub, n, fixed, bound, head, first, last, bits, direct
         row = sub.rows[t]
         if row >= (last if t == base else n):
             t -= 1
+            # back to the row in front, which moves on; in front of `base` there is none
             sub.rows[t] += t >= base
         else:
             extend_minors(planes, sub, sub.minors, t, row)

@@ -39,6 +39,7 @@ def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) 
     Neurons, some of weight zero.  O(n K m r).
     """
     features = directions.outputs(problem.Z) * directions.signs
+    # minus the derivative of the objective in the weight of one new direction, at zero
     slope = problem.dual_point(f) @ features - beta
     weight = damped(problem.loss.curvature(f, problem.y), SHARED_DAMPING)
     curvature = np.einsum("ik,i,ik->k", features, weight, features)
@@ -72,6 +73,7 @@ def descend(
         gradient = back.T @ Z + along[:, None] * unit + 2.0 * beta * V
         return problem.loss.value(f, y) + beta * float(flat @ flat), gradient.ravel()
 
+    # w = v |v|, so v = w / sqrt|w|
     start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
     options = {"maxiter": max_steps}
     found = minimize(
@@ -100,6 +102,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
     zero, quadratic = np.zeros(len(problem.y)), problem.loss.quadratic
     curvature = problem.loss.curvature(zero, problem.y)
     if quadratic and neurons.A.shape[1] == 1 and curvature.any():
+        # complete the square: L(f) = 1/2 |root (f - target)|^2 + a constant
         target = np.divide(problem.dual_point(zero), curvature, out=zero, where=curvature > 0.0)
         left = slide_compiled(
             problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel

@@ -30,6 +30,8 @@ class CompositeBlock:
     first : (m, k) bool, second : (k,) bool, patterns of the distinct rows of the data (see `Problem.bundle`)
     facets : (F, m r) unit inward normals, some of them redundant: the cell is ``{a : facets @ a >= 0}``
     weight : (m r,) current weight, strictly inside
+    force : (F,) multipliers of the facets, known once the master problem was solved
+    key : names the cell and the sign
     """
 
     sign: float
@@ -38,6 +40,7 @@ class CompositeBlock:
     second: Bools
     facets: Array
     weight: Array
+    force: Array = field(init=False)
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +103,7 @@ class CompositeCells:
     def _cell(self, sign: float, n_plus: int, a: Array) -> CompositeBlock:
         """The block that the signs at `a` select; neurons of equal sign in the order of their patterns."""
         t, hidden = self.t[n_plus], self.rows @ a.T  # (k, m)
+        # neurons of equal sign may be exchanged: one order for all, so that equal cells have equal keys
         keys = [bits.tobytes() for bits in np.packbits(hidden.T > 0.0, axis=1)]
         order = sorted(range(self.width), key=lambda j: (-t[j], keys[j]))
         a, hidden = a[order], hidden[:, order]
@@ -122,6 +126,7 @@ class CompositeCells:
         """``s D_2 t_j D_1j Z`` side by side, (n, m r): the output of the block is ``features @ a``."""
         bundle = self.problem.bundle
         weight = block.sign * block.second[:, None] * block.first.T * self.t[block.n_plus]  # (k, m)
+        # of the distinct rows; every row of the data is one of them times its length
         small = (weight[:, :, None] * self.rows[:, None]).reshape(len(self.rows), -1)
         out = np.zeros((len(self.problem.y), self.width * self.r))
         out[bundle.rows] = bundle.length[:, None] * small[bundle.index]
@@ -133,6 +138,7 @@ class CompositeCells:
         size = float(np.linalg.norm(block.weight))
         for f in facets:
             normal = block.facets[f]
+            # mirrored at the facet nearly onto it: the nearest point on its other side
             point = block.weight - (normal @ block.weight + ACROSS * size) * normal
             cell = self.at(block.sign, block.n_plus, point.reshape(self.width, self.r))
             if cell is not None and cell.key != block.key:

@@ -154,6 +154,7 @@ class Master(Active):
         """Replace the active set.  O(n r K), and for the Gram matrix of a quadratic loss as in `_updated_gram`."""
         blocks = merged(blocks)
         signs = np.array([block.sign for block in blocks])
+        # (K, n): the sign where the sample is active
         signed = np.where([block.cone.active for block in blocks], signs[:, None], 0.0)
         # features of block k = s_k D_k Z, side by side
         features = (signed[:, None, :] * self._columns).reshape(-1, self._columns.shape[1]).T
@@ -175,6 +176,7 @@ class Master(Active):
             weighted = features if (weight == 1.0).all() else weight[:, None] * features
             return weighted.T @ features
         place = {block.key: k for k, block in enumerate(self.blocks)}
+        # the old block whose features a new one had but for the rows that flipped, or -1
         source = np.array([place.get(b.key, place.get(b.origin, -1)) for b in blocks], dtype=int)
         flipped = [b.flipped for k, b in enumerate(blocks) if source[k] >= 0 and b.key not in place]
         gram = np.empty((features.shape[1], features.shape[1]))

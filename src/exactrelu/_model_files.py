@@ -68,14 +68,17 @@ def save_model(
     """
     arrays = network.arrays()
     if certificate is not None:
+        # equal entry by entry: a certificate of other weights would verify, but prove nothing of these
         claimed = certificate.network.arrays()
         if not all(key in claimed and np.array_equal(claimed[key], value) for key, value in arrays.items()):
             raise ValueError("the certificate speaks of another network")
         for field in _stored_fields(certificate):
             value = getattr(certificate, field.name)
             if value is not None:
+                # of NumPy's scalars the plain number: a file holds no types of its own
                 arrays[f"certificate.{field.name}"] = value if field.type == ARRAY else KINDS[str(field.type)](value)
     for key, value in (metadata or {}).items():
+        # lists would come back as arrays, not as what was given
         if np.ndim(value):
             raise TypeError(f"metadata.{key} must be one number or text, got {type(value).__name__}")
         arrays[f"metadata.{key}"] = value
@@ -125,6 +128,7 @@ def _certificate_from(
 ) -> Certificate:
     """The certificate of these entries, each of the type that its field has, or ValueError."""
     stored = _stored_fields(Certificate)
+    # what this version does not know it could not check
     strange = sorted(set(held) - {field.name for field in stored})
     if strange:
         raise ValueError(f"{name} has a certificate with unknown parts: {', '.join(strange)}")
@@ -133,6 +137,7 @@ def _certificate_from(
         if field.name not in held:
             if field.default is MISSING:
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
+        # annotations are text, because the module imports them from the future
         elif field.type == ARRAY:
             values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
         else:
