@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from exactrelu._typing import Array
 
@@ -241,17 +242,9 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # fork would copy our threads' locks, and our memory
         self._connection, theirs = context.Pipe()
         # libraries read these when they are loaded, in the child before any code of ours
-        before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update(dict.fromkeys(THREADS, str(self.threads)))
-        try:
+        with patch.dict(os.environ, dict.fromkeys(THREADS, str(self.threads))):
             self._process = context.Process(target=_serve, args=(theirs, self.memory))
             self._process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
         # with our copy open, the end of the child would not close the pipe, and we would wait for ever
         theirs.close()
 

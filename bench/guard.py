@@ -112,14 +112,10 @@ def report(found: Sequence[Finding]) -> int:
         fewer = sum(finding.counted < finding.expected for finding in found)  # type: ignore[operator]
         print(f"{len(found)} counts: all cells as in the table, nothing grew; {fewer} counts are smaller")
         return 0
-    shown = [(f.case, f.quantity, *(_shown(n) for n in (f.counted, f.expected, f.at_most)), f.failure) for f in wrong]
+    shown = [(f.case, f.quantity, f.counted, f.expected, f.at_most, f.failure) for f in wrong]
     print(table(("case", "quantity", "counted", "table", "at most", ""), shown))
     print(f"{len(wrong)} of {len(found)} counts are not as they should be")
     return 1
-
-
-def _shown(number: int | None) -> str:
-    return "-" if number is None else str(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -170,8 +170,8 @@ def lines_by_folder(root: Path) -> Iterator[tuple[str, Lines]]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns side by side, the first to the left, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    """Columns side by side, the first to the left, numbers to the right; a dash for None."""
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells

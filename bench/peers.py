@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from exactrelu._typing import Array
@@ -18,7 +19,7 @@ from exactrelu.solve import max_beta, train
 
 from . import _peers_patterns as patterns_of
 from . import _peers_training as training_of
-from ._instances import diabetes, planted
+from ._instances import diabetes, gaussian, planted
 from ._peers_figure import peers_figure
 from ._peers_table import (
     COLUMNS,
@@ -46,20 +47,13 @@ TRAINING: dict[str, Callable[[], tuple[Array, Array, float]]] = {
     "diabetes, n = 442, r = 2": lambda: (*two_features(), 0.01),
     "planted, n = 1000, r = 3": lambda: (*planted(1000, 3), 0.1),
 }
+GAUSSIAN = ((12, 3), (20, 3), (50, 3), (100, 3), (1000, 3), (20, 4), (200, 4), (60, 5), (30, 6))
 PATTERNS: dict[str, Callable[[], Array]] = {
-    "gaussian, n = 12, r = 3": lambda: planted(12, 3)[0],
-    "gaussian, n = 20, r = 3": lambda: planted(20, 3)[0],
-    "gaussian, n = 50, r = 3": lambda: planted(50, 3)[0],
-    "gaussian, n = 100, r = 3": lambda: planted(100, 3)[0],
-    "gaussian, n = 1000, r = 3": lambda: planted(1000, 3)[0],
-    "gaussian, n = 20, r = 4": lambda: planted(20, 4)[0],
-    "gaussian, n = 200, r = 4": lambda: planted(200, 4)[0],
-    "gaussian, n = 60, r = 5": lambda: planted(60, 5)[0],
-    "gaussian, n = 30, r = 6": lambda: planted(30, 6)[0],
+    **{f"gaussian, n = {n}, r = {r}": partial(gaussian, n, r) for n, r in GAUSSIAN},
     "grid of 7 x 7 integers, r = 3": lambda: patterns_of.grid(7),
 }
 QUICK_TRAINING = {"planted, n = 20, r = 2": lambda: (*planted(20, 2), 0.1)}
-QUICK_PATTERNS = {"gaussian, n = 10, r = 3": lambda: planted(10, 3)[0]}
+QUICK_PATTERNS = {"gaussian, n = 10, r = 3": partial(gaussian, 10, 3)}
 EXPLAINED = (
     "A ratio is the peer's time over ours: above 1 we are ahead. `> x` means that the peer ran out of its time limit, "
     "and is a lower bound. Everybody has the same number of threads. Imports, compilation and a first run on a small "

@@ -80,6 +80,12 @@ GAPS = columns(data="data", n="n", r="rank", m="width", beta_ratio="beta / max_b
 # A minute is several times what the largest size takes: what runs longer is a fault, not a figure.
 COUNT = "--what enumerate --time-limit 60"
 TRAIN = "--what train --data planted --time-limit 60 --seeds 2"
+
+
+def _preset(name: str, title: str, text: Callable[[Sequence[Row]], str]) -> Part:
+    return Part(name, title, partial(scaling.main, preset=name), "", None, text, figure=False)
+
+
 STUDIES: dict[str, tuple[Part, ...]] = {
     "patterns": (
         Part("patterns_n", "Patterns against n", scaling.main, f"{COUNT} -r 2 3 4 -n 50 100 200 400 800",
@@ -99,11 +105,10 @@ STUDIES: dict[str, tuple[Part, ...]] = {
              "--repeat 1 --time-limit 300", None, growth("nodes")),
     ),
     "sizes": (
-        Part("enumeration", "Patterns of fixed sizes", partial(scaling.main, preset="enumeration"), "", None, CELLS,
-             figure=False),
-        Part("composite", "Composite cells", partial(scaling.main, preset="composite"), "", None, CELLS, figure=False),
-        Part("training", "Two layers", partial(scaling.main, preset="training"), "", None, GAPS, figure=False),
-        Part("three", "Three layers", partial(scaling.main, preset="three"), "", None, GAPS, figure=False),
+        _preset("enumeration", "Patterns of fixed sizes", CELLS),
+        _preset("composite", "Composite cells", CELLS),
+        _preset("training", "Two layers", GAPS),
+        _preset("three", "Three layers", GAPS),
     ),
     "local": (
         Part("local_two", "Two layers: local search against the certified optimum", local_search.main,

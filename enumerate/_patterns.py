@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import comb
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -168,8 +167,8 @@ def sign_patterns(
     region = make_region(X, within, offsets)
     arrangement = region.arrangement
     if arrangement.rank == 0 or region.empty:
-        octets = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
-        return octets if packed else unpack_rows(octets, region.n)
+        only = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
+        return only if packed else unpack_rows(only, region.n)
     check_memory(region, packed, max_memory)
     # a cone or an affine part has no antipodes, so lowest vertices do not name its cells
     octets = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if region.prefix is None else None
@@ -224,9 +223,9 @@ def available_memory() -> float:
             for line in file:
                 if line.startswith("MemAvailable:"):
                     return float(line.split()[1]) * 1024.0
-        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
-    except (OSError, ValueError, AttributeError):
-        return float("inf")
+    except OSError:
+        pass
+    return float("inf")
 
 
 def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state: RandomState) -> NDArray[np.bool_]:

@@ -101,6 +101,10 @@ class PatternFolder:
     def _file(self, k: int) -> Path:
         return self.path / f"part-{k:07}.npy"
 
+    def _write(self, k: int, octets: Octets) -> None:
+        with _written(self._file(k)) as file:
+            np.save(file, octets)
+
 
 @contextmanager
 def _written(path: Path) -> Iterator[IO[bytes]]:
@@ -165,8 +169,7 @@ def enumerate_to(
     results = run_tasks(partial(_octets, region._replace(arrangement=slim)), [parts[k] for k in todo], n_jobs)
     done = sum(weights[k] for k in finished)
     for k, octets in zip(todo, shown(results, [weights[k] for k in todo], progress, done), strict=True):
-        with _written(folder._file(k)) as file:
-            np.save(file, octets)
+        folder._write(k, octets)
     for file in folder.path.glob(f"*{UNFINISHED}"):
         file.unlink()
     return folder

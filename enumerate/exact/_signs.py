@@ -141,7 +141,7 @@ def minor_tables(r: int) -> tuple[np.ndarray, ...]:
 
 @inner
 def inverse_mod(a, p):
-    """``a**-1 mod p`` by Euclid, for 0 < a < p, p prime."""
+    """``a**-1 mod p`` by Euclid, for 0 < a < p, p prime.  O(log p)"""
     # Invariant: s a = old and t a = new, modulo p.
     old, new, s, t = a, p, 1, 0
     while new:
@@ -153,7 +153,10 @@ def inverse_mod(a, p):
 
 @inner
 def det_mod(m, p):
-    """Determinant of m (r, r) modulo p by Gaussian elimination; m is overwritten.  Products stay below 2**62."""
+    """Determinant of m (r, r) modulo p by Gaussian elimination; m is overwritten.
+
+    O(r**3).  Products stay below 2**62.
+    """
     r = m.shape[0]
     det = 1
     # Invariant: det(m given) = det * (determinant of the block from (c, c) on).
@@ -273,6 +276,8 @@ def cross_entry(minors, r, j, lane):
 @inner
 def reduce_row(planes, h, q, echelon, pivots, rank, out):
     """Reduce row h modulo prime number q by an echelon basis; returns the column of its pivot, or -1.
+
+    O(rank r).
 
     echelon : (>= rank, r) in, rows with leading 1 at `pivots`;  out : (r,) the reduced row
     """

@@ -53,12 +53,6 @@ def merge_neurons(Z: Array, neurons: Neurons) -> Neurons:
     Outputs stay, and the penalty cannot grow (triangle inequality).
     """
     sides = np.sign(Z @ neurons.W.T)
-    above, below = (sides > 0.0).astype(float), (sides < 0.0).astype(float)
-    # apart[j, k] = number of samples on the positive side of j and the negative one of k
-    apart = above.T @ below
-    differ = np.multiply.outer(neurons.signs, neurons.signs) < 0.0
-    if ((apart + apart.T > 0.0) | differ).sum() == len(neurons) * (len(neurons) - 1):
-        return neurons
     W = neurons.W.copy()
     kept: list[int] = []
     for k, sign in enumerate(neurons.signs):

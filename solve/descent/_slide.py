@@ -25,6 +25,8 @@ SHARED_DAMPING = 1e-3  # of the model along a new direction: its active samples 
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1.0
 EASE, HARDEN, AFTER_FAILURE = 0.1, 10.0, 1e3
 MAX_HALVINGS = 12  # of a step
+LEAST_GAIN = 1e-9  # part of the objective that a step must lower it by for another one to follow
+PASSES = 500  # steps of L-BFGS, most of which cross kinks; Newton steps finish
 
 
 def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) -> Neurons:
@@ -47,9 +49,7 @@ def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) 
     return directions.times(length / max(len(directions), 1))
 
 
-def descend(
-    problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 500, deadline: float | None = None
-) -> Neurons:
+def descend(problem: Problem, beta: float, neurons: Neurons, deadline: float | None = None) -> Neurons:
     """L-BFGS on the non-convex problem of two layers: weights ``w = v |v|`` in the variable v, O(n r K) a step.
 
     In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
@@ -75,24 +75,19 @@ def descend(
 
     # w = v |v|, so v = w / sqrt|w|
     start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
-    options = {"maxiter": max_steps}
     found = minimize(
-        objective, start.ravel(), method="L-BFGS-B", jac=True, callback=stop_at(deadline), options=options
-    )  # fmt: skip
+        objective, start.ravel(), method="L-BFGS-B", jac=True, callback=stop_at(deadline), options={"maxiter": PASSES}
+    )
     V = found.x.reshape(W.shape)
     trial = Neurons.of_two_layers(signs, V * np.linalg.norm(V, axis=1)[:, None])
     return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 
 
-def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 30, rel: float = 1e-9) -> Neurons:
-    """Gauss-Newton descent of all neurons together, O(n (K m r)^2) a step.
+def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) -> Neurons:
+    """Gauss-Newton descent of all neurons together until a step gains next to nothing, O(n (K m r)^2) a step.
 
     Quadratic losses of two layers are for the compiled `_descent.pyx`; elsewhere the curvature may jump, and the model
     is damped after steps that were too long.
-
-    Parameters
-    ----------
-    rel : float, stops after a step that lowers the objective by less of it
 
     Returns
     -------
@@ -105,7 +100,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
         # complete the square: L(f) = 1/2 |root (f - target)|^2 + a constant
         target = np.divide(problem.dual_point(zero), curvature, out=zero, where=curvature > 0.0)
         left = slide_compiled(
-            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel
+            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, LEAST_GAIN
         )  # fmt: skip
         return Neurons.of_two_layers(*left)
     value, f = neurons.evaluate(problem, beta)
@@ -128,7 +123,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
             damping = max(AFTER_FAILURE * damping, FIRST_DAMPING)
             continue
         damping = max(EASE * damping, LEAST_DAMPING) if length == 1.0 else max(HARDEN * damping, FIRST_DAMPING)
-        small = value - new <= rel * abs(value)
+        small = value - new <= LEAST_GAIN * abs(value)
         neurons, value, f = trial.nonzero(), new, new_f
         if small:
             break
@@ -149,9 +144,9 @@ def _gauss_newton(problem: Problem, beta: float, neurons: Neurons, alive: Bools,
     hessian = (J if np.all(curvature == 1.0) else J * curvature[:, None]).T @ J
     norms = np.linalg.norm(A, axis=1)
     unit = A / norms[:, None]
-    for k in range(len(A)):
-        here = slice(k * r, (k + 1) * r)
-        hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
+    each = np.arange(len(A))  # beta/|a| (I - uu') is the second derivative of the norm, in the diagonal blocks
+    blocks = (beta / norms)[:, None, None] * (np.eye(r) - unit[:, :, None] * unit[:, None, :])
+    hessian.reshape(len(A), r, len(A), r)[each, :, each] += blocks
     return beta * unit.ravel() - problem.dual_point(f) @ J, hessian
 
 

@@ -121,12 +121,11 @@ def as_drawable(given: Any) -> Drawable:
     if hasattr(given, "certificate") and hasattr(given, "network"):
         loss = _known_loss(given.certificate.loss)
         classes = np.array([-1, 1]) if loss is not None and loss.labels else None
-        return Drawable([given.network], _same, _link(loss), classes)
+        return Drawable([given.network], _same, _same if loss is None else loss.predict, classes)
     if hasattr(given, "networks_"):
         classes = getattr(given, "classes_", None)
-        return Drawable(
-            given.networks_, _same, _same if classes is not None else _link(_known_loss(given.loss)), classes
-        )
+        loss = _known_loss(given.loss) if classes is None else None  # of classes the outputs are drawn
+        return Drawable(given.networks_, _same, _same if loss is None else loss.predict, classes)
     # a search over parameters, and below a pipeline: what they wrap is drawn
     if hasattr(given, "best_estimator_"):
         return as_drawable(given.best_estimator_)
@@ -152,11 +151,6 @@ def _known_loss(loss: str | Loss) -> Loss | None:
         return get_loss(loss)
     except ValueError:
         return None
-
-
-def _link(loss: Loss | None) -> Callable[[Array], Array]:
-    """How predictions are read from outputs; a loss that is unknown predicts the outputs."""
-    return _same if loss is None else loss.predict
 
 
 def neurons(network: Network) -> tuple[Array, Array]:
