@@ -87,6 +87,7 @@ class CompositeArrangement:
         """First- and second-layer patterns (P, m, n), (P, n) of cells given by the sides (P, N) of all hyperplanes."""
         a, m = self.base, self.width
         nonzero = ~a.zero_rows
+        # a row lies along the line of its hyperplane or against it: its signs follow from that of the line
         line, along = a.row_plane[nonzero], a.row_sign[nonzero]
         active = np.ones((len(sides), m, a.n), dtype=np.bool_)
         second = np.zeros((len(sides), a.n), dtype=np.bool_)

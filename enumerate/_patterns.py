@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import comb
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -13,7 +12,7 @@ from exactrelu.enumerate.cone_tree._frames import DONE
 from exactrelu.enumerate.cone_tree._state import COUNT
 from exactrelu.enumerate.cone_tree._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
-from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._deletion import characteristic_polynomial
 from exactrelu.enumerate.exact._matrix import whole_number
 from exactrelu.enumerate.exact._planes import UNIT_ROUNDOFF
@@ -113,9 +112,9 @@ def count_patterns(
     # Without a prefix half of the cells are visited, one of each antipodal pair.
     if region.prefix is None and max_patterns(arrangement.n_planes, arrangement.rank) > FEW_CELLS:
         # Numba takes half a second to load: not for few cells, nor for who only trains.
-        from exactrelu.enumerate.vertices._lowest import applies, count_by_lowest_vertices
+        from exactrelu.enumerate.vertices._lowest import count_by_lowest_vertices
 
-        half = count_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
+        half = count_by_lowest_vertices(arrangement, n_jobs, progress)
         if half is not None:
             return 2 * half
     return count_in_tree(region, n_jobs, progress)
@@ -181,21 +180,21 @@ def sign_patterns(
     region = make_region(X, within, offsets)
     arrangement = region.arrangement
     if arrangement.rank == 0 or region.empty:
-        octets = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
-        return octets if packed else unpack_rows(octets, region.n)
+        only = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
+        return only if packed else unpack_rows(only, region.n)
     check_memory(region, packed, max_memory)
-    from exactrelu.enumerate.vertices._lowest import applies, patterns_by_lowest_vertices
+    from exactrelu.enumerate.vertices._lowest import patterns_by_lowest_vertices
     from exactrelu.enumerate.vertices._sort import in_order, lexicographic
 
-    if region.prefix is None:
-        found = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
-        if found is None:
-            parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
-            found = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
-        octets = found
-    else:
-        words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs, progress)))
-        octets = region.octets(arrangement.packed(words[lexicographic(words)]))
+    # a cone or an affine part has no antipodes, so lowest vertices do not name its cells
+    octets = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if region.prefix is None else None
+    if octets is None:
+        parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
+        if region.prefix is None:  # one of each antipodal pair
+            octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+        else:
+            words = np.concatenate(parts)
+            octets = region.octets(arrangement.packed(words[lexicographic(words)]))
     return octets if packed else unpack_rows(octets, region.n)
 
 
@@ -212,7 +211,7 @@ def check_memory(region: Region, packed: bool, max_memory: float | None) -> None
     arrangement, n, half = region.arrangement, region.n, 1 if region.prefix is not None else 2
     # A pattern is held three times in words of 8 octets (as found, gathered, written), with two keys to sort by.
     # For rank 3 more comes with each run of cells; in the worst case each cell is a run of its own.
-    per_pattern = 3 * 8 * n_words(n) + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
+    per_pattern = 3 * 8 * arrangement.words + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
     free = available_memory() if max_memory is None else max_memory
     cells = max_patterns(arrangement.n_planes, arrangement.rank)
     if cells * per_pattern <= free:
@@ -240,9 +239,9 @@ def available_memory() -> float:
             for line in file:
                 if line.startswith("MemAvailable:"):
                     return float(line.split()[1]) * 1024.0
-        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
-    except (OSError, ValueError, AttributeError):
-        return float("inf")
+    except OSError:
+        pass
+    return float("inf")
 
 
 def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state: RandomState) -> NDArray[np.bool_]:
@@ -273,6 +272,7 @@ def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state:
     -----
     O(n_samples n d).
     """
+    # checked first: preparing the data may take far longer than the check
     n_samples, arrangement = whole_number(n_samples, "n_samples"), as_arrangement(X)
     if arrangement.rank == 0:
         return np.ones((1, arrangement.n), np.bool_)

@@ -40,12 +40,12 @@ class Problem:
     truncation: int | None = None
     output_bias: bool = False
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """Number of coordinates r: the numerical rank of X, or less under truncation."""
         return self.coordinates.rank
 
-    @property
+    @cached_property
     def Z(self) -> Array:
         """Data in isometric coordinates, (n, r)."""
         return self.coordinates.Z

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement
 
 # What is asked for: the number of cells; patterns and sums; rays, facets and points as well; subtrees, not cells.
 COUNT, PATTERNS, CELLS, SUBTREES = 0, 1, 2, 3
@@ -74,7 +74,7 @@ def make_output(arrangement: Arrangement, mode: int, cells: int, n_sums: int) ->
     full = kept if mode == CELLS else 0
     r = arrangement.rank
     return Output(
-        np.empty((kept, n_words(arrangement.n)), np.int64), np.empty((kept, n_sums)), np.empty((full, r)),
+        np.empty((kept, arrangement.words), np.int64), np.empty((kept, n_sums)), np.empty((full, r)),
         np.zeros(full, np.uint8), np.zeros(full + 1, np.int64), np.empty((RAYS_PER_CELL * full, r)),
         np.zeros(full + 1, np.int64), np.empty(RAYS_PER_CELL * full, np.int64),
     )  # fmt: skip

@@ -55,6 +55,7 @@ def exact_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
         if not np.isfinite(out).all():
             place = tuple(int(k) for k in np.argwhere(~np.isfinite(out))[0])
             raise ValueError(f"{name} must be finite, got {given[place]} at {place}")
+        # numbers that narrow never lose a digit in float64
         if given.dtype.itemsize < 8 or given.dtype == np.float64:
             return out
         # Only beyond 2**53 can an integer be rounded, and comparing arrays would round it again.
@@ -154,6 +155,7 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
     m = len(rows)
     if m == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    # mantissas and exponents apart: quotients of large by small entries would overflow
     fraction, exponent = np.frexp(rows)
     lead = (np.arange(m), (rows != 0.0).argmax(axis=1))
     quotient, shift = np.frexp(fraction / fraction[lead][:, None])

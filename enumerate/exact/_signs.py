@@ -48,7 +48,8 @@ once = njit(
 
 @inner
 def inverse_mod(a, p):
-    """``a**-1 mod p`` by Euclid, for 0 < a < p, p prime."""
+    """``a**-1 mod p`` by Euclid, for 0 < a < p, p prime.  O(log p)"""
+    # Invariant: s a = old and t a = new, modulo p.
     old, new, s, t = a, p, 1, 0
     while new:
         quotient = old // new
@@ -59,7 +60,10 @@ def inverse_mod(a, p):
 
 @inner
 def det_mod(m, p):
-    """Determinant of m (r, r) modulo p by Gaussian elimination; m is overwritten.  Products stay below 2**62."""
+    """Determinant of m (r, r) modulo p by Gaussian elimination; m is overwritten.
+
+    O(r**3).  Products stay below 2**62.
+    """
     r = m.shape[0]
     det = 1
     # Invariant: det(m given) = det * (determinant of the block from (c, c) on).

@@ -52,6 +52,7 @@ cdef class Slide:
             for k in range(m):
                 if row[k] > 0.0:
                     f += self.signs[k] * row[k]
+            # samples of weight zero have curvature zero, so root and target are zero there
             self.residual[i] = self.root[i] * (f - self.target[i])
             shift += self.root[i] * self.residual[i]
         shift = shift / self.mass if self.mass > 0.0 else 0.0
@@ -170,6 +171,7 @@ def slide(Z, target, root, double beta, signs, W, int max_steps, double rel, bin
     O(n (K r)^2) a step.
     """
     cdef Slide solver
+    # copies: both are overwritten, and shortened
     signs, W = np.array(signs, dtype=np.float64), np.array(W, dtype=np.float64, order="C")
     if len(W) == 0:
         return signs, W

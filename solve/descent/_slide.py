@@ -26,6 +26,8 @@ LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1.0
 EASE, HARDEN, AFTER_FAILURE = 0.1, 10.0, 1e3
 MAX_HALVINGS = 12  # of a step
 FLAT = 1e-7  # gradient at which L-BFGS ends, in units of the problem
+LEAST_GAIN = 1e-9  # part of the objective that a step must lower it by for another one to follow
+PASSES = 500  # steps of L-BFGS, most of which cross kinks; Newton steps finish
 
 
 def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) -> Neurons:
@@ -48,7 +50,7 @@ def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) 
 
 
 def descend(
-    problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 500, deadline: float | None = None
+    problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = PASSES, deadline: float | None = None
 ) -> Neurons:
     """L-BFGS on the non-convex problem of two layers: weights ``w = v |v|`` in the variable v, O(n r K) a step.
 
@@ -79,6 +81,7 @@ def descend(
         value = problem.loss.value(f, y) + beta * root**2 * float(flat @ flat)
         return value / at_constant, gradient.ravel() * (root / at_constant)
 
+    # w = v |v|, so v = w / sqrt|w|
     start = W / (root * np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None])
     options = {"maxiter": max_steps, "gtol": FLAT}
     found = scipy.optimize.minimize(  # loaded here: it takes a fifth of a second
@@ -89,15 +92,11 @@ def descend(
     return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 
 
-def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 30, rel: float = 1e-9) -> Neurons:
-    """Gauss-Newton descent of all neurons together, O(n (K m r)^2) a step.
+def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) -> Neurons:
+    """Gauss-Newton descent of all neurons together until a step gains next to nothing, O(n (K m r)^2) a step.
 
     Quadratic losses of two layers are for the compiled `_descent.pyx`; elsewhere the curvature may jump, and the model
     is damped after steps that were too long.
-
-    Parameters
-    ----------
-    rel : float, stops after a step that lowers the objective by less of it
 
     Returns
     -------
@@ -107,9 +106,11 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
     zero, quadratic = np.zeros(len(problem.y)), problem.loss.quadratic
     curvature = problem.loss.curvature(zero, problem.y)
     if quadratic and neurons.A.shape[1] == 1 and curvature.any():
+        # complete the square: L(f) = 1/2 |root (f - target)|^2 + a constant
         target = np.divide(-problem.loss.gradient(zero, problem.y), curvature, out=zero, where=curvature > 0.0)
         left = slide_compiled(
-            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel, problem.output_bias
+            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, LEAST_GAIN,
+            problem.output_bias,
         )  # fmt: skip
         return Neurons.of_two_layers(*left)
     value, f = neurons.evaluate(problem, beta)
@@ -132,7 +133,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
             damping = max(AFTER_FAILURE * damping, FIRST_DAMPING)
             continue
         damping = max(EASE * damping, LEAST_DAMPING) if length == 1.0 else max(HARDEN * damping, FIRST_DAMPING)
-        small = value - new <= rel * abs(value)
+        small = value - new <= LEAST_GAIN * abs(value)
         neurons, value, f = trial.nonzero(), new, new_f
         if small:
             break
@@ -154,9 +155,9 @@ def _gauss_newton(problem: Problem, beta: float, neurons: Neurons, alive: Bools,
     hessian = (J if np.all(curvature == 1.0) else J * curvature[:, None]).T @ J
     norms = np.linalg.norm(A, axis=1)
     unit = A / norms[:, None]
-    for k in range(len(A)):
-        here = slice(k * r, (k + 1) * r)
-        hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
+    each = np.arange(len(A))  # beta/|a| (I - uu') is the second derivative of the norm, in the diagonal blocks
+    blocks = (beta / norms)[:, None, None] * (np.eye(r) - unit[:, :, None] * unit[:, None, :])
+    hessian.reshape(len(A), r, len(A), r)[each, :, each] += blocks
     return beta * unit.ravel() + problem.loss.gradient(f, problem.y) @ J, hessian
 
 

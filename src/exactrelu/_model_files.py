@@ -96,6 +96,7 @@ def save_model(
         for section, entries in _entries(one, claim).items():
             arrays |= {f"{section}.{place}{key}": value for key, value in entries.items()}
     for key, value in (metadata or {}).items():
+        # lists would come back as arrays, not as what was given
         if np.ndim(value):
             raise TypeError(f"metadata.{key} must be one number or text, got {type(value).__name__}")
         arrays[f"metadata.{key}"] = value
@@ -173,6 +174,7 @@ def _certificate_from(
 ) -> Certificate:
     """The certificate of these entries, each of the type that its field has, or ValueError."""
     stored = _stored_fields(Certificate)
+    # what this version does not know it could not check
     strange = sorted(set(held) - {field.name for field in stored})
     if strange:
         raise ValueError(f"{name} has a certificate with unknown parts: {', '.join(strange)}")
@@ -181,6 +183,7 @@ def _certificate_from(
         if field.name not in held:
             if field.default is MISSING:
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
+        # annotations are text, because the module imports them from the future
         elif field.type == ARRAY:
             values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
         else:

@@ -61,6 +61,7 @@ def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> to
         When PyTorch is missing.
     """
     require("torch", "torch")
+    # a module of its own, because its classes inherit from PyTorch's
     from . import _torch as modules
 
     parts = []
@@ -107,6 +108,7 @@ def to_onnx(
         nodes.append(helper.make_node("Concat", [f"{output}.column" for output in outputs], ["outputs"], axis=1))
     if exponential:
         nodes.append(helper.make_node("Exp", [nodes[-1].output[0]], ["rates"]))
+    # whatever the last node is, its output has the name that users ask for
     nodes[-1].output[0] = "f"
     shape = ["n", len(outputs)] if len(outputs) > 1 else ["n"]
     graph = helper.make_graph(
@@ -120,6 +122,7 @@ def to_onnx(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
         producer_name="exactrelu", producer_version=version("exactrelu"),
     )  # fmt: skip
+    # types and shapes are inferred through the whole graph: a node that does not fit raises here
     onnx.checker.check_model(model, full_check=True)
     if path is not None:
         with replacing(path) as file:
