@@ -55,7 +55,7 @@ def best_constant(loss: Loss, f: Array, y: Array) -> float:
             new = 0.5 * (low + high)
         before = abs(total)
         if new == b:
-            break
+            return b
         b = new
         slopes = loss.gradient(f + b, y)
     if low == -far or high == far:
