@@ -22,8 +22,9 @@ from exactrelu.enumerate.running._tasks import worker_count
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
-# Cells that the tree counts in the time that lowest vertices take to begin, a millisecond.
-FEW_CELLS = 4000
+# Cells times 2**rank, a measure of the work, up to which the tree counts in the time that lowest vertices take to
+# begin: a millisecond.
+FEW_CELLS = 1 << 15
 SAMPLE_BLOCK = 1 << 12  # directions at once: some megabytes
 # Slices of the tree, a second or two in all, to count by before a bound on the size is taken for the size.
 COUNTING_SLICES = 64
@@ -110,7 +111,7 @@ def count_patterns(
         # Zaslavsky: |chi(-1)| cells, and the signs of the coefficients alternate.
         return sum(map(abs, characteristic_polynomial(arrangement))) // (2 if region.affine else 1)
     # Without a prefix half of the cells are visited, one of each antipodal pair.
-    if region.prefix is None and max_patterns(arrangement.n_planes, arrangement.rank) > FEW_CELLS:
+    if region.prefix is None and max_patterns(arrangement.n_planes, arrangement.rank) << arrangement.rank > FEW_CELLS:
         # Numba takes half a second to load: not for few cells, nor for who only trains.
         from exactrelu.enumerate.vertices._lowest import count_by_lowest_vertices
 

@@ -287,7 +287,7 @@ cdef void split(Stack* stack, Node* node, double parent_bound, double target, do
 
 
 cdef int prune(Stack* stack, Node* node, const double* roots, Py_ssize_t n_roots, const double* A, Py_ssize_t n,
-                     Py_ssize_t n_upper, double target, double rel, int max_nodes) noexcept nogil:
+               Py_ssize_t n_upper, double target, double rel, int max_nodes) noexcept nogil:
     """The loop of `bound_and_prune`."""
     cdef int r = node.r, ray, visited = 0
     cdef Py_ssize_t level, total
@@ -345,7 +345,7 @@ def bound_and_prune(stack, Work work, const double[:, :, ::1] roots, const doubl
     cdef int code
     with nogil:
         code = prune(&s, &work.node, &roots[0, 0, 0], roots.shape[0], &A[0, 0], A.shape[0], n_upper, target, rel,
-                           max_nodes)
+                     max_nodes)
     return code
 
 

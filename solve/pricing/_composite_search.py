@@ -12,8 +12,8 @@ from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 
-from . import _composite_bound
 from ._climb import Pricing, best_first, evaluate, unit
+from ._composite_bound import Work, bound_and_prune
 from ._search import price_by_bound
 from ._stack import LATE, Search, Tree, empty_stack, root_cones, rows_by_sign
 
@@ -40,7 +40,7 @@ class CompositeTree(Tree):
         super().__init__(empty_stack(np.empty((4 * n + 1024, D, width)), 64 * D, 1, D, shared))
         least = 1e-13 * float(np.linalg.norm(A, axis=1).max(initial=0.0))
         self.A, self.n_upper, self.n_plus = A, n_upper, n_plus
-        self.work = _composite_bound.Work(n, self.r, width, n_plus, least)
+        self.work = Work(n, self.r, width, n_plus, least)
 
     def roots(self) -> Iterator[Array]:
         """Products of the root cones of R^r, one per unordered choice for neurons of equal sign, (D, D) rays each."""
@@ -56,7 +56,7 @@ class CompositeTree(Tree):
     def visit(self, roots: Array, target: float, rel: float) -> int:
         """Split cones for one slice of nodes, see `bound_and_prune`."""
         rows = (self.A, self.n_upper)
-        return int(_composite_bound.bound_and_prune(self.stack, self.work, roots, *rows, target, rel, SLICE))
+        return int(bound_and_prune(self.stack, self.work, roots, *rows, target, rel, SLICE))
 
 
 def sign_counts(width: int) -> list[int]:

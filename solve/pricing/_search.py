@@ -11,7 +11,7 @@ from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 
-from . import _bound
+from ._bound import Work, bound_and_prune
 from ._climb import Pricing, ascend_many, climb_from, ranked
 from ._stack import LATE, Search, Tree, empty_stack, root_cones, rows_by_sign
 
@@ -34,7 +34,7 @@ class NeuronTree(Tree):
         n, self.r = A.shape
         super().__init__(empty_stack(np.empty((self.r, 6 * n + 4096)), 4 * self.r + 64, 4, self.r, shared))
         self.A, self.n_upper = A, n_upper
-        self.work = _bound.Work(self.r, n)
+        self.work = Work(self.r, n)
 
     def roots(self) -> Iterator[Array]:
         """Cones (r, r) that cover the sphere."""
@@ -43,7 +43,7 @@ class NeuronTree(Tree):
     def visit(self, roots: Array, target: float, rel: float) -> int:
         """Split cones for one slice of nodes, see `bound_and_prune`."""
         nodes = max(16, min(SLICE, 40_000 // self.r**2))
-        return int(_bound.bound_and_prune(self.stack, self.work, roots, self.A, self.n_upper, target, rel, nodes))
+        return int(bound_and_prune(self.stack, self.work, roots, self.A, self.n_upper, target, rel, nodes))
 
 
 def price_by_bound(
