@@ -12,7 +12,7 @@ from ._library import PiecewiseLinearLoss
 FARTHEST = 256.0  # in units of the largest output and target: beyond, exp underflows and any loss looks flat
 ACCURATE = 1e-15  # part of the slopes' sizes below which their sum is rounding
 KINK = 1e-12  # part of the largest output and target within which a sample lies on its kink
-MAX_STEPS = 200  # Newton steps and bisections: 60 of these reach the last bit
+MAX_STEPS, BISECT = 500, 8  # Newton steps and bisections, one of these in so many steps at least: 60 reach the last bit
 
 
 def best_constant(loss: Loss, f: Array, y: Array) -> float:
@@ -44,14 +44,15 @@ def best_constant(loss: Loss, f: Array, y: Array) -> float:
         return 0.0
     low, high, b, before = -far, far, 0.0, np.inf
     # Invariant: the sum of the slopes, which rises with b, is negative at low and positive at high, once these moved.
-    for _ in range(MAX_STEPS):
+    for step in range(1, MAX_STEPS + 1):
         total = float(slopes.sum())
         if abs(total) <= ACCURATE * float(np.abs(slopes).sum()):
             return b
         low, high = (b, high) if total < 0.0 else (low, b)
         bend = float(loss.curvature(f + b, y).sum())
         new = b - total / bend if bend > 0.0 else np.inf
-        if not (low < new < high and abs(total) <= 0.5 * before):  # far from the root Newton's steps may all be short
+        # far from the root Newton's steps may all be short: of an exponential, one each
+        if not (low < new < high and abs(total) <= 0.5 * before and step % BISECT):
             new = 0.5 * (low + high)
         before = abs(total)
         if new == b:
