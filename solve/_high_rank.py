@@ -18,7 +18,7 @@ import numpy as np
 
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import relative_gap
-from exactrelu.certificates._multipliers import ATTEMPTS, MAX_STEPS, RELAXED_RANK
+from exactrelu.certificates._multipliers import ATTEMPTS, MAX_STEPS, RELAXED_RANK, packed_factors
 from exactrelu.solve.descent._slide import descend, first_weights
 from exactrelu.solve.master._cells import FACET_RANK
 from exactrelu.solve.pricing._climb import Pricing, climbed, distinct
@@ -198,4 +198,8 @@ class HighRankRounds(Rounds):
         until, end = (now + DUAL_PART * share, now + share) if timed or self.deadline is not None else (None, None)
         nu, factors = relaxed_dual(self.model, self.beta, until, max(int(min(steps, MAX_STEPS)), 1))
         if np.isfinite(nu).all() and nu.any():
-            self._offer_dual(nu, relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end))
+            before = self.lower_bound
+            norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
+            self._offer_dual(nu, norm)
+            if self.lower_bound > before:
+                self.hint = packed_factors(proof, self.problem.coordinates.V)

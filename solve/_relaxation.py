@@ -31,7 +31,7 @@ from exactrelu.certificates._multipliers import (
     Multipliers,
     find_multipliers,
     minimise_smoothed,
-    multipliers_of,
+    multipliers_at,
 )
 from exactrelu.losses import Loss
 
@@ -156,8 +156,8 @@ def relaxed_norm(
     *,
     attempts: int = ATTEMPTS,
     deadline: float | None = None,
-) -> float:
-    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare.
+) -> tuple[float, Array]:
+    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare, and the neurons whose multipliers prove it.
 
     Parameters
     ----------
@@ -167,18 +167,17 @@ def relaxed_norm(
     deadline : float, `time.monotonic` value at which to stop
     """
     Z, v = problem.bundle.Z, problem.bundle.weights(nu)
-    norms = np.ones(len(Z))
     bounds = [0.0]
+    proof = np.ones((2, 1 + problem.rank, FACTORS)) if factors is None else factors.copy()
     for number, signed in enumerate((v, -v) if v.any() else ()):
-        best = np.inf
-        if factors is not None:
-            multipliers = multipliers_of(Moments(factors[number], Z, norms, WIDTHS[-1] * norms), norms)
-            best = relaxed_bound(Z, signed, multipliers)
+        best = np.inf if factors is None else relaxed_bound(Z, signed, multipliers_at(factors[number], Z))
         for seed in range(attempts):
-            multipliers, attained = find_multipliers(Z, signed, seed, deadline)
-            best = min(best, relaxed_bound(Z, signed, multipliers))
+            multipliers, attained, factor = find_multipliers(Z, signed, seed, deadline)
+            bound = relaxed_bound(Z, signed, multipliers)
+            if bound < best:
+                best, proof[number] = bound, factor
             enough = max((1.0 + ACCURATE) * attained, *bounds)
             if best <= enough or (deadline is not None and time.monotonic() > deadline):
                 break
         bounds.append(best)
-    return (1.0 + MARGIN) * (max(bounds) + problem.slack(nu))
+    return (1.0 + MARGIN) * (max(bounds) + problem.slack(nu)), proof

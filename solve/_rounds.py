@@ -54,6 +54,7 @@ class Rounds(ABC):
     best : Neurons, of the best network;  master : its restricted master problem
     nu : (n,) dual point of the current network, set by `_price`
     theta : (n,) the dual point of the best bound
+    hint : what guides whoever proves that bound again, see `Certificate`; None where nothing is needed
     deadline : float or None, `time.monotonic` value at which to stop
     cells : int, cells or cones visited by pricing so far
     cones_left : float, cones that pricing may still visit
@@ -71,6 +72,7 @@ class Rounds(ABC):
         self.objective, self.cells, self.cones_left = np.inf, 0, np.inf
         self.nu = self.theta = np.zeros(len(problem.y))
         self.lower_bound = dual_value(problem.loss, self.theta, problem.y)
+        self.hint: Array | None = None
         self.history: list[State] = []
 
     @abstractmethod
@@ -129,7 +131,7 @@ class Rounds(ABC):
         factor = float(truncation_factor(problem.coordinates, problem.loss, problem.y, beta))
         certificate = Certificate(
             beta, problem.loss.name, self.layers, self.width, self.theta, objective, lower_bound, gap, network,
-            problem.truncation, factor, self.options.pricing, problem.output_bias,
+            problem.truncation, factor, self.options.pricing, problem.output_bias, self.hint,
         )  # fmt: skip
         patterns = self.options.patterns
         return Solution(
@@ -157,7 +159,7 @@ class Rounds(ABC):
         theta = self._feasible(nu, upper)
         bound = min(float(dual_value(self.problem.loss, theta, self.problem.y)), self.objective)
         if bound > self.lower_bound:
-            self.lower_bound, self.theta = bound, theta
+            self.lower_bound, self.theta, self.hint = bound, theta, None
 
     def _feasible(self, nu: Array, upper: float) -> Array:
         """The dual point nu scaled to ``h* <= beta``; with an output bias it sums to zero, before and after."""

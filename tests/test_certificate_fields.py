@@ -147,7 +147,7 @@ def corruptions(certificate):
 
 
 # Fields that claim nothing: pricing is a note on how the bound was found, and verify proves it in its own way.
-NO_CLAIM = {"pricing"}
+NO_CLAIM = {"pricing", "hint"}
 
 
 def test_every_field_is_looked_at():
@@ -174,6 +174,8 @@ def test_every_changed_field_is_caught(certified):
 def test_fields_that_claim_nothing_change_nothing(certified):
     X, y, more, certificate = certified
     assert replace(certificate, pricing="asked a friend").verify(X, y, **more) == certificate.verify(X, y, **more)
+    for hint in (np.zeros(3), np.full(2 * (1 + X.shape[1]) * 8, 1e300)):
+        replace(certificate, hint=hint).verify(X, y, **more)
     if certificate.layers == 2:  # "of any width": with two layers the width claims nothing
         replace(certificate, width=7).verify(X, y, **more)
     if certificate.rank is None:  # a rank at which nothing is cut off is no truncation

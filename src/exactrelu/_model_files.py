@@ -16,7 +16,7 @@ from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
-ARRAY = "Array"
+VECTORS = ("Array", "Array | None")
 KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
 
@@ -165,7 +165,7 @@ def _entries(network: ReLUNetwork | ParallelReLUNetwork, certificate: Certificat
     for field in _stored_fields(certificate):
         value = getattr(certificate, field.name)
         if value is not None:
-            claims[field.name] = value if field.type == ARRAY else KINDS[str(field.type)](value)
+            claims[field.name] = value if field.type in VECTORS else KINDS[str(field.type)](value)
     return {"network": weights, "certificate": claims}
 
 
@@ -184,7 +184,7 @@ def _certificate_from(
             if field.default is MISSING:
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
         # annotations are text, because the module imports them from the future
-        elif field.type == ARRAY:
+        elif field.type in VECTORS:
             values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
         else:
             values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")

@@ -16,7 +16,7 @@ import scipy
 from exactrelu._typing import Array
 
 from ._cones import ConeTree, Kinks
-from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers
+from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers, multipliers_at
 
 # Cones times rows, of which a second does about 10^6: a tree that ends sooner is the cheapest proof there is.
 PROMPT = 3e5
@@ -85,11 +85,13 @@ def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float)
     return bool(np.isfinite(factor).all())
 
 
-def prove_quadratically(Z: Array, theta: Array, target: float, deadline: float | None) -> bool:
-    """True when multipliers are found that prove ``|theta'(Z u)_+| <= target`` on the unit ball."""
-    for v in (theta, -theta):
+def prove_quadratically(Z: Array, theta: Array, target: float, factors: Array | None, deadline: float | None) -> bool:
+    """True when multipliers, those of `factors` or others found, prove ``|theta'(Z u)_+| <= target`` on the unit ball."""
+    for number, v in enumerate((theta, -theta)):
+        if factors is not None and quadratic_proof(Z, v, multipliers_at(factors[number], Z), target):
+            continue
         for seed in range(ATTEMPTS):
-            multipliers, attained = find_multipliers(Z, v, seed, deadline)
+            multipliers, attained, _ = find_multipliers(Z, v, seed, deadline)
             if quadratic_proof(Z, v, multipliers, target):
                 break
             if attained > target or (deadline is not None and time.monotonic() > deadline):
@@ -99,12 +101,16 @@ def prove_quadratically(Z: Array, theta: Array, target: float, deadline: float |
     return True
 
 
-def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | None = None) -> Audit:
+def audit_dual(
+    Z: Array, theta: Array, target: float, *, factors: Array | None = None, time_limit: float | None = None
+) -> Audit:
     """Prove ``|theta'(Z u)_+| <= target`` for every unit vector u, or find a direction that violates it.
 
     Parameters
     ----------
     Z : (n, r);  theta : (n,);  target : float
+    factors : (2, 1 + r, k), optional
+        Relaxed neurons of either sign, whose multipliers are tried first.
     time_limit : float, optional
         Seconds after which to give up with ``proven=False``.
 
@@ -145,7 +151,7 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
             found[number] = tree.try_signs() or None
     if None in found and False not in found and Z.shape[1] >= RELAXED_RANK:
         half = None if deadline is None else 0.5 * (time.monotonic() + deadline)
-        if prove_quadratically(Z, theta, target, half):
+        if prove_quadratically(Z, theta, target, factors, half):
             return outcome(True, 0)
     go_on(np.inf)
     return outcome(all(found))

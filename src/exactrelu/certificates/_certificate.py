@@ -19,6 +19,7 @@ from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
 from ._composite_audit import audit_composite
+from ._multipliers import unpacked_factors
 
 
 class CertificateError(ValueError):
@@ -91,6 +92,9 @@ class Certificate:
     pricing : str, the method that proved the bound
     output_bias : bool
         Whether the bound speaks of networks with an output bias too: theta then sums to zero, exactly.
+    hint : vector or None
+        Where a quadratic bound proves theta feasible, the relaxed neurons that its multipliers come from.  They claim
+        nothing: `verify` tries them first, and whatever they hold, what is proven is proven.
     """
 
     beta: float
@@ -106,6 +110,7 @@ class Certificate:
     truncation_factor: float = 1.0
     pricing: str = "bound"
     output_bias: bool = False
+    hint: Array | None = None
 
     @one_blas_thread
     def verify(
@@ -216,7 +221,8 @@ class Certificate:
         if self.layers == 3:
             audit = audit_composite(coordinates.Z, self.dual, self.width, most - slack, time_limit=time_limit)
         else:
-            audit = audit_dual(coordinates.Z, self.dual, most - slack, time_limit=time_limit)
+            factors = None if self.hint is None else unpacked_factors(np.asarray(self.hint, float), coordinates.V)
+            audit = audit_dual(coordinates.Z, self.dual, most - slack, factors=factors, time_limit=time_limit)
         if audit.proven:
             return audit.cones
         worst, beta = f"{audit.worst_value:.17g}", f"{self.beta:.17g}"
