@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -34,6 +34,12 @@ class PatternBits(NamedTuple):
     word: Ints
     plus: Ints
     minus: Ints
+
+
+@lru_cache(maxsize=4)
+def _shuffled(count: int) -> Ints:
+    """The numbers below `count` in the fixed order of hyperplanes."""
+    return np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(count)
 
 
 class Arrangement:
@@ -86,10 +92,11 @@ class Arrangement:
         self.rank = len(self.columns)
         # zero columns may be left out without any loss
         self.truncated = rank is not None and self.rank == rank < int(self.X.any(axis=0).sum())
-        self.zero_rows: Bools = np.logical_not(self._chosen().any(axis=1))
-        plane, sign = merge_parallel(self._chosen()[~self.zero_rows])
+        chosen = self._chosen()
+        self.zero_rows: Bools = np.logical_not(chosen.any(axis=1))
+        plane, sign = merge_parallel(chosen[~self.zero_rows])
         self.n_planes = int(plane.max(initial=-1)) + 1
-        order = np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(self.n_planes)
+        order = _shuffled(self.n_planes)
         self.row_plane = np.full(self.n, -1, dtype=np.int64)
         self.row_plane[~self.zero_rows] = order[plane]
         self.row_sign = np.zeros(self.n, dtype=np.int64)

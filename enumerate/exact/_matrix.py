@@ -157,6 +157,15 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     # mantissas and exponents apart: quotients of large by small entries would overflow
     fraction, exponent = np.frexp(rows)
+    if rows.shape[1] > 1 and fraction[:, 0].all():
+        # Parallel rows have one first quotient: where all differ, which is the rule, nothing else need be looked at.
+        first_quotient = np.frexp(fraction[:, 1] / fraction[:, 0])[0]
+        order = np.argsort(first_quotient, kind="stable")
+        ascending = first_quotient[order]
+        if (ascending[1:] != ascending[:-1]).all():
+            line = np.empty(m, dtype=np.int64)
+            line[order] = np.arange(m)
+            return line, np.where(fraction[:, 0] > 0.0, 1, -1).astype(np.int64)
     lead = (np.arange(m), (rows != 0.0).argmax(axis=1))
     quotient, shift = np.frexp(fraction / fraction[lead][:, None])
     shift = np.where(rows != 0.0, shift + exponent - exponent[lead][:, None], 0)

@@ -83,9 +83,9 @@ def certainly_independent(S: Array) -> bool:
     n, r = S.shape
     if r == 0 or r > n:
         return r == 0
-    # S = L[position] @ U: partial pivoting takes the first r rows of L
-    position = scipy.linalg.lu(S, p_indices=True)[0]
-    A = S[np.argsort(position)[:r]]
+    A = S
+    if n > r:  # S = L[position] @ U: partial pivoting takes the first r rows of L
+        A = S[np.argsort(scipy.linalg.lu(S, p_indices=True)[0])[:r]]
     A = np.where(np.abs(A) < FLUSHED, 0.0, A)
     try:
         R = np.linalg.inv(A)

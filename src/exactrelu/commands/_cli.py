@@ -149,7 +149,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-limit", type=float, metavar="SECONDS",
-        help="stop with the best network so far; counts max_beta and patterns, not compilation",
+        help="stop with the best network so far; counts max_beta and patterns",
     )  # fmt: skip
     parser.add_argument("--max-iter", type=int, help="limit on the rounds of pricing (default 1000)")
     parser.add_argument("--out", metavar="MODEL.npz", help="write the network and its certificate")

@@ -33,7 +33,7 @@ BETA_TOL = 1e-4  # relative accuracy of max_beta, of which the weight decay is a
 
 def fit(args: argparse.Namespace) -> int:
     """Train on a file or on the demo, report, write what was asked for; returns the exit code."""
-    from exactrelu.estimators._training import compile_kernels, make_problems, train_network
+    from exactrelu.estimators._training import make_problems, train_network
 
     demo = args.data is None
     task = _demo(args) if demo else _task(args)
@@ -47,7 +47,6 @@ def fit(args: argparse.Namespace) -> int:
         task.X, task.targets, intercept=task.intercept, loss=task.loss, rank=args.rank, sample_weight=task.weights,
         output_bias=args.output_bias,
     )  # fmt: skip
-    compile_kernels(problems[0], args.layers, args.pricing)  # no clock counts compilation
     clock = Clock(args.time_limit)
     _describe(task, problems[0], clock)
     beta = _beta(problems, args, clock)

@@ -46,8 +46,7 @@ class ConvexReLURegressor(Regression, OneDecay):
     max_iter : int, default=None
         Limit on the rounds of pricing; None for 1000.
     time_limit : float, default=None
-        Seconds per network, not counting compilation.  When it is reached, the best network so far is kept, with its
-        proven gap.
+        Seconds per network.  When it is reached, the best network so far is kept, with its proven gap.
     pricing : {"auto", "bound", "enumerate"}, default="auto"
         How optimality is proven: by branch and bound, or by a visit of every activation pattern.  "auto"
         visits them when they are few (at most 50 000) and the rank is above 3.
