@@ -206,7 +206,8 @@ def make_problem(
         check_scale(weighted.weight, "sample_weight")
     if not isinstance(output_bias, bool | np.bool_):
         raise ValueError(f"output_bias must be True or False, got {output_bias!r}")
+    coordinates = row_space(data, rank)
     truncation = None if rank is None else int(rank)
-    problem = Problem(data, targets, weighted, row_space(data, rank), truncation, bool(output_bias))
+    problem = Problem(data, targets, weighted, coordinates, truncation, bool(output_bias))
     problem.constant  # noqa: B018  # raises where no constant is best
     return problem

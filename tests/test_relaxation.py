@@ -8,7 +8,7 @@ from naive_relaxation import relaxed_maximum, relaxed_training
 from naive_training import price_every_cell
 
 from exactrelu import ConvexReLURegressor
-from exactrelu.certificates._audit import audit_dual, quadratic_proof
+from exactrelu.certificates._audit import audit_dual, prove_quadratically, quadratic_proof
 from exactrelu.certificates._bounds import dual_value
 from exactrelu.certificates._multipliers import Moments, Multipliers, find_multipliers
 from exactrelu.solve import max_beta, train
@@ -173,9 +173,11 @@ def test_the_audit_refutes_what_is_not_feasible():
     problem = make_problem(X, y, "squared", None)
     theta, factors = relaxed_dual(problem, 5.0)
     bound, proof = relaxed_norm(problem, theta)
-    assert audit_dual(X, theta, bound, factors=proof).cones == 0
-    assert audit_dual(X, theta, 1.1 * relaxed_norm(problem, theta, factors, attempts=0)[0], factors=factors).cones == 0
-    assert audit_dual(X, theta, bound, factors=np.ones_like(proof)).proven  # a hint only guides
+    own, _ = relaxed_norm(problem, theta, factors, attempts=0)
+    assert prove_quadratically(X, theta, bound, proof, deadline=0.0)  # no time for a search
+    assert prove_quadratically(X, theta, own, factors, deadline=0.0)
+    assert not prove_quadratically(X, theta, 0.5 * bound, proof, deadline=0.0)
+    assert audit_dual(X, theta, bound, factors=np.ones_like(proof)).proven  # they only guide
     assert audit_dual(X, theta, bound).proven
     worst = climb_many(X, theta, np.random.default_rng(0).standard_normal((200, 6)))[1][0]
     refuted = audit_dual(X, theta, 0.999 * worst, time_limit=60.0)
@@ -232,7 +234,6 @@ def test_estimators_of_high_rank_return_a_network_and_a_gap():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((100, 40))
     y = np.maximum(X[:, 0], 0.0) - np.maximum(X[:, 1], 0.0)
-    with pytest.warns(match="iteration limit"):
-        model = ConvexReLURegressor(beta=1.0).fit(X, y)
+    model = ConvexReLURegressor(beta=1.0).fit(X, y)
     assert model.network_.n_neurons > 0
     assert 0.0 < model.gap_ < 0.9

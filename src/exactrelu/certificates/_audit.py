@@ -86,7 +86,7 @@ def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float)
 
 
 def prove_quadratically(Z: Array, theta: Array, target: float, factors: Array | None, deadline: float | None) -> bool:
-    """True when multipliers, those of `factors` or others found, prove ``|theta'(Z u)_+| <= target`` on the unit ball."""
+    """True when multipliers, of `factors` or found, prove ``|theta'(Z u)_+| <= target`` on the unit ball."""
     for number, v in enumerate((theta, -theta)):
         if factors is not None and quadratic_proof(Z, v, multipliers_at(factors[number], Z), target):
             continue

@@ -167,7 +167,8 @@ def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> fl
         key=lambda found: found.best,
     )  # fmt: skip
     if priced.best == 0.0:
-        raise ValueError("a network without neurons is optimal for every weight decay: choose one with --beta")
+        say("weight decay", "beta = 1: a network without neurons is optimal for every weight decay")
+        return 1.0
     beta = ratio * float(priced.best)
     least = "" if priced.upper <= priced.best * (1.0 + 2.0 * BETA_TOL) else f", which is at least {priced.best:.8g}"
     say("weight decay", f"beta = {beta:.8g} = {ratio:g} x max_beta{least}")

@@ -286,8 +286,9 @@ def interruptible(solutions: list[Solution]) -> list[Solution]:
 
 def _warn_of_scales(X: Array) -> None:
     """Say that columns of very different scales share one weight decay."""
-    spread = X.std(axis=0) if len(X) else np.zeros(0)
-    spread = spread[spread > 0.0]
+    with np.errstate(all="ignore"):  # data that overflow are refused elsewhere
+        spread = X.std(axis=0) if len(X) else np.zeros(0)
+    spread = spread[(spread > 0.0) & (spread < np.inf)]
     if spread.size and spread.max() > SCALES * spread.min():
         warnings.warn(
             f"columns of X differ in scale by a factor of {spread.max() / spread.min():.1g}, and one weight decay "

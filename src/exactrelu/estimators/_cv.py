@@ -173,10 +173,10 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
         As for scikit-learn's `check_cv`.
     scoring : str or callable, default=None
         Scorer; default: the estimator's own score.
-    loss, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers, width
+    loss, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
         As for `ConvexReLURegressor`; `time_limit` is for each network.  From rank 5 on only the network that is chosen
         is proven, with the effort asked for.
-    random_state
+    width, random_state
         As for `ConvexReLURegressor`.
     n_jobs : int, default=None
         Folds at the same time (joblib).

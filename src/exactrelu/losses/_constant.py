@@ -56,11 +56,11 @@ def best_constant(loss: Loss, f: Array, y: Array) -> float:
             new = 0.5 * (low + high)
         before = abs(total)
         if new == b:
-            return b
+            break
         b = new
         slopes = loss.gradient(f + b, y)
-    if low == -far or high == far:
-        way = "grows" if high == far else "shrinks"
+    if abs(b) > 0.9 * far:  # a root lies no farther out than outputs and targets, and what exp makes of their sizes
+        way = "grows" if b > 0.0 else "shrinks"
         raise ValueError(
             f"the {loss.name} loss has no best output bias on these targets: it falls for ever as the bias {way}"
         )
