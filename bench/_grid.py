@@ -220,7 +220,7 @@ def read_data(name: str, target: str | None, loss: str | None, intercept: bool) 
         if loss is not None and column is not None:
             # -1 and +1, as `exactrelu fit` takes labels: the zero network stands between them
             two = get_loss(loss).labels or len(set(table.text(column))) == 2
-            y = 2.0 * table.labels(column)[0] - 1.0 if two else table.numbers(column)
+            y = np.where(table.labels(column)[0] == 1, 1.0, -1.0) if two else table.numbers(column)
     if loss is not None and y is None:
         raise ValueError(f"which column of {name} is the target?")
     return np.column_stack([X, np.ones(len(X))]) if intercept else X, np.zeros(len(X)) if y is None else y

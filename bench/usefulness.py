@@ -37,12 +37,12 @@ NOTES = {"score": f"R2 or accuracy, mean over {FOLDS} folds; standard_error: of 
 
 @dataclass(frozen=True)
 class Data:
-    """One table: features (n, d), targets (n,), and whether these are classes."""
+    """One table: whether its targets are classes, features (n, d) and targets (n,)."""
 
     name: str
+    classes: bool
     X: Array
     y: NDArray[Any]
-    classes: bool
 
 
 def shipped() -> Iterator[Data]:
@@ -50,21 +50,21 @@ def shipped() -> Iterator[Data]:
     from sklearn import datasets
 
     for name in ("iris", "wine", "breast_cancer", "digits"):
-        yield Data(name, *getattr(datasets, f"load_{name}")(return_X_y=True), classes=True)
-    yield Data("diabetes", *datasets.load_diabetes(return_X_y=True), classes=False)
+        yield Data(name, True, *getattr(datasets, f"load_{name}")(return_X_y=True))
+    yield Data("diabetes", False, *datasets.load_diabetes(return_X_y=True))
     X, y = datasets.load_linnerud(return_X_y=True)
-    yield Data("linnerud, weight", X, y[:, 0], classes=False)
+    yield Data("linnerud, weight", False, X, y[:, 0])
     for number, noise in ((1, 1.0), (2, 100.0), (3, 0.1)):  # a tenth of the targets' spread, or a little more
         made = getattr(datasets, f"make_friedman{number}")(500, noise=noise, random_state=SEED)
-        yield Data(f"friedman{number}", *made, classes=False)
-    yield Data("moons", *datasets.make_moons(500, noise=0.25, random_state=SEED), classes=True)
-    yield Data("circles", *datasets.make_circles(500, noise=0.15, factor=0.5, random_state=SEED), classes=True)
-    yield Data("swiss roll", *datasets.make_swiss_roll(500, noise=0.5, random_state=SEED), classes=False)
+        yield Data(f"friedman{number}", False, *made)
+    yield Data("moons", True, *datasets.make_moons(500, noise=0.25, random_state=SEED))
+    yield Data("circles", True, *datasets.make_circles(500, noise=0.15, factor=0.5, random_state=SEED))
+    yield Data("swiss roll", False, *datasets.make_swiss_roll(500, noise=0.5, random_state=SEED))
     rng = np.random.default_rng(SEED)
     for n in (5000, 20_000):
         X = rng.normal(size=(n, 8))
         y = np.maximum(X[:, 0], 0.0) - np.abs(X[:, 1]) + 0.5 * rng.normal(size=n)
-        yield Data(f"two hinges, {n}", X, y, classes=False)
+        yield Data(f"two hinges, {n}", False, X, y)
 
 
 def from_file(path: str, target: str | None) -> Data:
@@ -82,7 +82,7 @@ def from_file(path: str, target: str | None) -> Data:
     except ValueError:
         y = np.array(table.text(name))
     classes = y.dtype.kind != "f" or len(np.unique(y)) <= max(2, len(y) // 50)
-    return Data(Path(path).stem, table.columns(table.features(name)), y, classes)
+    return Data(Path(path).stem, classes, table.columns(table.features(name)), y)
 
 
 def models(classes: bool, cv: bool) -> dict[str, Callable[[], Any]]:

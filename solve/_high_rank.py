@@ -57,13 +57,14 @@ class HighRankRounds(Rounds):
     Attributes
     ----------
     model : Problem, that the neurons are trained on: `problem`, or one with a smoothed loss
-    neurons, outputs : its best network, and that one's prediction (n,)
+    neurons, outputs, value : its best network, that one's prediction (n,) and objective
     only_slide : bool, True where the master problem is left out
     """
 
     model: Problem
     neurons: Neurons
     outputs: Array
+    value: float
     only_slide = False
     _relaxed = False
 

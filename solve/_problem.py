@@ -114,9 +114,9 @@ class Problem:
         """
         if not self.output_bias:
             return -self.loss.gradient(f, self.y)
-        kinks = isinstance(self.loss, PiecewiseLinearLoss)
-        slopes = balanced_slopes(self.loss, f, self.y) if kinks else self.loss.gradient(f, self.y)
-        return balanced(-slopes)
+        if isinstance(self.loss, PiecewiseLinearLoss):
+            return balanced(-balanced_slopes(self.loss, f, self.y))
+        return balanced(-self.loss.gradient(f, self.y))
 
     def centred(self, features: Array, weight: Array) -> Array:
         """What of features (n, ...) an output bias leaves to be fitted: their weighted means, weight (n,), go."""

@@ -164,7 +164,8 @@ def slide(Z, target, root, double beta, signs, W, int max_steps, double rel, bin
     ----------
     Z : (n, r) in;  target : (n,) in;  root : (n,) in, square roots of the curvature;  beta : float in
     signs : (K,) in;  W : (K, r) in, no row of it zero
-    max_steps : int in;  rel : float in, stops after a step that lowers the objective by less of it;  bias : bool in, whether the outputs have a free constant
+    max_steps : int in;  rel : float in, stops after a step that lowers the objective by less of it
+    bias : bool in, whether the outputs have a free constant
 
     Notes
     -----

@@ -159,7 +159,8 @@ def _entries(network: ReLUNetwork | ParallelReLUNetwork, certificate: Certificat
     if certificate is None:
         return {"network": weights}
     claimed = certificate.network.arrays()
-    if not all(np.array_equal(claimed.get(f"network.{key}"), value) for key, value in weights.items()):
+    names = {key: f"network.{key}" for key in weights}
+    if not all(names[key] in claimed and np.array_equal(claimed[names[key]], weights[key]) for key in weights):
         raise ValueError("the certificate speaks of another network")
     claims = {}
     for field in _stored_fields(certificate):

@@ -68,7 +68,7 @@ def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> to
     for network in networks:
         weights = weights_of(network)
         build = modules.two_layers if network.layers == 2 else modules.three_layers
-        parts.append(build(weights.first, weights.bias, *weights.later, weights.output_bias))
+        parts.append(build(weights.first, weights.bias, *weights.later, output_bias=weights.output_bias))
     module = parts[0] if len(parts) == 1 else modules.Columns(parts)
     return modules.nn.Sequential(module, modules.Exponential()) if exponential else module
 

@@ -80,7 +80,7 @@ class Exponential(nn.Module):
         return torch.exp(x)
 
 
-def two_layers(W: Array, b: Array | None, alpha: Array, output_bias: float) -> nn.Sequential:
+def two_layers(W: Array, b: Array | None, alpha: Array, *, output_bias: float) -> nn.Sequential:
     """``(x W + b)_+ alpha + output_bias`` as linear layers; W (d, m), b (m,) or None, alpha (m,)."""
     d, m = W.shape
     first = skip_init(nn.Linear, d, m, bias=b is not None, dtype=torch.float64)  # no draw from torch's generator
@@ -95,7 +95,7 @@ def two_layers(W: Array, b: Array | None, alpha: Array, output_bias: float) -> n
     return nn.Sequential(first, nn.ReLU(), last, nn.Flatten(0))
 
 
-def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array, output_bias: float) -> ParallelSubnetworks:
+def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array, *, output_bias: float) -> ParallelSubnetworks:
     """Parallel sub-networks; W1 (K, d, m), b1 (K, m) or None, w2 (K, m), w3 (K,)."""
     K, d, m = W1.shape
     module = ParallelSubnetworks(K, d, m, bias=b1 is not None, output_bias=output_bias != 0.0)
