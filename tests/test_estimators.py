@@ -34,8 +34,8 @@ WEIGHT_CHECKS = ("check_sample_weight_equivalence_on_dense_data",)
     [
         ConvexReLURegressor(effort=0.0),
         ConvexReLUClassifier(effort=0.0),
-        ConvexReLURegressorCV(beta_ratios=2, cv=2, effort=0.0),
-        ConvexReLUClassifierCV(beta_ratios=2, cv=2, effort=0.0),
+        pytest.param(ConvexReLURegressorCV(beta_ratios=2, cv=2, effort=0.0), marks=pytest.mark.slow),
+        pytest.param(ConvexReLUClassifierCV(beta_ratios=2, cv=2, effort=0.0), marks=pytest.mark.slow),
     ],
     ids=["regressor", "classifier", "regressor, CV", "classifier, CV"],
 )
