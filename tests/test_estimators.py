@@ -29,13 +29,14 @@ def with_ones(X):
 WEIGHT_CHECKS = ("check_sample_weight_equivalence_on_dense_data",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
     [
         ConvexReLURegressor(effort=0.0),
         ConvexReLUClassifier(effort=0.0),
-        pytest.param(ConvexReLURegressorCV(beta_ratios=2, cv=2, effort=0.0), marks=pytest.mark.slow),
-        pytest.param(ConvexReLUClassifierCV(beta_ratios=2, cv=2, effort=0.0), marks=pytest.mark.slow),
+        ConvexReLURegressorCV(beta_ratios=2, cv=2, effort=0.0),
+        ConvexReLUClassifierCV(beta_ratios=2, cv=2, effort=0.0),
     ],
     ids=["regressor", "classifier", "regressor, CV", "classifier, CV"],
 )
