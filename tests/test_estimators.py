@@ -66,7 +66,7 @@ def regression():
 def test_regressor_is_the_solver(regression, fit_intercept):
     X, y = regression
     model = ConvexReLURegressor(beta=0.5, tol=1e-8, fit_intercept=fit_intercept).fit(X, y)
-    solution = train(with_ones(X) if fit_intercept else X, y, 0.5, tol=1e-8)
+    solution = train(with_ones(X) if fit_intercept else X, y, 0.5, tol=1e-8, output_bias=True)
     assert model.objective_ == pytest.approx(solution.objective, rel=1e-7)
     assert model.network_.objective(X, y, 0.5) == pytest.approx(model.objective_, rel=1e-10)
     assert model.lower_bound_ <= model.objective_
@@ -112,7 +112,7 @@ def test_warning_shows_gap_and_tolerance():
 
 def test_time_limit_keeps_a_valid_gap():
     X, y = make_regression(300, 12, noise=50.0, random_state=0)
-    model = ConvexReLURegressor(beta=5e3, max_iter=1000, time_limit=0.5)
+    model = ConvexReLURegressor(beta=5e3, tol=1e-4, effort=np.inf, max_iter=1000, time_limit=0.5)
     with pytest.warns(ConvergenceWarning, match="time limit"):
         model.fit(X, y)
     assert 0.0 < model.lower_bound_ < model.objective_
@@ -120,8 +120,8 @@ def test_time_limit_keeps_a_valid_gap():
 
 def test_few_rounds_at_high_rank_do_not_depend_on_time():
     X, y = make_regression(80, 8, noise=50.0, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="iteration limit"):
-        model = ConvexReLURegressor(beta=100.0, time_limit=60.0).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="end of the effort"):
+        model = ConvexReLURegressor(beta=100.0, tol=1e-4).fit(X, y)
     assert model.n_iter_ == 3
 
 
@@ -134,7 +134,7 @@ def test_few_patterns_are_enumerated():
 
 def test_binary_classifier_is_the_solver():
     X, labels = IRIS_X[50:], np.array(["versicolor", "virginica"])[IRIS_Y[50:] - 1]
-    model = ConvexReLUClassifier(beta=0.3, tol=1e-8).fit(X, labels)
+    model = ConvexReLUClassifier(beta=0.3, tol=1e-8, output_bias=False).fit(X, labels)
     signs = np.where(labels == "virginica", 1.0, -1.0)
     solution = train(with_ones(X), signs, 0.3, loss="logistic", tol=1e-8)
     assert model.objective_ == pytest.approx(solution.objective, rel=1e-7)
@@ -208,7 +208,7 @@ def test_illegal_labels():
 
 
 def test_one_sample_and_zero_data():
-    model = ConvexReLURegressor(beta=0.1).fit([[2.0]], [1.0])
+    model = ConvexReLURegressor(beta=0.1, output_bias=False).fit([[2.0]], [1.0])
     assert model.gap_ <= 1e-4
     zero = ConvexReLURegressor(fit_intercept=False).fit(np.zeros((4, 2)), [1.0, 2.0, 3.0, 4.0])
     assert zero.objective_ == pytest.approx(15.0)
