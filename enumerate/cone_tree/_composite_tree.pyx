@@ -107,7 +107,6 @@ cdef int run(Planes* planes, Roots* roots, Layers* layers, Tree* t, State* state
     cdef int64_t start, size, e, h, level, _node
     cdef Frame f, above
     cdef Fresh new
-    cdef int code
     # Invariant: what a frame's path has decided stands in `side`; entries of undecided hyperplanes mean nothing, and
     # are not looked at: all first-layer ones are decided before `ordered` and `selected` are asked.
     for _node in range(max_nodes):

@@ -286,67 +286,29 @@ cdef void split(Stack* stack, Node* node, double parent_bound, double target, do
             push_child(stack, node, k if child else j, child)
 
 
-cdef int prune(Stack* stack, Node* node, const double* roots, Py_ssize_t n_roots, const double* A, Py_ssize_t n,
-               Py_ssize_t n_upper, double target, double rel, int max_nodes) noexcept nogil:
-    """The loop of `bound_and_prune`."""
-    cdef int r = node.r, ray, visited = 0
-    cdef Py_ssize_t level, total
-    cdef int64_t start
-    cdef double bound
-    # Invariant: every point of the roots met lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
-    while stack.state.depth > 0 or stack.state.root < n_roots:
-        if visited >= max_nodes:
-            return PAUSED
-        if stack.state.depth == 0:
-            push_more_roots(stack, node, roots, n_roots, A, n, n_upper)
-        level = stack.state.depth - 1
-        start, bound = stack.meta[level].start, stack.bound[level]
-        if bound <= stack_level(stack, target, rel):
-            pop(stack)
-            continue
-        if longest_edge(rays_at(stack, level), r)[2] > 1.0 - TINY_EDGE:
-            give_up(stack, bound)
-            pop(stack)
-            continue
-        node.sizes[0], node.sizes[1] = stack.meta[level].rows[0], stack.meta[level].rows[1]
-        total = node.sizes[0] + node.sizes[1]
-        if level + 2 > stack.levels or start + 2 * total > stack.capacity:
-            return FULL
-        for ray in range(r):  # the children overwrite the parent's place
-            memcpy(node.buf + ray * node.n, stack.pool + ray * stack.capacity + start, total * sizeof(double))
-        memcpy(node.rays, rays_at(stack, level), r * r * sizeof(double))
-        memcpy(node.rays + r * r, rays_at(stack, level), r * r * sizeof(double))
-        memcpy(node.sums, sums_at(stack, level), N_SUMS * r * sizeof(double))
-        pop(stack)
-        split(stack, node, bound, target, rel)
-        visited += 1
-        stack.state.nodes += 1
-    return DONE
+cdef int next_roots(Stack* stack, Node* node, const double* roots, Py_ssize_t n_roots, const double* A, Py_ssize_t n,
+                    Py_ssize_t n_upper) noexcept nogil:
+    """Stack as many root cones as there is room for; most are dropped at once, and count as no node."""
+    push_more_roots(stack, node, roots, n_roots, A, n, n_upper)
+    return 0
 
 
-def bound_and_prune(stack, Work work, const double[:, :, ::1] roots, const double[:, ::1] A, Py_ssize_t n_upper,
-                    double target, double rel, int max_nodes):
-    """Split cones until none is left, `max_nodes` were visited or the stack is full.
+cdef inline bint one_direction(Stack* stack, Node* node, Py_ssize_t level) noexcept nogil:
+    return longest_edge(rays_at(stack, level), node.r)[2] > 1.0 - TINY_EDGE
 
-    A cone is dropped once its bound is at most `stack_level`; when all is DONE that number (or `best[1]`, if larger)
-    is an upper bound of the pricing problem on the root cones.  O(r^2 + r rows that cut the cone) a node.
 
-    Parameters
-    ----------
-    stack : Stack, in/out, with k = 4;  work : Work
-    roots : (R, r, r) root cones;  A, n_upper : the rows (n, r), see `rows_by_sign`
-    target, rel : float, see `prune_level`
+cdef void take(Stack* stack, Node* node, Py_ssize_t level) noexcept nogil:
+    cdef int r = node.r, ray
+    cdef Py_ssize_t total = node.sizes[0] + node.sizes[1]
+    for ray in range(r):
+        memcpy(node.buf + ray * node.n, stack.pool + ray * stack.capacity + stack.meta[level].start,
+               total * sizeof(double))
+    memcpy(node.rays, rays_at(stack, level), r * r * sizeof(double))
+    memcpy(node.rays + r * r, rays_at(stack, level), r * r * sizeof(double))
+    memcpy(node.sums, sums_at(stack, level), N_SUMS * r * sizeof(double))
 
-    Returns
-    -------
-    DONE, PAUSED or FULL
-    """
-    cdef Stack s = as_pointers(stack)
-    cdef int code
-    with nogil:
-        code = prune(&s, &work.node, &roots[0, 0, 0], roots.shape[0], &A[0, 0], A.shape[0], n_upper, target, rel,
-                     max_nodes)
-    return code
+
+include "solve/pricing/_prune.pxi"
 
 
 def push_roots(stack, Work work, const double[:, :, ::1] roots, const double[:, ::1] A, Py_ssize_t n_upper):

@@ -361,67 +361,25 @@ cdef void split(Stack* stack, Node* node, double bound, double target, double re
             push_child(stack, node, child, node.place[child])
 
 
-cdef int prune(Stack* stack, Node* node, const double* roots, Py_ssize_t n_roots, const double* A, Py_ssize_t n,
-               Py_ssize_t n_upper, double target, double rel, int max_nodes) noexcept nogil:
-    """The loop of `bound_and_prune`."""
-    cdef int D = node.D, visited = 0
-    cdef Py_ssize_t level, total, row = D * node.m
-    cdef int64_t start
-    cdef double bound
-    # Invariant: every point of the roots met lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
-    while stack.state.depth > 0 or stack.state.root < n_roots:
-        if visited >= max_nodes:
-            return PAUSED
-        if stack.state.depth == 0:
-            push_root(stack, node, roots + stack.state.root * D * D, A, n, n_upper)
-            stack.state.root += 1
-            visited += 1
-        level = stack.state.depth - 1
-        start, bound = stack.meta[level].start, stack.bound[level]
-        if bound <= stack_level(stack, target, rel):
-            pop(stack)
-            continue
-        if longest_edge(rays_at(stack, level), node.m, node.r)[2] < TINY_EDGE:
-            give_up(stack, bound)
-            pop(stack)
-            continue
-        node.sizes[0], node.sizes[1] = stack.meta[level].rows[0], stack.meta[level].rows[1]
-        total = node.sizes[0] + node.sizes[1]
-        if level + 2 > stack.levels or start + 2 * total > stack.capacity:
-            return FULL
-        # the children overwrite the parent's place
-        memcpy(node.rows, stack.pool + start * row, total * row * sizeof(double))
-        memcpy(node.rays, rays_at(stack, level), D * D * sizeof(double))
-        memcpy(node.rays + D * D, rays_at(stack, level), D * D * sizeof(double))
-        memcpy(node.parent, sums_at(stack, level), D * sizeof(double))
-        pop(stack)
-        split(stack, node, bound, target, rel)
-        visited += 1
-        stack.state.nodes += 1
-    return DONE
+cdef int next_roots(Stack* stack, Node* node, const double* roots, Py_ssize_t n_roots, const double* A, Py_ssize_t n,
+                    Py_ssize_t n_upper) noexcept nogil:
+    """Stack the next root cone, which counts as a node."""
+    push_root(stack, node, roots + stack.state.root * node.D * node.D, A, n, n_upper)
+    stack.state.root += 1
+    return 1
 
 
-def bound_and_prune(stack, Work work, const double[:, :, ::1] roots, const double[:, ::1] A, Py_ssize_t n_upper,
-                    double target, double rel, int max_nodes):
-    """Split cones until none is left, `max_nodes` were visited or the stack is full.
+cdef inline bint one_direction(Stack* stack, Node* node, Py_ssize_t level) noexcept nogil:
+    return longest_edge(rays_at(stack, level), node.m, node.r)[2] < TINY_EDGE
 
-    A cone is dropped once its bound is at most `stack_level`; when all is DONE that number (or `best[1]`, if larger)
-    bounds h on the root cones.  O(D^3 + rows D m) a node.
 
-    Parameters
-    ----------
-    stack : Stack, in/out, with k = 1: sums of the rows that are linear on the cone;  work : Work
-    roots : (R, D, D) root cones, stacked one after the other
-    A, n_upper : (n, r) rows ``|w_i| x_i``, the first `n_upper` of them with w_i > 0
-    target, rel : float, see `prune_level`
+cdef void take(Stack* stack, Node* node, Py_ssize_t level) noexcept nogil:
+    cdef int D = node.D
+    cdef Py_ssize_t total = node.sizes[0] + node.sizes[1], row = D * node.m
+    memcpy(node.rows, stack.pool + stack.meta[level].start * row, total * row * sizeof(double))
+    memcpy(node.rays, rays_at(stack, level), D * D * sizeof(double))
+    memcpy(node.rays + D * D, rays_at(stack, level), D * D * sizeof(double))
+    memcpy(node.parent, sums_at(stack, level), D * sizeof(double))
 
-    Returns
-    -------
-    DONE, PAUSED or FULL
-    """
-    cdef Stack s = as_pointers(stack)
-    cdef int code
-    with nogil:
-        code = prune(&s, &work.node, &roots[0, 0, 0], roots.shape[0], &A[0, 0], A.shape[0], n_upper, target, rel,
-                     max_nodes)
-    return code
+
+include "solve/pricing/_prune.pxi"
