@@ -127,10 +127,8 @@ def measure(data: Data, name: str, make: Callable[[], Any]) -> Row:
     scores, seconds, gaps, neurons = [], [], [], []
     for here, there in splitter.split(data.X, data.y):
         model, y = make_pipeline(StandardScaler(), make()), data.y
-        # the perceptron learns targets of any scale only when these are standardised; for the others nothing changes
-        centre, spread = (0.0, 1.0) if data.classes else (y[here].mean(), y[here].std() or 1.0)
-        if not data.classes:
-            y = (y - centre) / spread
+        if not data.classes:  # the perceptron learns targets of one scale only; for the others nothing changes
+            y = (y - y[here].mean()) / (y[here].std() or 1.0)
         began = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the peers' solvers: what counts is the score
@@ -150,11 +148,17 @@ def measure(data: Data, name: str, make: Callable[[], Any]) -> Row:
     }  # fmt: skip
 
 
+def by_table(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """The row of every model, for every table."""
+    tables: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        tables.setdefault(row["data"], {})[row["model"]] = row
+    return tables
+
+
 def summary(rows: Sequence[Row]) -> list[str]:
     """Mean score of every model over the tables on which all were measured, and where ours is below the linear one."""
-    by_data: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        by_data.setdefault(row["data"], {})[row["model"]] = row
+    by_data = by_table(rows)
     names = list(dict.fromkeys(row["model"] for row in rows))
     full = [found for found in by_data.values() if set(found) == set(names)]
     lines = [f"mean over {len(full)} tables"]
@@ -178,15 +182,13 @@ def draw(rows: Sequence[Row], path: str) -> None:
     """Ours against every peer, a dot for each table: above the diagonal ours is better."""
     from matplotlib import rc_context
 
-    by_data: dict[str, dict[str, float]] = {}
-    for row in rows:
-        by_data.setdefault(row["data"], {})[row["model"]] = row["score"]
+    by_data = by_table(rows)
     peers = [name for name in dict.fromkeys(row["model"] for row in rows) if name not in (OURS, OURS_CV)]
     with rc_context(STYLE):
         figure, axes = new_figure(2.9 * len(peers), 3.1, len(peers))
         for axis, peer, colour in zip(axes, peers, COLOURS, strict=False):
-            pairs = [(found[peer], found[OURS]) for found in by_data.values() if {peer, OURS} <= set(found)]
-            x, y = np.clip(np.array(pairs), 0.0, 1.0).T
+            both = [found for found in by_data.values() if {peer, OURS} <= set(found)]
+            x, y = (np.clip([found[name]["score"] for found in both], 0.0, 1.0) for name in (peer, OURS))
             axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls="dashed")
             axis.plot(x, y, "o", ms=4.5, color=colour, alpha=0.75, mew=0)
             better, worse = int(np.sum(y > x)), int(np.sum(y < x))

@@ -19,7 +19,7 @@ import numpy as np
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import relative_gap
 from exactrelu.certificates._multipliers import ATTEMPTS, MAX_STEPS, RELAXED_RANK, packed_factors
-from exactrelu.solve.descent._slide import descend, first_weights
+from exactrelu.solve.descent._slide import PASSES, descend, first_weights
 from exactrelu.solve.master._cells import FACET_RANK
 from exactrelu.solve.pricing._climb import Pricing, climbed, distinct
 from exactrelu.solve.pricing._stack import MAX_ORTHANTS
@@ -93,13 +93,13 @@ class HighRankRounds(Rounds):
                 return Status.CERTIFIED
         if r > FACET_RANK and not unlimited:
             return self._prove_once()
-        self.cones_left = self.options.effort * CONE_WORK / (len(self.problem.bundle.Z) * r**2)
+        self.cones_left = self.options.effort * cones_of_effort(self.problem, r)
         return super().run()
 
     def _prove_once(self) -> Status:
         """One pricing, if it can prove anything: climbs have found no direction that would improve the network."""
         r = self.problem.rank
-        cones = self.options.effort * HIGH_CONES * CONE_WORK / (len(self.problem.bundle.Z) * r**2)
+        cones = self.options.effort * HIGH_CONES * cones_of_effort(self.problem, r)
         if cones >= CONES_PER_ROOT * 2 ** min(r, MAX_ORTHANTS):
             self.cones_left = cones
             self._take_stock(self._price(0.0).upper)
@@ -177,7 +177,7 @@ class HighRankRounds(Rounds):
             idle = 0 if before - self.value > HELPED * abs(before) else idle + 1
             number += 1
 
-    def _descend(self, neurons: Neurons, max_steps: int = 500) -> None:
+    def _descend(self, neurons: Neurons, max_steps: int = PASSES) -> None:
         found = descend(self.model, self.beta, neurons, max_steps=max_steps, deadline=self.deadline)
         self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
 
@@ -199,8 +199,10 @@ class HighRankRounds(Rounds):
         until, end = (now + DUAL_PART * share, now + share) if timed or self.deadline is not None else (None, None)
         nu, factors = relaxed_dual(self.model, self.beta, until, max(int(min(steps, MAX_STEPS)), 1))
         if np.isfinite(nu).all() and nu.any():
-            before = self.lower_bound
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
-            self._offer_dual(nu, norm)
-            if self.lower_bound > before:
-                self.hint = packed_factors(proof, self.problem.coordinates.V)
+            self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
+
+
+def cones_of_effort(problem: Problem, dimension: int) -> float:
+    """How many cones of rays of so many numbers effort 1 visits: fewer where each takes longer."""
+    return CONE_WORK / (len(problem.bundle.Z) * dimension**2)

@@ -75,19 +75,17 @@ def relaxed_dual(
     """
     loss, y, constant = problem.loss, problem.y, problem.constant
     shape = (2, 1 + problem.rank, FACTORS)
-    slope = loss.gradient(constant, y)
-    at_zero, steep = loss.value(constant, y), float(np.abs(slope).sum())
-    if steep == 0.0 or at_zero == 0.0:
+    at_zero = loss.value(constant, y)
+    if at_zero == 0.0 or not loss.gradient(constant, y).any():
         return problem.dual_point(constant), np.ones(shape)
-    unit = 2.0 * at_zero / steep  # the size of predictions that matter: that of y for the squared loss
-    scale = float(np.sqrt(np.mean(np.square(problem.lengths))))
+    unit, scale = problem.unit, problem.size
     Z, norms, beta = problem.Z / scale, np.maximum(problem.lengths / scale, SMALLEST), beta / scale
     target = minimisers(loss, y)
 
     def objective(flat: Array, width: float) -> tuple[float, Array]:
         plus, minus, low, high = bounds(flat, width)
         f = np.minimum(np.maximum(target, low + unit * flat[-1]), high + unit * flat[-1])
-        slope[:] = loss.gradient(f, y)
+        slope = loss.gradient(f, y)
         on_low, on_high = np.maximum(slope, 0.0), np.minimum(slope, 0.0)
         back = np.stack([plus.gradient(on_high, on_low, beta), minus.gradient(-on_low, -on_high, beta)])
         on_bias = unit * float(slope.sum()) if problem.output_bias else 0.0

@@ -154,12 +154,15 @@ class Rounds(ABC):
         """Cones that a pricing may visit, None for any number."""
         return None if self.cones_left == np.inf else max(int(self.cones_left), 1)
 
-    def _offer_dual(self, nu: Array, upper: float) -> None:
-        """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``."""
+    def _offer_dual(self, nu: Array, upper: float, hint: Array | None = None) -> None:
+        """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``.
+
+        hint : what guides whoever proves that again
+        """
         theta = self._feasible(nu, upper)
         bound = min(float(dual_value(self.problem.loss, theta, self.problem.y)), self.objective)
         if bound > self.lower_bound:
-            self.lower_bound, self.theta, self.hint = bound, theta, None
+            self.lower_bound, self.theta, self.hint = bound, theta, hint
 
     def _feasible(self, nu: Array, upper: float) -> Array:
         """The dual point nu scaled to ``h* <= beta``; with an output bias it sums to zero, before and after."""

@@ -51,7 +51,7 @@ class CompositeTrainer(Rounds):
         target, rel = self._accuracy(violation)
         return self._spend(PRICERS[self.options.pricing](
             self.problem, self.nu, self.width, target=target, rel=rel, starts=self.best, deadline=self.deadline,
-            patience=ENOUGH_CONES if self._falls_fast() else None, limit=self._cone_limit,
+            patience=ENOUGH_CONES if self._falls_fast() else None,
             n_jobs=self.options.n_jobs,
         ))  # fmt: skip
 

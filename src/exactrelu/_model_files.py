@@ -130,21 +130,21 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> M
     """
     name = os.fspath(path)
     arrays = read_archive(path, max_bytes)
+    numbered = itertools.takewhile(
+        lambda place: f"network.{place}layers" in arrays, (f"{k}." for k in itertools.count())
+    )
+    places = list(numbered) or [""]  # a single network has no number
+    known = tuple(f"{section}.{place}" for section in ("network", "certificate") for place in places)
+    strange = [key for key in arrays if not key.startswith((*known, "metadata."))]
+    if strange:
+        raise ValueError(f"{name} holds {len(places)} networks and, besides, {strange[0]!r}")
     networks, certificates = [], []
-    several = any(key.startswith("network.0.") for key in arrays)
-    for number in itertools.count():
-        place = f"{number}." if several else ""
+    for place in places:
         weights = _section(arrays, f"network.{place}")
-        if number and not (several and weights):
-            break
         network = network_from({f"network.{key}": value for key, value in weights.items()}, name)
         held = _section(arrays, f"certificate.{place}")
         networks.append(network)
         certificates.append(_certificate_from(held, network, name) if held else None)
-    known = (*(f"network.{k}." for k in range(len(networks))), *(f"certificate.{k}." for k in range(len(networks))))
-    strange = [key for key in arrays if several and not key.startswith((*known, "metadata."))]
-    if strange:
-        raise ValueError(f"{name} holds {len(networks)} networks and, besides, {strange[0]!r}")
     metadata = {}
     for key, value in _section(arrays, "metadata.").items():
         if value.ndim:

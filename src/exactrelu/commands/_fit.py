@@ -12,6 +12,7 @@ import numpy as np
 from exactrelu._checks import check_positive
 from exactrelu._model_files import save_model
 from exactrelu._typing import Array
+from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
 from ._inputs import CERTIFIED, STOPPED, Clock, check_output, complete_rows, read, reading
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 DEMO_MODEL, DEMO_PICTURE = "exactrelu-demo.npz", "exactrelu-demo.png"
 COUNTING_SECONDS = 5.0  # that counting the patterns before training may take; beyond, Cover's bound is shown
 COUNTING_PART, MAX_BETA_PART = 0.1, 0.3  # parts of --time-limit that these may take, so that training has the rest
-# Cells that the tree counts in a second on one core, at least: 4e6 up to rank 3, a quarter for every dimension more.
-# Measured, degenerate data included: 7e6 at rank 3, 1.6e6 at 5, 1.5e5 at 7, 3e4 at 9, 2e3 at 12.
-COUNTED, COUNTED_FALL = 4e6, 4.0
 BETA_TOL = 1e-4  # relative accuracy of max_beta, of which the weight decay is a part
 
 
@@ -135,18 +133,18 @@ def _rank(problem: Problem) -> str:
 def _patterns(problem: Problem, clock: Clock) -> str:
     """The number of patterns of the data that training sees; Cover's bound where counting would take long."""
     from exactrelu.enumerate import max_patterns
-    from exactrelu.enumerate._patterns import count_in_tree
+    from exactrelu.enumerate._patterns import CELLS_A_SECOND, FALL, count_in_tree
     from exactrelu.enumerate.exact._region import make_region
 
     arrangement = problem.arrangement
     most = max_patterns(arrangement.n_planes, arrangement.rank) if arrangement.rank else 1
     allowed = COUNTING_SECONDS if clock.limit is None else min(COUNTING_SECONDS, COUNTING_PART * clock.limit)
     # in logarithms: Cover's bound has more digits than a float where the rank is in the hundreds
-    if math.log(most) + math.log(COUNTED_FALL) * max(arrangement.rank - 3, 0) > math.log(COUNTED * allowed):
+    if math.log(most) + math.log(FALL) * max(arrangement.rank - 3, 0) > math.log(CELLS_A_SECOND * allowed):
         return f"at most {large(most)} (Cover's bound; not counted, it might take more than {allowed:.2g} s)"
     if arrangement.rank == 0:
         return "1 (counted)"
-    count = count_in_tree(make_region(arrangement, None, None), n_jobs=-1 if most > COUNTED / 10 else 1)
+    count = count_in_tree(make_region(arrangement, None, None), n_jobs=-1 if most > CELLS_A_SECOND / 10 else 1)
     return f"{count:,} (counted)"
 
 
@@ -193,7 +191,7 @@ def _summary(task: Task, solutions: list[Solution], tol: float, seconds: float) 
     say("time", f"{seconds:.2f} s, {sum(len(s.history) for s in solutions)} rounds")
 
 
-def score(outputs: Array, y: Array, labels: tuple[str, ...] | list[str] | None, loss: str) -> tuple[str, str]:
+def score(outputs: Array, y: Array, labels: tuple[str, ...] | None, loss: str) -> tuple[str, str]:
     """What the outputs (n, networks) are worth on these targets, and the same of the best constant: name and text.
 
     `y` (n,) holds numbers, or indices of labels.
@@ -201,8 +199,7 @@ def score(outputs: Array, y: Array, labels: tuple[str, ...] | list[str] | None, 
     from exactrelu.losses import get_loss
 
     if labels:
-        predicted = (outputs[:, 0] > 0.0).astype(int) if len(labels) == 2 else outputs.argmax(axis=1)
-        hits, most = float(np.mean(predicted == y)), float(np.bincount(y.astype(int)).max()) / len(y)
+        hits, most = float(np.mean(classes_of(outputs) == y)), float(np.bincount(y.astype(int)).max()) / len(y)
         return "accuracy", f"{100 * hits:.1f} %  (the most frequent label: {100 * most:.1f} %)"
     spread = float(np.sum((y - y.mean()) ** 2))
     rest = float(np.sum((y - get_loss(loss).predict(outputs[:, 0])) ** 2))

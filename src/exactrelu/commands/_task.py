@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from exactrelu._table import Table, TableError, label_text
-from exactrelu._typing import Array, Ints
+from exactrelu._typing import Array
 from exactrelu.losses import get_loss
+from exactrelu.networks._classes import signed_targets
 
 DEMO = "built-in demo"
 
@@ -51,7 +52,7 @@ class Task:
         """The targets of every network: of two labels the second is +1, of more each in turn."""
         if self.labels is None:
             return [self.y]
-        return signed(self.y, len(self.labels))
+        return signed_targets(self.y, len(self.labels))
 
     def standardised(self) -> Task:
         """Columns of mean 0 and standard deviation 1; constant ones become 0."""
@@ -75,12 +76,6 @@ class Task:
         if self.shift is not None and self.scale is not None:
             notes["shift"], notes["scale"] = json.dumps(self.shift.tolist()), json.dumps(self.scale.tolist())
         return notes
-
-
-def signed(index: Ints | Array, classes: int) -> list[Array]:
-    """Labels -1 and +1 of every network, (n,) each, from the rows' indices of classes: one network for two of them."""
-    positive = [1] if classes == 2 else range(classes)
-    return [np.where(index == k, 1.0, -1.0) for k in positive]
 
 
 def choose_target(table: Table, wanted: str | None) -> str:
@@ -205,7 +200,7 @@ def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], l
         if list(labels) != known:
             shown = tuple(known) if len(known) < 6 else f"{len(known)} others"
             raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {shown}")
-        return signed(index, len(known))
+        return signed_targets(index, len(known))
     if "positive_label" in notes:  # one class against all others
         label = label_text(notes["positive_label"])
         positive = table.is_label(name, label)
@@ -216,4 +211,4 @@ def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], l
         return [table.numbers(name)]
     # In the order that the estimators and `exactrelu fit` give them; a wrong one would fail the proof.
     index, labels = table.labels(name)
-    return signed(index, len(labels))
+    return signed_targets(index, len(labels))

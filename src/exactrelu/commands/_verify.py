@@ -10,9 +10,11 @@ from contextlib import redirect_stdout
 from typing import TextIO
 
 import numpy as np
+import scipy
 
-from exactrelu._model_files import Model, load_model
+from exactrelu._model_files import load_model
 from exactrelu._typing import Array
+from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
 from ._inputs import CERTIFIED, DOES_NOT_HOLD, STOPPED, Clock, check_output, complete_rows, read, reading
@@ -62,17 +64,17 @@ def predict(args: argparse.Namespace) -> int:
         table = read(args)
         features = feature_names(model.metadata) if "features" in model.metadata else table.names
         table = complete_rows(table, features, args)
-    outputs = _outputs(model, standardised_as(table.columns(features), model.metadata))
+    X = standardised_as(table.columns(features), model.metadata)
+    outputs = np.column_stack([network.predict(X) for network in model.networks])
     labels, claim = trained_classes(model.metadata), model.certificates[0]
     loss = None if claim is None else get_loss(claim.loss)
     if labels:
-        index = (outputs[:, 0] > 0.0).astype(int) if len(labels) == 2 else outputs.argmax(axis=1)
-        predictions = [labels[k] for k in index]
+        predictions = [labels[k] for k in classes_of(outputs)]
     else:
         predictions = (outputs[:, 0] if loss is None else loss.predict(outputs[:, 0])).tolist()
     columns: dict[str, list[object]] = {"prediction": list(predictions)}
     if labels and len(labels) == 2 and isinstance(loss, LogisticLoss):
-        columns[f"probability of {labels[1]}"] = (1.0 / (1.0 + np.exp(-outputs[:, 0]))).tolist()
+        columns[f"probability of {labels[1]}"] = scipy.special.expit(outputs[:, 0]).tolist()
     if args.out is None:
         _write(sys.stdout, columns)
     else:
@@ -86,11 +88,6 @@ def _write(file: TextIO, columns: dict[str, list[object]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-
-
-def _outputs(model: Model, X: Array) -> Array:
-    """Outputs of all networks, (n, networks)."""
-    return np.column_stack([network.predict(X) for network in model.networks])
 
 
 def _figures(objective: float, lower_bound: float, gap: float) -> str:

@@ -24,6 +24,7 @@ from exactrelu._checks import check_positive
 from exactrelu._typing import Array
 from exactrelu.losses import LogisticLoss, Loss, PoissonLoss, get_loss
 from exactrelu.networks import Network
+from exactrelu.networks._classes import classes_of, signed_targets
 from exactrelu.networks._export import to_onnx, to_torch
 from exactrelu.solve import Solution, Status
 from exactrelu.solve._api import max_beta_of
@@ -223,8 +224,7 @@ class ConvexReLU(Exports, BaseEstimator):
         classes, index = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y must hold at least two classes, got one class: {classes[0]!r}")
-        positive = [1] if len(classes) == 2 else range(len(classes))
-        return data, labels, classes, [np.where(index == k, 1.0, -1.0) for k in positive]
+        return data, labels, classes, signed_targets(index, len(classes))
 
     def _repr_html_inner(self) -> str:
         """scikit-learn's display, and under it the figures of the certificate."""
@@ -383,10 +383,8 @@ class Classification(ClassifierMixin, ConvexReLU):
         -------
         (n,) array of entries of `classes_`
         """
-        outputs = self._outputs(X)
-        if outputs.shape[1] == 1:
-            return self.classes_[(outputs[:, 0] > 0.0).astype(int)]
-        return self.classes_[outputs.argmax(axis=1)]
+        index = classes_of(self._outputs(X))
+        return self.classes_[index]
 
     @available_if(_is_logistic)
     def predict_proba(self, X: ArrayLike) -> Array:
