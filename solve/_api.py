@@ -14,6 +14,7 @@ from exactrelu._checks import check_positive
 from exactrelu._limits import one_blas_thread
 from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.enumerate import max_patterns
+from exactrelu.enumerate._patterns import FALL
 from exactrelu.enumerate.running._tasks import worker_count
 from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 WAYS = ("auto", "bound", "enumerate")  # of pricing
 QUICK_RANK = 3  # up to this rank branch and bound is faster than even a short enumeration
-FEW_PATTERNS = 50_000  # visited in about a second at rank 6; branch and bound may take minutes there
+# Visited in about a second up to this rank; above it fewer, as `enumerate._patterns.FALL` says.  Branch and bound may
+# take minutes for them.
+FEW_PATTERNS, FEW_RANK = 50_000, 6
 DEEP_RANK = 7  # from this rank on a certificate is out of reach, unless there are few patterns
 ROUNDS = 1000  # limit on the rounds of pricing, which end long before unless a proof is slow
 FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow
@@ -96,10 +99,10 @@ def train(
         Where to look for neurons.  "sampled": by climbs from random directions and descents from random networks only,
         whatever the rank; cells are left out.  Such a network is seldom optimal; its gap is proven, however wide.
     effort : float, optional
-        How much work to do where proofs may not end, that is from rank 5 on, with sampled patterns and with three
-        layers: 1 is seconds on one core, 0 a network without a proof worth the name, ``inf`` goes on until `tol` or
-        `time_limit`.  Work is counted, not timed: equal input gives equal output.  Default: 1 from rank 7 on and for
-        sampled patterns, unless there is a `time_limit` or there are few patterns; else ``inf``.
+        How much work to do where proofs may not end, for two layers from rank 5 on and with sampled patterns: 1 is
+        seconds on one core, 0 a network without a proof worth the name, ``inf`` goes on until `tol` or `time_limit`.
+        Work is counted, not timed: equal input gives equal output.  Default: 1 from rank 7 on and for sampled
+        patterns, unless there is a `time_limit` or there are few patterns; else ``inf``.
     max_iter : int, optional
         Limit on the rounds of pricing.  Default: 1000.
     time_limit : float, optional
@@ -248,7 +251,7 @@ def price_at_zero(
 ) -> Pricing:
     """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
     from . import _three_layers, _two_layers
-    from ._high_rank import CONE_WORK
+    from ._high_rank import cones_of_effort
     from .pricing._climb import climbed
 
     _check_network(layers, width)
@@ -258,7 +261,7 @@ def price_at_zero(
     if pricing == "auto" and way == "bound" and problem.rank * int(width) >= RELAXED_RANK:  # never without end
         if layers == 2 and problem.rank >= DEEP_RANK:
             return climbed(problem, nu)
-        limit = int(CONE_WORK / (len(problem.bundle.Z) * (problem.rank * int(width)) ** 2)) + 1
+        limit = int(cones_of_effort(problem, problem.rank * int(width))) + 1
     ends: dict[str, Any] = {
         "limit": limit,
         "n_jobs": options.n_jobs,
@@ -317,8 +320,9 @@ def choose_pricing(problem: Problem, layers: int) -> str:
     for a visit to be the default.
     """
     r = problem.rank
-    few = layers == 2 and r > QUICK_RANK and max_patterns(len(problem.y), r) <= FEW_PATTERNS
-    return "enumerate" if few else "bound"
+    few = FEW_PATTERNS / FALL ** max(r - FEW_RANK, 0)
+    visited = layers == 2 and r > QUICK_RANK and max_patterns(len(problem.y), r) <= few
+    return "enumerate" if visited else "bound"
 
 
 def choose_effort(problem: Problem, layers: int, pricing: str, patterns: str, time_limit: float | None) -> float:

@@ -288,6 +288,13 @@ def test_sampled_patterns_say_so(wide, capsys):
     assert "NOT certified to 1e-06: end of the effort asked for" in capsys.readouterr().out
 
 
+def test_targets_of_one_value_leave_a_constant(folder, capsys):
+    (folder / "flat.csv").write_text("x,y\n1,5\n2,5\n")
+    assert main(["fit", "flat.csv", "--quiet", "--out", "m.npz"]) == 0
+    assert "a network without neurons is optimal for every weight decay" in said(capsys)["weight decay"]
+    assert load_model("m.npz").network.predict([[7.0]]) == pytest.approx([5.0])
+
+
 def test_stopped_early_is_exit_code_3(iris, capsys):
     assert main(["fit", iris, "--loss", "logistic", "--tol", "1e-10", "--max-iter", "1", "--quiet"]) == 3
     assert "(NOT certified to 1e-10: iteration limit" in said(capsys)["relative gap"]

@@ -169,6 +169,7 @@ def test_high_rank_ends_by_the_clock_or_after_counted_work():
         assert solution.status is status
         assert 0.0 < solution.gap < 1.0
         assert solution.converged is False
+    assert solution.n_rounds == train(X, y, 5.0).n_rounds
 
 
 def test_few_patterns_are_visited():

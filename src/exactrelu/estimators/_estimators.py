@@ -49,7 +49,7 @@ class ConvexReLURegressor(Regression, OneDecay):
         Seconds per network.  When it is reached, the best network so far is kept, with its proven gap.
     pricing : {"auto", "bound", "enumerate"}, default="auto"
         How optimality is proven: by branch and bound, or by a visit of every activation pattern.  "auto"
-        visits them when they are few (at most 50 000) and the rank is above 3.
+        visits them when they are few (at most 50 000, above rank 6 fewer) and the rank is above 3.
     patterns : {"all", "sampled"}, default="all"
         "sampled": neurons are sought by climbs and descents alone, whatever the rank.
     layers, width : int, default=2 and 1

@@ -62,7 +62,8 @@ def best_constant(loss: Loss, f: Array, y: Array) -> float:
     if abs(b) > 0.9 * far:  # a root lies no farther out than outputs and targets, and what exp makes of their sizes
         way = "grows" if b > 0.0 else "shrinks"
         raise ValueError(
-            f"the {loss.name} loss has no best output bias on these targets: it falls for ever as the bias {way}"
+            f"the {loss.name} loss has no best output bias on these targets (is there one class only, or only zeros?): "
+            f"it falls for ever as the bias {way}"
         )
     return b
 
