@@ -42,7 +42,7 @@ class ParallelSubnetworks(nn.Module):
         super().__init__()
 
         def zeros(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
+            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))  # shape () too
 
         self.W1 = zeros(n_subnetworks, n_features, width)
         self.register_parameter("b1", zeros(n_subnetworks, 1, width) if bias else None)
