@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -42,7 +43,20 @@ def next_damping(damping: float, step: float) -> float:
     return min(max(10.0 * damping, FIRST_DAMPING), MOST_DAMPING)
 
 
-def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
+class Features(Protocol):
+    """Features that are not written down: a linear map A from N weights to n outputs."""
+
+    def __matmul__(self, w: Array, /) -> Array:
+        """``A w``, (n,)."""
+
+    def adjoint(self, nu: Array) -> Array:
+        """``A' nu``, (N,)."""
+
+    def hessian(self, weight: Array) -> Array:
+        """``A' diag(weight) A``, (N, N); an output bias takes the weighted means of the features out."""
+
+
+def quadratic_model(A: Array | Features, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
     """``H`` and ``c`` of the model of the loss at the weights W, whose prediction is f; exact for a quadratic loss.
 
     Its gradient at W is that of the loss, ridge and damping or not.  An output bias follows the weights: it takes the
@@ -50,7 +64,8 @@ def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: flo
 
     Parameters
     ----------
-    A : (n, N), features;  problem : Problem, gives loss and targets;  f : (n,);  W : N numbers in any shape
+    A : (n, N), features, or what stands for them;  problem : Problem, gives loss and targets;  f : (n,)
+    W : N numbers in any shape
 
     Returns
     -------
@@ -60,15 +75,19 @@ def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: flo
     weight = loss.curvature(f, y)
     if not loss.quadratic:
         weight = damped(weight, max(damping, LEAST_DAMPING))
-    B = problem.centred(A, weight)
-    hessian = (B if np.all(weight == 1.0) else B * weight[:, None]).T @ B
+    if isinstance(A, np.ndarray):
+        B = problem.centred(A, weight)
+        hessian = (B if np.all(weight == 1.0) else B * weight[:, None]).T @ B
+        slopes = A.T @ loss.gradient(f, y)
+    else:
+        hessian, slopes = A.hessian(weight), A.adjoint(loss.gradient(f, y))
     if not loss.quadratic:
         hessian[np.diag_indices_from(hessian)] += RIDGE * np.trace(hessian) / len(hessian) + 1e-300
-    return hessian, hessian @ W.ravel() - A.T @ loss.gradient(f, y)
+    return hessian, hessian @ W.ravel() - slopes
 
 
 def proximal_newton(
-    A: Array,
+    A: Array | Features,
     problem: Problem,
     beta: float,
     W: Array,
@@ -83,7 +102,8 @@ def proximal_newton(
 
     Parameters
     ----------
-    A : (n, N) in, features;  problem : Problem in, gives loss, targets and whether there is an output bias
+    A : (n, N) in, features, or what stands for them
+    problem : Problem in, gives loss, targets and whether there is an output bias
     W : in/out, N numbers, rows of which are blocks;  r : int in, numbers in a group of the penalty
     minimise : in, gives the minimiser of ``1/2 w'Hw - c'w`` plus the penalty in the cones from (H, c), in the shape of
         W, or None when W is accurate enough
@@ -110,7 +130,9 @@ def proximal_newton(
     return damping
 
 
-def _search(A: Array, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array) -> tuple[float, float]:
+def _search(
+    A: Array | Features, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array
+) -> tuple[float, float]:
     """Move `W` towards `target` until F falls (it is convex along the segment): the step, 0 for none, and the decrease.
 
     The decrease is a part of F.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -111,6 +111,7 @@ class Certificate:
     pricing: str = "bound"
     output_bias: bool = False
     hint: Array | None = None
+    _networks: ClassVar[tuple[type, ...]] = (ReLUNetwork, ParallelReLUNetwork)
 
     @one_blas_thread
     def verify(
@@ -281,6 +282,8 @@ class Certificate:
         if not isinstance(self.loss, str):
             raise CertificateError(f"loss must be a name, got {self.loss!r}")
         network = self.network
+        if not isinstance(network, self._networks):
+            raise CertificateError(f"a {type(self).__name__} cannot speak of a {type(network).__name__}")
         if self.layers not in (2, 3) or self.width < 1 or network.layers != self.layers:
             claimed = f"{self.layers} layers of width {self.width}, the network has {network.layers}"
             raise CertificateError(f"the certificate claims {claimed}")

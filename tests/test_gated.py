@@ -1,0 +1,290 @@
+"""Gated networks: the group lasso over given patterns, against CVXPY, plain references, and laws."""
+
+import naive_gated
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exactrelu import GatedReLUNetwork, load_model, save_model
+from exactrelu.enumerate import sign_patterns
+from exactrelu.solve import CertificateError, max_beta, path, train
+from exactrelu.solve._problem import make_problem
+from exactrelu.solve.gated._bits import correlate
+from exactrelu.solve.gated._features import Features
+from exactrelu.solve.gated._gates import make_gates
+
+SMOOTH = ("squared", "huber", "logistic", "squared_hinge", "poisson")
+
+
+def data(seed, n=24, d=3, loss="squared"):
+    """A small problem whose targets suit the loss."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    f = np.maximum(X @ rng.standard_normal((d, 2)), 0.0) @ [1.0, -1.0] + 0.1 * rng.standard_normal(n)
+    if loss in ("logistic", "squared_hinge"):
+        return X, np.where(f > np.median(f), 1.0, -1.0)
+    return X, rng.poisson(np.exp(f)).astype(float) if loss == "poisson" else f
+
+
+def gated(X, y, ratio=0.1, **options):
+    """A solution at a part of the largest weight decay, to the last digits unless options say otherwise."""
+    kind = {k: options[k] for k in ("gates", "loss", "sample_weight", "output_bias") if k in options}
+    beta = ratio * max_beta(X, y, activation="gated", **kind)
+    return train(X, y, beta, activation="gated", **{"tol": 1e-10, **options})
+
+
+# The kernel
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 70), P=st.integers(0, 40), r=st.integers(0, 7))
+def test_correlations_are_those_of_the_reference(seed, n, P, r):
+    rng = np.random.default_rng(seed)
+    patterns, Z, nu = rng.random((P, n)) < 0.5, rng.standard_normal((n, r)), rng.standard_normal(n)
+    octets = np.packbits(patterns, axis=1)
+    octets = np.ascontiguousarray(np.pad(octets, ((0, 0), (0, -octets.shape[1] % 4))).T)
+    out = np.full((P, r), np.nan)
+    correlate(octets, Z, nu, out)
+    assert np.allclose(out, naive_gated.correlations(patterns, Z, nu), atol=1e-13 * n)
+
+
+def test_correlations_of_more_patterns_than_a_tile():
+    rng = np.random.default_rng(0)
+    patterns, Z, nu = rng.random((5000, 9)) < 0.5, rng.standard_normal((9, 2)), rng.standard_normal(9)
+    octets = np.zeros((4, 5000), np.uint8)
+    octets[:2] = np.packbits(patterns, axis=1).T
+    out = np.empty((5000, 2))
+    correlate(octets, Z, nu, out)
+    assert np.allclose(out, naive_gated.correlations(patterns, Z, nu), atol=1e-13)
+
+
+def test_correlations_refuse_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"octets \(3, 2\)"):
+        correlate(np.zeros((3, 2), np.uint8), np.zeros((9, 1)), np.zeros(9), np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("output_bias", [False, True])
+def test_features_are_those_written_down(output_bias, monkeypatch):
+    monkeypatch.setattr("exactrelu.solve.gated._features.TILE", 40)  # several tiles
+    X, y = data(1)
+    rng = np.random.default_rng(2)
+    problem = make_problem(X, y, "squared", None, None, output_bias)
+    patterns, weight = rng.random((5, len(y))) < 0.5, rng.random(len(y))
+    A, made = naive_gated.features(patterns, problem.Z), Features(patterns, problem)
+    w, nu = rng.standard_normal(A.shape[1]), rng.standard_normal(len(y))
+    assert np.allclose(made @ w, A @ w)
+    assert np.allclose(made.adjoint(nu), A.T @ nu)
+    assert np.allclose(made.gram(weight, 2), (A.T @ (weight[:, None] * A))[6:])
+    B = A - weight @ A / weight.sum() if output_bias else A
+    assert np.allclose(made.hessian(weight), B.T @ (weight[:, None] * B))
+
+
+# The optimum
+
+
+@pytest.mark.parametrize("loss", SMOOTH)
+@pytest.mark.parametrize("output_bias", [False, True])
+def test_optimum_is_that_of_cvxpy(loss, output_bias):
+    X, y = data(3, loss=loss)
+    weight = np.random.default_rng(4).integers(0, 3, len(y)).astype(float)
+    gates = np.random.default_rng(5).standard_normal((30, X.shape[1]))
+    solution = gated(X, y, gates=gates, loss=loss, sample_weight=weight, output_bias=output_bias)
+    assert solution.converged
+    beta = solution.certificate.beta
+    reference = naive_gated.optimum((X @ gates.T > 0).T, X, y, beta, loss, weight, output_bias)
+    assert solution.objective == pytest.approx(reference, rel=1e-8)
+    found = solution.certificate.verify(X, y, sample_weight=weight)
+    assert found.gap <= 1e-8
+    assert found.cones == len(np.unique(X @ gates.T > 0, axis=1).T)
+
+
+def test_all_patterns_are_the_default_at_low_rank():
+    X, y = data(6, n=15)
+    solution, patterns = gated(X, y), sign_patterns(X)
+    assert solution.patterns == "all"
+    assert solution.objective == pytest.approx(naive_gated.optimum(patterns, X, y, solution.certificate.beta), rel=1e-8)
+    for gates in ("all", patterns, sign_patterns(X, packed=True)):
+        other = gated(X, y, gates=gates)
+        assert other.objective == pytest.approx(solution.objective, rel=1e-9)
+        assert np.allclose(other.network.predict(X), solution.network.predict(X), atol=1e-6)
+
+
+def test_few_rows_of_ties_and_zeros():
+    X = np.array([[1.0, 0, 0], [2, 0, 0], [0, 0, 0], [-1, 0, 0], [0, 1, 0], [1, 1, 0], [0, -3, 0]])
+    y = np.array([1.0, -2, 0.5, 1, 0, 3, -1])
+    solution = gated(X, y, 0.05)
+    reference = naive_gated.optimum(sign_patterns(X), X, y, solution.certificate.beta)
+    assert solution.objective == pytest.approx(reference, rel=1e-8)
+    solution.certificate.verify(X, y)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), exponent=st.integers(-30, 30), ties=st.booleans(), bias=st.booleans())
+def test_scaling_the_data_scales_the_optimum(seed, exponent, ties, bias):
+    rng = np.random.default_rng(seed)
+    X, y = data(seed, n=12, d=2)
+    if ties:
+        X = np.round(X)
+        X[3] = X[4]
+    gates, s = rng.standard_normal((15, 2)), 2.0**exponent
+    if max_beta(X, y, activation="gated", gates=gates, output_bias=bias) < 1e-9:
+        return
+    one = gated(X, y, gates=gates, output_bias=bias, tol=1e-9)
+    two = gated(s * X, s * y, gates=gates, output_bias=bias, tol=1e-9)
+    assert one.converged
+    assert two.converged
+    assert two.certificate.beta == pytest.approx(s * s * one.certificate.beta, rel=1e-12)
+    assert two.objective == pytest.approx(s * s * one.objective, rel=1e-8)
+    two.certificate.verify(s * X, s * y)
+
+
+def test_zero_network_from_exactly_max_beta_on():
+    X, y = data(7)
+    gates = np.random.default_rng(8).standard_normal((40, 3))
+    top = max_beta(X, y, activation="gated", gates=gates)
+    zero = train(X, y, top * (1 + 1e-9), activation="gated", gates=gates)
+    assert zero.network.n_neurons == 0
+    assert zero.converged
+    assert train(X, y, top * (1 - 1e-6), activation="gated", gates=gates, tol=1e-13).network.n_neurons > 0
+
+
+def test_permuted_samples_and_gates_change_nothing():
+    X, y = data(9)
+    rng = np.random.default_rng(10)
+    gates, rows = rng.standard_normal((25, 3)), rng.permutation(len(y))
+    one = gated(X, y, gates=gates)
+    two = gated(X[rows], y[rows], gates=gates[rng.permutation(25)])
+    assert two.objective == pytest.approx(one.objective, rel=1e-9)
+
+
+def test_weights_are_repetitions():
+    X, y = data(11)
+    times = np.random.default_rng(12).integers(0, 4, len(y))
+    gates = np.random.default_rng(13).standard_normal((25, 3))
+    one = gated(X, y, gates=gates, sample_weight=times)
+    two = gated(np.repeat(X, times, axis=0), np.repeat(y, times), gates=gates)
+    assert two.objective == pytest.approx(one.objective, rel=1e-9)
+
+
+def test_sampled_gates_are_seeded():
+    X, y = data(14, d=12)
+    one, two, other = (gated(X, y, gates=50, random_state=s, tol=1e-6) for s in (1, 1, 2))
+    assert one.objective == two.objective != other.objective
+    assert np.array_equal(one.network.V, two.network.V)
+    assert one.patterns == "given"
+
+
+def test_path_and_warm_start():
+    X, y = data(15)
+    solutions = path(X, y, [0.5, 2.0, 1.0], activation="gated", gates=60, tol=1e-9)
+    assert [s.certificate.beta for s in solutions] == [2.0, 1.0, 0.5]
+    cold = train(X, y, 0.5, activation="gated", gates=60, tol=1e-9)
+    assert solutions[-1].objective == pytest.approx(cold.objective, rel=1e-8)
+    again = train(X, y, 0.5, activation="gated", gates=60, tol=1e-9, warm_start=cold)
+    assert again.n_rounds == 1
+    assert train(X, y, 0.5, activation="gated", gates=60, tol=1e-9, warm_start=cold.network).n_rounds == 1
+
+
+# What arrives
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gates": 0}, "at least 1, got 0"),
+        ({"gates": "some"}, "got 'some'"),
+        ({"gates": np.ones((4, 5))}, r"3 columns of X, got gates of shape \(4, 5\)"),
+        ({"gates": np.ones((4, 5), bool)}, r"24 columns of bool got gates of shape \(4, 5\)"),
+        ({"gates": np.ones((4, 5), np.uint8)}, r"need 3 columns of uint8.* got gates of shape \(4, 5\)"),
+        ({"gates": np.ones(3)}, r"a row per gate or pattern, got shape \(3,\)"),
+        ({"gates": np.full((2, 3), np.nan)}, "gates"),
+        ({"loss": "absolute"}, "losses with a gradient .*squared.*got 'absolute'"),
+        ({"layers": 3}, "layers must be 2 with activation='gated', got 3"),
+        ({"rank": 2}, "rank must be None with activation='gated', got 2"),
+        ({"patterns": "sampled"}, "patterns must be 'all'.*got 'sampled'"),
+        ({"activation": "tanh"}, "unknown activation 'tanh'"),
+        ({"activation": "relu", "gates": 3}, "gates are for activation='gated'"),
+    ],
+)
+def test_errors_show_what_arrived(options, message):
+    X, y = data(16)
+    with pytest.raises(ValueError, match=message):
+        train(X, y, 1.0, **{"activation": "gated", **options})
+
+
+def test_a_relu_network_is_no_warm_start():
+    X, y = data(17)
+    relu = train(X, y, 1.0, tol=1e-3)
+    with pytest.raises(ValueError, match="must be a gated network, got ReLUNetwork"):
+        train(X, y, 1.0, activation="gated", gates=5, warm_start=relu)
+
+
+def test_a_pattern_without_a_vector_cannot_predict():
+    X, y = np.array([[1.0], [2.0], [-1.0]]), np.array([1.0, -1.0, -1.0])
+    with pytest.raises(ValueError, match="no gate vector has the pattern"):
+        train(X, y, 1e-3, activation="gated", gates=np.array([[True, False, True]]))
+
+
+# Files and claims
+
+
+def steeper(X, certificate):
+    """A pattern, packed, with more of the direction in which a tight pattern of the certificate is tight."""
+    patterns = np.unpackbits(certificate.patterns, axis=1, count=len(X)).astype(bool)
+    sums = naive_gated.correlations(patterns, X, certificate.dual)
+    u = sums[np.argmax(np.linalg.norm(sums, axis=1))]
+    return np.packbits(certificate.dual * (X @ u) > 0)[None]
+
+
+def test_round_trip_of_files(tmp_path):
+    X, y = data(18, n=21)
+    solution = gated(X, y, gates=40, output_bias=True)
+    save_model(tmp_path / "model.npz", solution.network, solution.certificate, {"target": "y"})
+    model = load_model(tmp_path / "model.npz")
+    assert isinstance(model.network, GatedReLUNetwork)
+    assert np.array_equal(model.network.predict(X), solution.network.predict(X))
+    assert np.array_equal(model.certificate.patterns, solution.certificate.patterns)
+    assert model.certificate.verify(X, y) == solution.certificate.verify(X, y)
+    solution.network.save(tmp_path / "network.npz")
+    assert np.array_equal(GatedReLUNetwork.load(tmp_path / "network.npz").V, solution.network.V)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: {"lower_bound": c.lower_bound * (1 + 1e-6), "gap": 0.0}, "lower_bound|gap"),
+        (lambda c: {"objective": c.objective * (1 + 1e-6)}, "objective"),
+        (lambda c: {"dual": c.dual * (1 + 1e-6)}, "not dual feasible"),
+        (lambda c: {"beta": c.beta * (1 - 1e-6)}, "objective|not dual feasible"),
+        (lambda c: {"patterns": None}, "patterns must be octets, 3 for each pattern, got None"),
+        (lambda c: {"patterns": c.patterns[:, :2]}, "patterns must be octets"),
+        (lambda c: {"patterns": np.vstack([c.patterns, steeper(data(19)[0], c)])}, "not dual feasible"),
+        (lambda c: {"rank": 1}, "no truncation"),
+        (lambda c: {"layers": 3}, "3 layers"),
+    ],
+)
+def test_corrupted_claims_are_refused(change, message):
+    from dataclasses import replace
+
+    X, y = data(19)
+    certificate = gated(X, y, 0.2, gates=40).certificate
+    certificate.verify(X, y)
+    with pytest.raises(CertificateError, match=message):
+        replace(certificate, **change(certificate)).verify(X, y)
+
+
+def test_a_certificate_of_relu_networks_does_not_take_a_gated_one():
+    from dataclasses import replace
+
+    X, y = data(20)
+    relu, solution = train(X, y, 1.0, tol=1e-3), gated(X, y, gates=10)
+    with pytest.raises(CertificateError, match="cannot speak of a GatedReLUNetwork"):
+        replace(relu.certificate, network=solution.network).verify(X, y)
+
+
+def test_gates_find_their_patterns():
+    X, y = data(21)
+    gates = make_gates(make_problem(X, y, "squared", None), 30, 0)
+    assert np.array_equal(gates.find(gates.octets[[7, 2]]), [7, 2])
+    assert gates.find(np.zeros((1, 3), np.uint8)).tolist() == [-1]
