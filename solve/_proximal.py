@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,20 +43,14 @@ def next_damping(damping: float, step: float) -> float:
     return min(max(10.0 * damping, FIRST_DAMPING), MOST_DAMPING)
 
 
-class Features(Protocol):
-    """Features that are not written down: a linear map A from N weights to n outputs."""
+class Product(Protocol):
+    """Features that are not written down."""
 
     def __matmul__(self, w: Array, /) -> Array:
-        """``A w``, (n,)."""
-
-    def adjoint(self, nu: Array) -> Array:
-        """``A' nu``, (N,)."""
-
-    def hessian(self, weight: Array) -> Array:
-        """``A' diag(weight) A``, (N, N); an output bias takes the weighted means of the features out."""
+        """Outputs (n,) of weights (N,)."""
 
 
-def quadratic_model(A: Array | Features, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
+def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
     """``H`` and ``c`` of the model of the loss at the weights W, whose prediction is f; exact for a quadratic loss.
 
     Its gradient at W is that of the loss, ridge and damping or not.  An output bias follows the weights: it takes the
@@ -64,8 +58,7 @@ def quadratic_model(A: Array | Features, problem: Problem, W: Array, f: Array, d
 
     Parameters
     ----------
-    A : (n, N), features, or what stands for them;  problem : Problem, gives loss and targets;  f : (n,)
-    W : N numbers in any shape
+    A : (n, N), features;  problem : Problem, gives loss and targets;  f : (n,);  W : N numbers in any shape
 
     Returns
     -------
@@ -75,19 +68,15 @@ def quadratic_model(A: Array | Features, problem: Problem, W: Array, f: Array, d
     weight = loss.curvature(f, y)
     if not loss.quadratic:
         weight = damped(weight, max(damping, LEAST_DAMPING))
-    if isinstance(A, np.ndarray):
-        B = problem.centred(A, weight)
-        hessian = (B if np.all(weight == 1.0) else B * weight[:, None]).T @ B
-        slopes = A.T @ loss.gradient(f, y)
-    else:
-        hessian, slopes = A.hessian(weight), A.adjoint(loss.gradient(f, y))
+    B = problem.centred(A, weight)
+    hessian = (B if np.all(weight == 1.0) else B * weight[:, None]).T @ B
     if not loss.quadratic:
         hessian[np.diag_indices_from(hessian)] += RIDGE * np.trace(hessian) / len(hessian) + 1e-300
-    return hessian, hessian @ W.ravel() - slopes
+    return hessian, hessian @ W.ravel() - A.T @ loss.gradient(f, y)
 
 
 def proximal_newton(
-    A: Array | Features,
+    A: Array | Product,
     problem: Problem,
     beta: float,
     W: Array,
@@ -97,19 +86,20 @@ def proximal_newton(
     damping: float,
     enough: float = -np.inf,
     deadline: float = np.inf,
+    model: Callable[[Any, Problem, Array, Array, float], tuple[Array, Array]] = quadratic_model,
 ) -> float:
     """Minimise F in place from feasible weights, O(n N^2) a step and what `minimise` takes.
 
     Parameters
     ----------
-    A : (n, N) in, features, or what stands for them
-    problem : Problem in, gives loss, targets and whether there is an output bias
+    A : (n, N) in, features;  problem : Problem in, gives loss, targets and whether there is an output bias
     W : in/out, N numbers, rows of which are blocks;  r : int in, numbers in a group of the penalty
     minimise : in, gives the minimiser of ``1/2 w'Hw - c'w`` plus the penalty in the cones from (H, c), in the shape of
         W, or None when W is accurate enough
     damping : float in, of the first model
     enough : float in, decrease of F, as a part of it, that ends the search when a step that could be full brings less
     deadline : float in, `time.monotonic` value at which to stop
+    model : in, gives what `minimise` takes from (A, problem, W, f, damping); then A needs no more than a product
 
     Returns
     -------
@@ -117,7 +107,7 @@ def proximal_newton(
     """
     for _ in range(MAX_STEPS):
         f = problem.prediction(A @ W.ravel())
-        target = minimise(*quadratic_model(A, problem, W, f, damping))
+        target = minimise(*model(A, problem, W, f, damping))
         if target is None:
             break
         step, decrease = _search(A, problem, beta, W, r, target, f)
@@ -131,7 +121,7 @@ def proximal_newton(
 
 
 def _search(
-    A: Array | Features, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array
+    A: Array | Product, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array
 ) -> tuple[float, float]:
     """Move `W` towards `target` until F falls (it is convex along the segment): the step, 0 for none, and the decrease.
 

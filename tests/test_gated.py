@@ -11,9 +11,12 @@ from exactrelu.enumerate import sign_patterns
 from exactrelu.solve import CertificateError, max_beta, path, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._bits import correlate
-from exactrelu.solve.gated._features import Features
+from exactrelu.solve.gated._features import Features, Gram
 from exactrelu.solve.gated._gates import make_gates
+from exactrelu.solve.gated._rows import Rows, solve_rows
+from exactrelu.solve.gated._sweeps import sweep_rows
 
+BOOL = st.booleans()
 SMOOTH = ("squared", "huber", "logistic", "squared_hinge", "poisson")
 
 
@@ -64,20 +67,91 @@ def test_correlations_refuse_shapes_that_do_not_fit():
         correlate(np.zeros((3, 2), np.uint8), np.zeros((9, 1)), np.zeros(9), np.zeros((2, 1)))
 
 
-@pytest.mark.parametrize("output_bias", [False, True])
-def test_features_are_those_written_down(output_bias, monkeypatch):
+def working_set(seed, n, K, r, centred, weighted=True):
+    """A problem over random patterns, and its features and target written down, what a bias explains taken out."""
+    rng = np.random.default_rng(seed)
+    patterns, root = rng.random((K, n)) < 0.5, rng.random(n) if weighted else np.ones(n)
+    Z, target = root[:, None] * rng.standard_normal((n, r)), 3.0 * rng.standard_normal(n)
+    rows = Rows(np.arange(K), patterns, Z, target, 0.3, root if centred else None, Gram())
+    P = np.eye(n) - np.outer(root, root) / (root @ root) if centred else np.eye(n)
+    return rows, P @ naive_gated.features(patterns, Z), P @ target, rng
+
+
+def test_features_are_those_written_down(monkeypatch):
     monkeypatch.setattr("exactrelu.solve.gated._features.TILE", 40)  # several tiles
-    X, y = data(1)
     rng = np.random.default_rng(2)
-    problem = make_problem(X, y, "squared", None, None, output_bias)
-    patterns, weight = rng.random((5, len(y))) < 0.5, rng.random(len(y))
-    A, made = naive_gated.features(patterns, problem.Z), Features(patterns, problem)
-    w, nu = rng.standard_normal(A.shape[1]), rng.standard_normal(len(y))
+    patterns, Z = rng.random((5, 24)) < 0.5, rng.standard_normal((24, 3))
+    A, made = naive_gated.features(patterns, Z), Features(patterns, Z)
+    w, nu = rng.standard_normal(15), rng.standard_normal(24)
     assert np.allclose(made @ w, A @ w)
-    assert np.allclose(made.adjoint(nu), A.T @ nu)
-    assert np.allclose(made.gram(weight, 2), (A.T @ (weight[:, None] * A))[6:])
-    B = A - weight @ A / weight.sum() if output_bias else A
-    assert np.allclose(made.hessian(weight), B.T @ (weight[:, None] * B))
+    assert np.allclose(made.outputs(w.reshape(5, 3)[1:3], [1, 2]), A[:, 3:9] @ w[3:9])
+    assert np.allclose(made.correlations(nu).ravel(), A.T @ nu)
+    assert np.allclose(made.gram(2), (A.T @ A)[6:])
+    assert np.allclose(made.blocks()[4], (A.T @ A)[12:, 12:])
+
+
+def test_kept_gram_matrices_are_those_written_down():
+    rng = np.random.default_rng(3)
+    patterns, Z, gram = rng.random((12, 9)) < 0.5, rng.standard_normal((9, 2)), Gram()
+    for names in ([3, 5], [3], [1, 3, 9], [0, 1, 2, 3, 4, 5, 6], [11], [], [4, 11], [1, 2, 7, 8, 10, 11]):
+        A = naive_gated.features(patterns[names], Z) if names else np.zeros((9, 0))
+        assert np.allclose(gram.of(np.array(names, np.int64), patterns[names], Z), A.T @ A)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(2, 12), K=st.integers(1, 6), r=st.integers(1, 4), centred=st.booleans()
+)
+def test_a_sweep_is_that_of_the_reference(seed, n, K, r, centred):
+    rows, A, target, rng = working_set(seed, n, K, r, centred)
+    W = rng.standard_normal((K, r)) * (rng.random((K, 1)) < 0.7)
+    expected = naive_gated.sweep(A, target, rows.beta, W)
+    values, vectors = np.linalg.eigh(rows.blocks())
+    residual, mean = rows.residual(W), np.zeros(0) if rows.mean is None else rows.mean
+    sweep_rows(
+        rows.active.view(np.uint8), rows.Z, np.maximum(values, 0), np.ascontiguousarray(vectors), mean, rows.beta, W,
+        residual,
+    )  # fmt: skip
+    assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
+    assert np.allclose(residual, target - A @ W.ravel(), atol=1e-11)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(4, 14), K=st.integers(1, 3), r=st.integers(1, 4), centred=st.booleans()
+)
+def test_both_newton_steps_are_those_of_the_reference(seed, n, K, r, centred):
+    rows, A, target, rng = working_set(seed, n, K, r, centred)
+    W = rng.standard_normal((K, r))
+    lengths, index = np.linalg.norm(W, axis=1), np.arange(K)
+    U = W / lengths[:, None]
+    hessian = A.T @ A
+    for k in range(K):
+        part = slice(k * r, (k + 1) * r)
+        hessian[part, part] += rows.beta / lengths[k] * (np.eye(r) - np.outer(U[k], U[k]))
+    if np.linalg.cond(hessian) > 1e6:
+        return
+    expected = naive_gated.newton_direction(A, target, rows.beta, W)
+    gradient = rows.beta * U - rows.correlations(rows.residual(W))
+    for step in rows._few_weights, rows._few_rows:
+        d, e = step(U, lengths / rows.beta, index, gradient)
+        assert np.allclose(d, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+        assert np.allclose(e, A @ d.ravel(), atol=1e-5 * (1 + np.abs(e).max()))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize(("n", "K", "r"), [(30, 5, 2), (10, 15, 3)])
+def test_working_sets_are_solved_to_the_last_digits(n, K, r, centred):
+    rows, A, target, _ = working_set(4, n, K, r, centred)
+    W = np.zeros((K, r))
+    assert solve_rows(rows, W, 1e-9) > 0
+    pull = (A.T @ (target - A @ W.ravel())).reshape(K, r)
+    for w, q in zip(W, pull, strict=True):
+        if w.any():
+            assert np.allclose(q, rows.beta * w / np.linalg.norm(w), atol=1e-8)
+        else:
+            assert np.linalg.norm(q) <= rows.beta * (1 + 1e-8)
+    assert solve_rows(rows, W, 1e-8) == 0
 
 
 # The optimum

@@ -2,58 +2,84 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from exactrelu._typing import Array, Bools
-from exactrelu.solve._problem import Problem
+from exactrelu._typing import Array, Bools, Ints
 
 TILE = 1 << 20  # numbers of the features that are written down at a time
 
 
 class Features:
-    """A linear map with the product, the transpose and the weighted Gram matrix of ``[D_1 Z, ..., D_K Z]``.
+    """The products with ``A = [D_1 Z, ..., D_K Z]``, for all of its blocks or some.
 
     Parameters
     ----------
     active : (K, n) bool, the patterns
-    problem : Problem, gives Z and whether there is an output bias
+    Z : (n, r)
     """
 
-    def __init__(self, active: Bools, problem: Problem) -> None:
-        self.active, self.problem = active, problem
+    def __init__(self, active: Bools, Z: Array) -> None:
+        self.active, self.Z = active, Z
 
     def __matmul__(self, w: Array) -> Array:
-        """``sum_k D_k Z w_k``, (n,), for w of K r numbers. O(n K r)."""
-        Z = self.problem.Z
-        W = w.reshape(len(self.active), Z.shape[1])
-        return np.asarray(np.einsum("kn,kn->n", self.active, W @ Z.T))
+        """``A w``, (n,), for w of K r numbers. O(n K r)."""
+        return self.outputs(w.reshape(len(self.active), self.Z.shape[1]))
 
-    def adjoint(self, nu: Array) -> Array:
-        """``D_k Z' nu`` for all k, (K r,). O(n K r)."""
-        return np.asarray(((self.active * nu) @ self.problem.Z).ravel())
+    def outputs(self, W: Array, index: Any = slice(None)) -> Array:
+        """``sum_k D_k Z w_k`` over some blocks, (n,), for their weights W (k, r)."""
+        return np.asarray(np.einsum("kn,kn->n", self.active[index], W @ self.Z.T))
 
-    def gram(self, weight: Array, fresh: int = 0) -> Array:
-        """Rows from group `fresh` on of ``A' diag(weight) A``, ((K - fresh) r, K r). O(n (K r)^2), by tiles of rows."""
-        Z, K = self.problem.Z, len(self.active)
-        r = Z.shape[1]
+    def correlations(self, nu: Array, index: Any = slice(None)) -> Array:
+        """``Z' D_k nu`` for some blocks, (k, r)."""
+        return np.asarray((self.active[index] * nu) @ self.Z)
+
+    def blocks(self) -> Array:
+        """The diagonal blocks ``Z' D_k Z`` of the Gram matrix, (K, r, r)."""
+        r = self.Z.shape[1]
+        products = (self.Z[:, :, None] * self.Z[:, None, :]).reshape(len(self.Z), r * r)
+        return np.asarray((self.active @ products).reshape(-1, r, r))
+
+    def gram(self, fresh: int = 0) -> Array:
+        """Rows from block `fresh` on of ``A'A``, ((K - fresh) r, K r). O(n (K r)^2), by tiles of rows."""
+        K, r = len(self.active), self.Z.shape[1]
         out = np.zeros(((K - fresh) * r, K * r))
         rows = max(1, TILE // max(K * r, 1))
-        root = np.sqrt(weight)
-        for start in range(0, len(Z), rows):
-            part = slice(start, start + rows)
-            weighted = root[part, None] * Z[part]
-            tile = (self.active[:, part].T[:, :, None] * weighted[:, None, :]).reshape(len(weighted), K * r)
+        for start in range(0, len(self.Z), rows):
+            part = self.Z[start : start + rows]
+            tile = self.active[:, start : start + rows].T[:, :, None] * part[:, None, :]
+            tile = tile.reshape(len(part), K * r)
             out += tile[:, fresh * r :].T @ tile
         return out
 
-    def hessian(self, weight: Array) -> Array:
-        """``A' diag(weight) A``, what an output bias explains taken out. O(n (K r)^2)."""
-        return self.centred(self.gram(weight), weight)
 
-    def centred(self, gram: Array, weight: Array) -> Array:
-        """The Gram matrix that is left when an output bias follows the weights: the weighted means taken out."""
-        total = float(weight.sum())
-        if not (self.problem.output_bias and total > 0.0):
-            return gram
-        sums = self.adjoint(weight)
-        return gram - np.outer(sums, sums / total)
+class Gram:
+    """Gram matrices of patterns that come and go: blocks between patterns that stay are kept."""
+
+    def __init__(self) -> None:
+        self.names: Ints = np.zeros(0, np.int64)
+        self.active: Bools = np.zeros((0, 0), np.bool_)
+        self.matrix = np.zeros((0, 0))
+
+    def of(self, names: Ints, active: Bools, Z: Array) -> Array:
+        """``A'A`` of the patterns (k, n) of these ascending names, (k r, k r). O(n k r) for each number that is new.
+
+        Patterns that are not asked for stay until others join, twice as many together as are asked for.
+        """
+        r, new = Z.shape[1], ~np.isin(names, self.names)
+        if new.any():
+            kept = np.isin(self.names, names)
+            if len(self.names) + new.sum() <= 2 * len(names):
+                kept[:] = True
+            self.matrix = self.matrix[np.ix_(np.repeat(kept, r), np.repeat(kept, r))]
+            self.names, self.active = self.names[kept], self.active[kept]
+            count = len(self.names)
+            self.names = np.concatenate([self.names, names[new]])
+            self.active = np.concatenate([self.active.reshape(count, active.shape[1]), active[new]])
+            fresh = Features(self.active, Z).gram(count)
+            self.matrix = np.block([[self.matrix, fresh[:, : count * r].T], [fresh]]) if count else fresh
+        order = np.argsort(self.names)
+        place = order[np.searchsorted(self.names, names, sorter=order)]
+        place = (place[:, None] * r + np.arange(r)).ravel()
+        return self.matrix[np.ix_(place, place)]

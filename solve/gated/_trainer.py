@@ -20,19 +20,20 @@ from exactrelu.certificates._gated import GatedCertificate, pack_gates
 from exactrelu.networks import GatedReLUNetwork
 from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
-from exactrelu.solve._proximal import proximal_newton
+from exactrelu.solve._proximal import LEAST_DAMPING, damped, proximal_newton
 from exactrelu.solve._rounds import Options, Rounds
-from exactrelu.solve.master._bcd import sweep
-from exactrelu.solve.master._quadratic import solve_quadratic
 
-from ._features import Features
+from ._features import Features, Gram
 from ._gates import Gates, make_gates
+from ._rows import Rows, solve_rows
 
 # Patterns that join in a round: as many as are in use, and at least so many coordinates.
 FRESH_COORDINATES, LEAST_FRESH = 60, 4
 # Violation of the working set's optimality conditions, in units of beta, to which a round solves: a part of the largest
 # violation of all patterns, and at the end a part of tol.
-OF_VIOLATION, OF_TOL = 0.05, 0.1
+OF_VIOLATION, OF_TOL = 0.5, 0.1
+# Accuracy of a model's minimiser: a part of what is asked for, or of how far its centre is from it.
+MODEL_OF_TOL, MODEL_OF_VIOLATION = 0.1, 1e-2
 
 
 def trainer_of(problem: Problem, beta: float, gates: Any, options: Options) -> GatedTrainer:
@@ -86,9 +87,10 @@ class GatedTrainer(Rounds):
         self.master = Sweeps()
         self.support: Ints = np.zeros(0, np.int64)
         self.outputs = problem.constant
-        self._set: Ints = np.zeros(0, np.int64)  # the working set, its patterns (K, n) and, of a quadratic loss, Gram
+        # the working set and its patterns (K, n); Gram blocks of a quadratic loss
+        self._set: Ints = np.zeros(0, np.int64)
         self._active: Bools = np.zeros((0, len(problem.y)), np.bool_)
-        self._gram = np.zeros((0, 0))
+        self._gram = Gram()
         self._damping = 0.0
         self.objective = np.inf
         self._keep(self.support, np.zeros((0, problem.rank)), problem.constant)
@@ -104,17 +106,10 @@ class GatedTrainer(Rounds):
         kept, first = np.unique(place[place >= 0], return_index=True)
         weights = np.ascontiguousarray((network.V.T @ V)[place >= 0][first])
         self._set, self._active = kept, self.gates.active(kept)
-        if self.problem.loss.quadratic:
-            self._gram = self._features().gram(self._curvature)
-        self._keep(kept, weights, self.problem.prediction(self._features() @ weights.ravel()))
-
-    @property
-    def _curvature(self) -> Array:
-        """The curvature (n,) of a quadratic loss."""
-        return self.problem.loss.curvature(np.zeros(len(self.problem.y)), self.problem.y)
+        self._keep(kept, weights, self.problem.prediction(self._features().outputs(weights)))
 
     def _features(self) -> Features:
-        return Features(self._active, self.problem)
+        return Features(self._active, self.problem.Z)
 
     def _keep(self, index: Ints, W: Array, outputs: Array) -> None:
         """Make these the best weights when they are."""
@@ -147,53 +142,49 @@ class GatedTrainer(Rounds):
         W = np.zeros((len(self._set), r))
         W[np.searchsorted(self._set, self.support)] = self.best.W
         self._solve(W, tol)
-        self._keep(self._set, W, self.problem.prediction(self._features() @ W.ravel()))
+        self._keep(self._set, W, self.problem.prediction(self._features().outputs(W)))
 
     def _set_working(self, chosen: Ints) -> None:
-        """Replace the working set; of a quadratic loss the Gram blocks of patterns that stay are kept."""
-        r, known = self.problem.rank, np.isin(self._set, chosen)
-        new = chosen[~np.isin(chosen, self._set)]
-        joined = np.concatenate([self._set[known], new])
-        self._active = np.concatenate([self._active[known], self.gates.active(new)])
-        features = self._features()
-        order = np.argsort(joined)
-        if self.problem.loss.quadratic:
-            kept = np.repeat(known, r)
-            gram = np.empty((len(joined) * r,) * 2)
-            old = int(kept.sum())
-            gram[:old, :old] = self._gram[np.ix_(kept, kept)]
-            gram[old:] = features.gram(self._curvature, len(joined) - len(new))
-            gram[:old, old:] = gram[old:, :old].T
-            place = (order[:, None] * r + np.arange(r)).ravel()
-            self._gram = gram[np.ix_(place, place)]
-        self._set, self._active = joined[order], np.ascontiguousarray(self._active[order])
+        """Replace the working set by these patterns, ascending."""
+        known, active = np.isin(chosen, self._set), np.empty((len(chosen), len(self.problem.y)), np.bool_)
+        active[known] = self._active[np.isin(self._set, chosen)]
+        active[~known] = self.gates.active(chosen[~known])
+        self._set, self._active = chosen, active
+
+    def _rows(self, weight: Array, f: Array, gradient: Array, gram: Gram) -> Rows:
+        """The loss at outputs f as ``1/2 sum_i weight_i (f_i - target_i)^2``."""
+        root = np.sqrt(weight)
+        target = root * f - np.divide(gradient, root, out=np.zeros_like(root), where=root > 0.0)
+        bias = root if self.problem.output_bias else None
+        return Rows(self._set, self._active, root[:, None] * self.problem.Z, target, self.beta, bias, gram)
 
     def _solve(self, W: Array, tol: float) -> None:
         """Minimise over the working set in place, to a violation of `tol` in units of beta."""
-        problem, features = self.problem, self._features()
-        facets, starts = np.zeros((0, problem.rank)), np.zeros(len(W) + 1, np.intp)
+        problem, loss, y = self.problem, self.problem.loss, self.problem.y
         deadline = np.inf if self.deadline is None else self.deadline
-
-        def quadratic(gram: Array, linear: Array, weights: Array, accuracy: float) -> None:
-            _, sweeps = solve_quadratic(gram, linear, facets, starts, self.beta, weights, accuracy, deadline)
-            self.master.sweeps += sweeps
-
-        if problem.loss.quadratic:
-            gram = features.centred(self._gram, self._curvature)
-            quadratic(gram, features.adjoint(problem.dual_point(problem.constant)), W, tol)
+        if loss.quadratic:
+            f = np.zeros(len(y))
+            rows = self._rows(loss.curvature(f, y), f, loss.gradient(f, y), self._gram)
+            self.master.sweeps += solve_rows(rows, W, tol, deadline)
             return
 
-        def minimise(gram: Array, linear: Array) -> Array | None:
-            _, violation = sweep(gram, linear, facets, starts, self.beta, W, 0, tol)
+        def model(_A: Any, _problem: Problem, _W: Array, f: Array, damping: float) -> tuple[Array, Array]:
+            return damped(loss.curvature(f, y), max(damping, LEAST_DAMPING)), f
+
+        def minimise(weight: Array, f: Array) -> Array | None:
+            rows = self._rows(weight, f, loss.gradient(f, y), Gram())
+            violation = rows.violation(W)
             if violation <= tol:
                 return None
             target = W.copy()
-            quadratic(gram, linear, target, max(0.1 * tol, 1e-3 * violation))
+            accuracy = max(MODEL_OF_TOL * tol, MODEL_OF_VIOLATION * violation)
+            self.master.sweeps += solve_rows(rows, target, accuracy, deadline)
             return target
 
         self._damping = proximal_newton(
-            features, problem, self.beta, W, problem.rank, minimise, damping=self._damping, deadline=deadline
-        )
+            self._features(), problem, self.beta, W, problem.rank, minimise, damping=self._damping,
+            deadline=deadline, model=model,
+        )  # fmt: skip
 
     def _reduced(self) -> Neurons:
         """The weights as they are."""
@@ -204,7 +195,7 @@ class GatedTrainer(Rounds):
         order = np.argsort(-self.best.norms, kind="stable")
         gates = self.gates.vectors_of(self.problem.X, self.support[order])
         V = self.problem.coordinates.V @ self.best.W[order].T
-        f = Features(self.gates.active(self.support), self.problem) @ self.best.W.ravel()
+        f = Features(self.gates.active(self.support), self.problem.Z).outputs(self.best.W)
         return GatedReLUNetwork(gates.T, V, output_bias=self.problem.bias(f))
 
     def _certificate(self, *claims: Any) -> Certificate:
