@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_iris
 
-from exactrelu import GatedReLUNetwork, load_model, save_model
+from exactrelu import ConvexReLUClassifier, ConvexReLURegressor, GatedReLUNetwork, ReLUNetwork, load_model, save_model
 from exactrelu.enumerate import sign_patterns
 from exactrelu.solve import CertificateError, max_beta, path, train
 from exactrelu.solve._problem import make_problem
@@ -300,6 +301,33 @@ def test_a_pattern_without_a_vector_cannot_predict():
         train(X, y, 1e-3, activation="gated", gates=np.array([[True, False, True]]))
 
 
+# Estimators
+
+
+def test_estimators_train_gated_networks():
+    X, y = data(24, n=20, d=2)
+    model = ConvexReLURegressor(activation="gated", tol=1e-7).fit(X, y)
+    assert isinstance(model.network_, GatedReLUNetwork)
+    assert model.certified_
+    assert model.certificate_.verify(X, y).gap <= 1e-6
+    top = max_beta(np.column_stack([X, np.ones(20)]), y, activation="gated", output_bias=True)
+    assert model.beta_ == pytest.approx(0.05 * top)
+    few = ConvexReLURegressor(activation="gated", gates=7, tol=1e-7).fit(X, y)
+    assert len(few.certificate_.patterns) <= 7
+    again = ConvexReLURegressor(activation="gated", gates=7, warm_start=True, tol=1e-7).fit(X, y).fit(X, y)
+    assert again.n_iter_ == 1
+    changed = again.set_params(activation="relu", gates=None).fit(X, y)
+    assert isinstance(changed.network_, ReLUNetwork)
+
+
+def test_classifiers_train_gated_networks():
+    X, y = load_iris(return_X_y=True)
+    model = ConvexReLUClassifier(activation="gated", gates=40).fit(X[:, 2:], y)
+    assert model.certified_
+    assert model.score(X[:, 2:], y) > 0.9
+    assert all(isinstance(network, GatedReLUNetwork) for network in model.networks_)
+
+
 # Files and claims
 
 
@@ -322,6 +350,70 @@ def test_round_trip_of_files(tmp_path):
     assert model.certificate.verify(X, y) == solution.certificate.verify(X, y)
     solution.network.save(tmp_path / "network.npz")
     assert np.array_equal(GatedReLUNetwork.load(tmp_path / "network.npz").V, solution.network.V)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("bias", [0.0, -1.5])
+@pytest.mark.parametrize("m", [0, 4])
+def test_exports_predict_the_same(intercept, bias, m):
+    import onnxruntime
+    import torch
+
+    rng = np.random.default_rng(22)
+    gates, V = rng.standard_normal((2, 3, m))
+    network, X = GatedReLUNetwork(gates, V, intercept, bias), rng.standard_normal((9, 3 - intercept))
+    expected = network.predict(X)
+    assert np.allclose(network.to_torch()(torch.from_numpy(X)).detach().numpy(), expected, atol=1e-13)
+    session = onnxruntime.InferenceSession(network.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"])
+    assert np.allclose(session.run(["f"], {"X": X})[0], expected, atol=1e-13)
+
+
+# ReLU networks that are equal on the data
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 40), d=st.integers(1, 5), m=st.integers(0, 4), intercept=BOOL)
+def test_relu_network_is_equal_on_the_data(seed, n, d, m, intercept):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    gates, V = rng.standard_normal((2, d + intercept, m))
+    network = GatedReLUNetwork(gates, V, intercept, 0.5)
+    relu, growth = network.to_relu(X)
+    size = np.linalg.norm(X, axis=1).max() * max(relu.penalty, 1.0)
+    assert np.abs(relu.predict(X) - network.predict(X)).max() <= 1e-12 * size
+    assert growth >= 1.0 - 1e-12
+    assert relu.penalty == pytest.approx(growth * network.penalty)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pairs_are_the_cheapest(seed):
+    import cvxpy as cp
+
+    rng = np.random.default_rng(seed)
+    X, g, v = rng.standard_normal((12, 3)), rng.standard_normal(3), rng.standard_normal(3)
+    G = np.sign(X @ g)[:, None] * X
+    a, b = cp.Variable(3), cp.Variable(3)
+    problem = cp.Problem(cp.Minimize(cp.norm(a) + cp.norm(b)), [a - b == v, G @ a >= 0, G @ b >= 0])
+    problem.solve(solver="CLARABEL")
+    _, growth = GatedReLUNetwork(g[:, None], v[:, None]).to_relu(X)
+    assert growth * np.linalg.norm(v) == pytest.approx(problem.value, rel=1e-6)
+
+
+def test_relu_network_is_a_warm_start():
+    X, y = data(23, n=15)
+    solution = gated(X, y, 0.05, tol=1e-8)
+    relu, growth = solution.network.to_relu(X)
+    beta = solution.certificate.beta
+    exact = train(X, y, beta, warm_start=relu, tol=1e-6)
+    start = relu.objective(X, y, beta)
+    assert start <= solution.objective + beta * (growth - 1) * solution.network.penalty + 1e-9
+    assert solution.lower_bound - 1e-9 <= exact.objective <= start * (1 + 1e-9)
+
+
+def test_a_gate_with_rows_on_its_plane_has_no_relu_network():
+    network = GatedReLUNetwork([[0.0], [1.0]], [[1.0], [0.3]])
+    with pytest.raises(ValueError, match="no interior"):
+        network.to_relu([[1.0, 0.0], [-1.0, 0.0], [0.5, 1.0], [0.2, -1.0]])
 
 
 @pytest.mark.parametrize(
