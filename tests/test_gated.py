@@ -1,5 +1,7 @@
 """Gated networks: the group lasso over given patterns, against CVXPY, plain references, and laws."""
 
+from dataclasses import replace
+
 import naive_gated
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 
 from exactrelu import ConvexReLUClassifier, ConvexReLURegressor, GatedReLUNetwork, ReLUNetwork, load_model, save_model
+from exactrelu.certificates._vertices import price_vertices
 from exactrelu.enumerate import sign_patterns
-from exactrelu.solve import CertificateError, max_beta, path, train
+from exactrelu.solve import CertificateError, NotProvenError, max_beta, path, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._bits import correlate
 from exactrelu.solve.gated._features import Features, Gram
@@ -423,7 +426,8 @@ def test_a_gate_with_rows_on_its_plane_has_no_relu_network():
         (lambda c: {"objective": c.objective * (1 + 1e-6)}, "objective"),
         (lambda c: {"dual": c.dual * (1 + 1e-6)}, "not dual feasible"),
         (lambda c: {"beta": c.beta * (1 - 1e-6)}, "objective|not dual feasible"),
-        (lambda c: {"patterns": None}, "patterns must be octets, 3 for each pattern, got None"),
+        (lambda c: {"patterns": None}, "not dual feasible"),  # all of them
+        (lambda c: {"patterns": [1]}, "patterns must be octets, 3 for each pattern, got .1."),
         (lambda c: {"patterns": c.patterns[:, :2]}, "patterns must be octets"),
         (lambda c: {"patterns": np.vstack([c.patterns, steeper(data(19)[0], c)])}, "not dual feasible"),
         (lambda c: {"rank": 1}, "no truncation"),
@@ -431,8 +435,6 @@ def test_a_gate_with_rows_on_its_plane_has_no_relu_network():
     ],
 )
 def test_corrupted_claims_are_refused(change, message):
-    from dataclasses import replace
-
     X, y = data(19)
     certificate = gated(X, y, 0.2, gates=40).certificate
     certificate.verify(X, y)
@@ -440,9 +442,47 @@ def test_corrupted_claims_are_refused(change, message):
         replace(certificate, **change(certificate)).verify(X, y)
 
 
-def test_a_certificate_of_relu_networks_does_not_take_a_gated_one():
-    from dataclasses import replace
+def largest(Z, theta):
+    """``max |Z' D theta|`` over all patterns, enumerated."""
+    return np.linalg.norm(naive_gated.correlations(sign_patterns(Z), Z, theta), axis=1).max()
 
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 14), r=st.integers(1, 4), ties=BOOL)
+def test_vertices_bound_all_patterns(seed, n, r, ties):
+    rng = np.random.default_rng(seed)
+    Z, theta = rng.standard_normal((n, r)), rng.standard_normal(n)
+    if ties:
+        Z = np.round(Z)
+        Z[-1] = -2.0 * Z[0]
+    if np.linalg.matrix_rank(Z) < r:
+        return
+    found, reference = price_vertices(Z, theta), largest(Z, theta)
+    assert found.upper >= reference * (1 - 1e-12)
+    assert found.attained <= reference * (1 + 1e-12)
+    if not ties:
+        assert found.upper == pytest.approx(reference, rel=1e-12)
+        assert found.attained == found.upper
+
+
+def test_vertices_give_up_where_they_must(monkeypatch):
+    rng = np.random.default_rng(0)
+    assert price_vertices(np.round(2 * rng.standard_normal((60, 2))) @ np.eye(2, 3), rng.random(60)).upper == np.inf
+    assert price_vertices(rng.standard_normal((9, 3)), rng.random(9), deadline=0.0).upper == np.inf
+
+
+def test_a_proof_for_all_patterns_that_runs_out_of_time():
+    X, y = data(25)
+    solution = gated(X, y)
+    assert solution.certificate.patterns is None
+    assert solution.certificate.verify(X, y).gap <= 1e-9
+    with pytest.raises(NotProvenError, match="not proven for all patterns within 1e-09 s"):
+        solution.certificate.verify(X, y, time_limit=1e-9)
+    with pytest.raises(CertificateError, match="not dual feasible"):
+        replace(solution.certificate, dual=solution.certificate.dual * (1 + 1e-6)).verify(X, y)
+
+
+def test_a_certificate_of_relu_networks_does_not_take_a_gated_one():
     X, y = data(20)
     relu, solution = train(X, y, 1.0, tol=1e-3), gated(X, y, gates=10)
     with pytest.raises(CertificateError, match="cannot speak of a GatedReLUNetwork"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from exactrelu._typing import Array, Bools
 from exactrelu.networks import GatedReLUNetwork
 
 from ._bounds import rounding_slack
-from ._certificate import Certificate, CertificateError
+from ._certificate import Certificate, CertificateError, NotProvenError
+from ._vertices import price_vertices
 
 Octets = NDArray[np.uint8]
 CHUNK = 1 << 22  # numbers of unpacked patterns at a time
@@ -60,8 +62,8 @@ class GatedCertificate(Certificate):
     output_bias : bool
         Whether the bound speaks of networks with an output bias too: theta then sums to zero, exactly.
     hint : None
-    patterns : (P, ceil(n/8)) uint8
-        The patterns that the bound speaks of, in `numpy.packbits` order.
+    patterns : (P, ceil(n/8)) uint8, or None
+        The patterns that the bound speaks of, in `numpy.packbits` order; None: all patterns of the data.
     """
 
     network: GatedReLUNetwork
@@ -71,7 +73,8 @@ class GatedCertificate(Certificate):
     def _check_fields(self) -> None:
         super()._check_fields()
         octets, width = self.patterns, (len(self.dual) + 7) // 8
-        if not isinstance(octets, np.ndarray) or octets.dtype != np.uint8 or octets.shape[1:] != (width,):
+        legal = isinstance(octets, np.ndarray) and octets.dtype == np.uint8 and octets.shape[1:] == (width,)
+        if octets is not None and not legal:
             shown = f"{octets.dtype} of shape {octets.shape}" if isinstance(octets, np.ndarray) else repr(octets)
             raise CertificateError(f"patterns must be octets, {width} for each pattern, got {shown}")
         if (self.rank, self.truncation_factor, self.layers, self.width) != (None, 1.0, 2, 1):
@@ -81,13 +84,30 @@ class GatedCertificate(Certificate):
             )
 
     def _prove_feasible(self, coordinates: Coordinates, rtol: float, time_limit: float | None) -> int:
-        """Prove ``|X' D_j theta| <= beta (1 + rtol)`` for every pattern; returns their number."""
-        assert self.patterns is not None
-        slack, most = rounding_slack(coordinates, self.dual), self.beta * (1.0 + rtol)
-        worst = largest_correlation(self.patterns, coordinates.Z, self.dual)
-        if not worst <= most - slack:
+        """Prove ``|X' D_j theta| <= beta (1 + rtol)`` for every pattern; returns their number.
+
+        Of all patterns those at the rays of the arrangement (`_vertices.py`), O(2^(r-1) n^r r): some are counted
+        several times.  Rows whose unit normals agree to 12 digits are one plane.
+        """
+        Z, slack, most = coordinates.Z, rounding_slack(coordinates, self.dual), self.beta * (1.0 + rtol)
+        upper = attained = 0.0
+        count = 0
+        if self.patterns is not None:
+            upper = attained = largest_correlation(self.patterns, Z, self.dual)
+            count = len(self.patterns)
+        elif coordinates.rank:
+            found = price_vertices(Z, self.dual, None if time_limit is None else time.monotonic() + time_limit)
+            upper, attained, count = found.upper, found.attained, found.count
+        if upper <= most - slack:
+            return count
+        if attained > most - slack:
             raise CertificateError(
-                f"theta is not dual feasible: a pattern has |X'D theta| = {worst:.17g}, rounding hides {slack:.3g}, "
+                f"theta is not dual feasible: a pattern has |X'D theta| = {attained:.17g}, rounding hides {slack:.3g}, "
                 f"beta = {self.beta:.17g}"
             )
-        return len(self.patterns)
+        limit = "" if time_limit is None else f" within {time_limit} s"
+        raise NotProvenError(
+            f"dual feasibility was not proven for all patterns{limit} ({count} looked at, rank {coordinates.rank}): "
+            f"more planes meet than is generic, or time ran out; beta = {self.beta:.17g}",
+            beta=self.beta, worst_value=attained, cones=count, slack=slack, time_limit=time_limit,
+        )  # fmt: skip
