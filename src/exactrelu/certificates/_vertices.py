@@ -1,8 +1,8 @@
 """All activation patterns at once: the dual constraint of gated networks at the vertices of the arrangement.
 
 The planes of the rows cut space into cells.  Each has an extreme ray, where r - 1 independent planes meet, and its
-pattern is that of the ray but for the rows on those planes.  So the patterns at all rays, with every choice of sides for
-the rows that a ray lies on, hold those of all cells; where more than r - 1 planes meet they hold others besides.
+pattern is that of the ray but for the rows on those planes.  So the patterns at all rays, with every choice of sides
+for the rows that a ray lies on, hold those of all cells; where more than r - 1 planes meet they hold others besides.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def price_vertices(Z: Array, theta: Array, deadline: float | None = None) -> Ver
             sums = ((side * heights > 0.0) & ~tied) @ positive + ((side * heights < 0.0) & ~tied) @ negative
             for number in np.unique(numbers):
                 which = numbers == number
-                index = np.nonzero(tied[which])[1].reshape(-1, number)
+                index = np.nonzero(tied[which])[1].reshape(int(which.sum()), number)
                 best = _largest(sums[which], positive[index], negative[index])
                 count += len(index) << int(number)
                 upper = max(upper, best)
