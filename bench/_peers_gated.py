@@ -20,7 +20,7 @@ from exactrelu._typing import Array, Bools
 from exactrelu.solve import max_beta, train
 
 from ._instances import gaussian
-from ._process import BEGIN, MEMORY, READY, Peer, Point, Send, Task, timed
+from ._process import BEGIN, MEMORY, READY, Point, Send, Task, timed
 
 INSTANCES = ((50, 2, 100), (200, 3, 1000), (1000, 5, 1000), (500, 10, 5000))  # n, rank, gates
 QUICK = ((20, 2, 30),)
@@ -198,11 +198,11 @@ def clarabel(task: GatedTask, send: Send) -> None:
 
 
 OURS = "exactrelu, gated"
-PEERS: dict[str, Peer] = {
+PEERS: dict[str, Any] = {
     OURS: exactrelu,
     "celer": celer,
     "skglm": skglm,
     "adelie": adelie,
     "scnn, gated": scnn,
     "CVXPY + Clarabel, gated": clarabel,
-}  # type: ignore[dict-item]
+}

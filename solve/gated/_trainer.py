@@ -199,4 +199,4 @@ class GatedTrainer(Rounds):
         return GatedReLUNetwork(gates.T, V, output_bias=self.problem.bias(f))
 
     def _certificate(self, *claims: Any) -> Certificate:
-        return GatedCertificate(*claims, patterns=None if self.gates.complete else self.gates.octets)
+        return replace(GatedCertificate(*claims), patterns=None if self.gates.complete else self.gates.octets)

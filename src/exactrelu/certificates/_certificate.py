@@ -14,7 +14,7 @@ from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._limits import one_blas_thread
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, WeightedLoss, get_loss, with_weights
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.networks import GatedReLUNetwork, ParallelReLUNetwork, ReLUNetwork
 
 from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
@@ -105,7 +105,7 @@ class Certificate:
     objective: float
     lower_bound: float
     gap: float
-    network: ReLUNetwork | ParallelReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork | GatedReLUNetwork
     rank: int | None = None
     truncation_factor: float = 1.0
     pricing: str = "bound"

@@ -66,7 +66,6 @@ class GatedCertificate(Certificate):
         The patterns that the bound speaks of, in `numpy.packbits` order; None: all patterns of the data.
     """
 
-    network: GatedReLUNetwork
     patterns: Octets | None = None
     _networks: ClassVar[tuple[type, ...]] = (GatedReLUNetwork,)
 

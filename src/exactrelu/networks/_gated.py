@@ -152,7 +152,7 @@ def cone_pair(G: Array, v: Array, inside: Array) -> tuple[Array, Array]:
     point = -0.5 * v
     for _ in range(MAX_STEPS):
         b = _nearest(G, least, point)
-        lengths = np.linalg.norm(b + v), np.linalg.norm(b)
+        lengths = float(np.linalg.norm(b + v)), float(np.linalg.norm(b))
         if not sum(lengths) < value * (1.0 - SAME):
             break
         best, value = b, sum(lengths)

@@ -124,7 +124,7 @@ class GatedLayers(nn.Module):
 
 def gated_layers(gates: Array, c: Array | None, V: Array, b: Array | None, *, output_bias: float) -> GatedLayers:
     """Gated layers of gates and weights (d, m), and their intercepts (m,) or None."""
-    module = GatedLayers(*gates.shape, bias=c is not None, output_bias=output_bias != 0.0)
+    module = GatedLayers(gates.shape[0], gates.shape[1], bias=c is not None, output_bias=output_bias != 0.0)
     with torch.no_grad():
         for layer, weight, bias in ((module.gates, gates, c), (module.linear, V, b)):
             layer.weight.copy_(_tensor(weight.T))
