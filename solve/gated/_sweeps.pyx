@@ -2,8 +2,8 @@
 """Sweeps of block coordinate descent for the group lasso with many weights, on the residual instead of a Gram matrix.
 
 A block is minimised exactly.  With ``A_k'A_k = V diag(lam) V'`` and ``q = A_k' residual + A_k'A_k w_k`` it is zero
-where ``|q| <= beta``; else ``w_k = V (t b / (lam t + beta))`` with ``b = V'q``, where its norm t solves the secular equation
-``sum_i (b_i / (lam_i t + beta))^2 = 1``, by Newton's method on ``1 / sqrt`` (More & Sorensen 1983, from below).
+where ``|q| <= beta``; else ``w_k = V (t b / (lam t + beta))`` with ``b = V'q``, where its norm t solves the secular
+equation ``sum_i (b_i / (lam_i t + beta))^2 = 1``, by Newton's method on ``1 / sqrt`` (More & Sorensen 1983).
 """
 
 import numpy as np
