@@ -85,7 +85,7 @@ def from_file(path: str, target: str | None) -> Data:
     return Data(Path(path).stem, classes, table.columns(table.features(name)), y)
 
 
-def models(classes: bool, cv: bool) -> dict[str, Callable[[], Any]]:
+def models(data: Data, cv: bool) -> dict[str, Callable[[], Any]]:
     """What is compared, by name; each makes a fresh estimator."""
     from sklearn.ensemble import (
         HistGradientBoostingClassifier,
@@ -99,12 +99,16 @@ def models(classes: bool, cv: bool) -> dict[str, Callable[[], Any]]:
     from exactrelu import ConvexReLUClassifier, ConvexReLUClassifierCV, ConvexReLURegressor, ConvexReLURegressorCV
 
     seed = {"random_state": SEED}
-    ours: dict[str, Callable[[], Any]] = {OURS: ConvexReLUClassifier if classes else ConvexReLURegressor}
+    ours: dict[str, Callable[[], Any]] = {OURS: ConvexReLUClassifier if data.classes else ConvexReLURegressor}
+    # of each class no fewer members than this are in any training part, and folds of its own need one each
+    members = int(np.unique(data.y, return_counts=True)[1].min()) * (FOLDS - 1) // FOLDS if data.classes else 5
+    inner = min(5, members)
     if cv:
-        ours[OURS_CV] = ConvexReLUClassifierCV if classes else ConvexReLURegressorCV
-    if classes:
+        kind = ConvexReLUClassifierCV if data.classes else ConvexReLURegressorCV
+        ours[OURS_CV] = lambda: kind(cv=inner)
+    if data.classes:
         return ours | {
-            "linear": lambda: LogisticRegressionCV(Cs=10, cv=5, max_iter=2000),
+            "linear": lambda: LogisticRegressionCV(Cs=10, cv=inner, max_iter=2000),
             "forest": lambda: RandomForestClassifier(**seed),
             "MLP": lambda: MLPClassifier(max_iter=500, **seed),
             "boosting": lambda: HistGradientBoostingClassifier(**seed),
@@ -218,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Record(args.out, COLUMNS, command=command, notes=NOTES, resume=args.resume) as record:
         done = {(row["data"], row["model"]) for row in record.rows}
         for data in tables:
-            for name, make in models(data.classes, args.cv).items():
+            for name, make in models(data, args.cv).items():
                 if (data.name, name) not in done:
                     record.row(measure(data, name, make))
         for line in summary(record.rows):
