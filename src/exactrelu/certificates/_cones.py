@@ -35,6 +35,8 @@ STEPS = 30  # of the interior-point method; from its start 8 to 12 give nine dig
 CENTRING = 0.1  # part of the mean complementarity that a step aims at
 STAY = 0.98  # part of the way to the boundary that a step may go
 KINK_SHARE = 0.05  # a row with this part of the error on an edge is worth a cut at its kink
+WIDE, GILBERT_STEPS = 0.5, 20  # least cosine to the mean of the rays below which a better centre is sought, and how long
+TILT = 1e-9  # of unit rays that have become linearly dependent
 SPREAD = 0.5  # share of every ray in the point at which an error is judged, beside those of the maximiser
 
 
@@ -201,29 +203,71 @@ def cone_bounds(cones: Array, interpolated: Array, concave: Array, target: float
 
     Returns
     -------
-    bounds : (B,), inf where the cone is too thin
+    bounds : (B,), inf where the cone is wider than a half-space, or so computed
     shares : (B, r) of the rays in a maximiser, each at least `SPREAD` / r, of sum 1
     """
     count, r, _ = cones.shape
-    centre = cones.sum(axis=1)
+    centre, cosine = _centres(cones)
     if len(concave) > 2 * GROUPS:
         concave = _grouped(concave, centre.sum(axis=0))
-    centre /= np.linalg.norm(centre, axis=1)[:, None]
-    cosine = np.einsum("bji,bi->bj", cones, centre).min(axis=1) * (1.0 - 1e-14)
-    try:
-        start, facets = np.linalg.solve(cones, interpolated[:, :, None])[:, :, 0], np.linalg.inv(cones)
-    except np.linalg.LinAlgError:
-        return np.full(count, np.inf), np.full((count, r), 1.0 / r)
-    facets = facets.transpose(0, 2, 1)
-    b, removed = smallest(start, concave, facets, target, cones)
+    cosine *= 1.0 - 1e-14
+    search = _invertible(cones)
+    start = np.linalg.solve(search, interpolated[:, :, None])[:, :, 0]
+    facets = np.linalg.inv(search).transpose(0, 2, 1)
+    b, removed = smallest(start, concave, facets, target, search)
     left = interpolated - np.einsum("bji,bi->bj", cones, removed)
     miss = (left - np.einsum("bji,bi->bj", cones, b)).max(axis=1).clip(0.0)
+    # b = 0 with the signs at the centre needs no search, and is enough in many cones too thin for it
+    signs = np.where(centre @ concave.T >= 0.0, 1.0, -1.0)
+    plain = (interpolated - np.einsum("bji,bi->bj", cones, signs @ concave)).max(axis=1).clip(0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bounds = np.where(cosine > 0.0, np.linalg.norm(b, axis=1) + miss / cosine, np.inf)
+        found = np.fmin(np.linalg.norm(b, axis=1) + miss / cosine, plain / cosine)
+        bounds = np.where(cosine > 0.0, found, np.inf)
     shares = np.einsum("bji,bi->bj", facets, b).clip(0.0)
     total = shares.sum(axis=1)[:, None]
     shares = np.where((total > 0.0) & np.isfinite(total), shares / np.where(total > 0.0, total, 1.0), 1.0 / r)
     return bounds, (1.0 - SPREAD) * shares + SPREAD / r
+
+
+def _centres(cones: Array) -> tuple[Array, Array]:
+    """Unit vectors (B, r) near the rays of each cone (B, r, r), and the least cosine (B,) of a ray to them.
+
+    The mean of the rays, or, where most of them are far from another, nearly the shortest vector of their convex
+    hull, by Gilbert's algorithm (SIAM J. Control 4, 1966): towards the ray of the least cosine, as long as it shortens.
+    """
+
+    def least(points: Array, rays: Array) -> tuple[Array, NDArray[Any]]:
+        points = points / np.maximum(np.linalg.norm(points, axis=1), TILT)[:, None]
+        return points, np.einsum("bji,bi->bj", rays, points)
+
+    mean = cones.mean(axis=1)
+    centre, cosines = least(mean, cones)
+    cosine = cosines.min(axis=1)
+    at = np.flatnonzero(cosine < WIDE)
+    if at.size:
+        rays, point, cosines = cones[at], mean[at], cosines[at]
+        for _ in range(GILBERT_STEPS):
+            ray = rays[np.arange(len(at)), cosines.argmin(axis=1)]
+            edge = ray - point
+            part = -np.einsum("bi,bi->b", point, edge) / np.maximum(np.einsum("bi,bi->b", edge, edge), TILT**2)
+            point = point + part.clip(0.0, 1.0)[:, None] * edge
+            unit, cosines = least(point, rays)
+            better = cosines.min(axis=1) > cosine[at]
+            centre[at[better]], cosine[at[better]] = unit[better], cosines[better].min(axis=1)
+    return centre, cosine
+
+
+def _invertible(cones: Array) -> Array:
+    """The cones (B, r, r), those without volume tilted: a search in them may go wrong, and still what it finds proves.
+
+    One singular matrix would cost the whole batch its bounds.
+    """
+    flat = np.linalg.slogdet(cones)[0] == 0.0
+    if not flat.any():
+        return cones
+    tilted = cones.copy()
+    tilted[flat] += TILT * np.eye(cones.shape[1])
+    return tilted
 
 
 def _grouped(concave: Array, centre: Array) -> Array:
