@@ -72,7 +72,9 @@ class CompositeTrainer(Rounds):
         blocks = list(self.master.blocks) if exact else []
         if len(chosen) and not exact:
             fresh = first_weights(self.problem, self.beta, self.outputs, chosen)
-            self._keep(slide(self.problem, self.beta, self.best.joined(fresh), max_steps=SLIDES))
+            self._keep(
+                slide(self.problem, self.beta, self.best.joined(fresh), max_steps=SLIDES, deadline=self.deadline)
+            )
             blocks = self.finder.around(self.best)
             chosen = chosen.take(np.arange(min(FRESH_SLID, len(chosen))))
         size = FRESH * max(float(self.best.norms.sum()), LEAST_TOTAL)

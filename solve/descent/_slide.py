@@ -7,6 +7,8 @@ neuron would cross the tiny cells of a large data set one round at a time.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import scipy
 from scipy.linalg.lapack import dposv
@@ -92,11 +94,13 @@ def descend(
     return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 
 
-def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) -> Neurons:
+def slide(
+    problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30, *, deadline: float | None = None
+) -> Neurons:
     """Gauss-Newton descent of all neurons together until a step gains next to nothing, O(n (K m r)^2) a step.
 
-    Quadratic losses of two layers are for the compiled `_descent.pyx`; elsewhere the curvature may jump, and the model
-    is damped after steps that were too long.
+    Quadratic losses of two layers are for the compiled `_descent.pyx`, which takes no deadline; elsewhere the curvature
+    may jump, and the model is damped after steps that were too long.
 
     Returns
     -------
@@ -116,7 +120,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) 
     value, f = neurons.evaluate(problem, beta)
     damping = LEAST_DAMPING
     for _ in range(max_steps):
-        if len(neurons) == 0:
+        if len(neurons) == 0 or (deadline is not None and time.monotonic() > deadline):
             break
         alive = neurons.lengths > 0.0
         step = _damped_step(*_gauss_newton(problem, beta, neurons, alive, f), damping)
