@@ -79,7 +79,7 @@ class HighRankRounds(Rounds):
     def run(self) -> Status:
         """The network and the relaxation first, where proofs may not end; then the rounds."""
         r = self.problem.rank
-        if r == 0 or not (r >= RELAXED_RANK or self._sampled):
+        if r == 0 or not (r >= RELAXED_RANK or self._sampled or self.options.effort == 0.0):
             return super().run()
         self.only_slide = r > FACET_RANK or self._sampled
         if (status := self._network_first()) is not None:
@@ -130,7 +130,7 @@ class HighRankRounds(Rounds):
             self.deadline = self.started + NETWORK_PART * self.options.time_limit
         try:
             status = self._climbs(rng)
-            if status is None:
+            if status is None and self.options.effort > 0.0:
                 self._restarts(rng)
                 status = self._climbs(rng)
         finally:
@@ -155,7 +155,7 @@ class HighRankRounds(Rounds):
             found = found.take(distinct(found, JOINED, ALIKE))
             before = self.value
             self._descend(self.neurons.joined(first_weights(self.model, self.beta, self.outputs, found)))
-            if before - self.value <= SMALL_GAIN * abs(before):
+            if before - self.value <= (SMALL_GAIN if self.options.effort else HELPED) * abs(before):
                 break
         return None
 
@@ -177,7 +177,9 @@ class HighRankRounds(Rounds):
             idle = 0 if before - self.value > HELPED * abs(before) else idle + 1
             number += 1
 
-    def _descend(self, neurons: Neurons, max_steps: int = PASSES) -> None:
+    def _descend(self, neurons: Neurons, max_steps: int | None = None) -> None:
+        if max_steps is None:
+            max_steps = PASSES if self.options.effort else RESTART_STEPS
         found = descend(self.model, self.beta, neurons, max_steps=max_steps, deadline=self.deadline)
         self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
 
