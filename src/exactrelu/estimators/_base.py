@@ -29,12 +29,14 @@ from exactrelu.networks._export import to_onnx, to_torch
 from exactrelu.solve import Solution, Status
 from exactrelu.solve._api import max_beta_of
 
+from ._files import Files
 from ._training import make_problems, train_network
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
+    from exactrelu.certificates import Certificate
     from exactrelu.solve._problem import Problem
 
 
@@ -106,7 +108,7 @@ class Exports:
 
 
 @dataclass(eq=False, repr=False)
-class ConvexReLU(Exports, BaseEstimator):
+class ConvexReLU(Exports, Files, BaseEstimator):
     """The parameters that all estimators have, what they do with a training problem, and their figures.
 
     The dataclass writes ``__init__`` with one explicit argument per parameter, which is what scikit-learn reads the
@@ -182,18 +184,9 @@ class ConvexReLU(Exports, BaseEstimator):
         return last if fit else [None] * count
 
     def _record(self, solutions: list[Solution]) -> None:
-        """Keep the figures: sums over the networks, the worst gap, the largest number of rounds."""
-        self.certificates_ = [solution.certificate for solution in solutions]
-        self.networks_ = [solution.network for solution in solutions]
-        self.objective_ = float(sum(solution.objective for solution in solutions))
-        self.lower_bound_ = float(sum(solution.lower_bound for solution in solutions))
-        self.gap_ = float(max(solution.gap for solution in solutions))
-        self.certified_ = bool(self.gap_ <= self._tolerance)
+        """Keep what training found, and say where it is not what was asked for."""
+        self._hold([solution.certificate for solution in solutions])
         self.n_iter_ = max(1, *(len(solution.history) for solution in solutions))
-        self.__dict__.pop("network_", None)
-        self.__dict__.pop("certificate_", None)
-        if len(solutions) == 1:
-            self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
         stopped = [solution for solution in solutions if not solution.converged]
         if stopped and self.tol is not None:  # at high rank no certificate is the normal case
             warnings.warn(
@@ -203,6 +196,19 @@ class ConvexReLU(Exports, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+    def _hold(self, certificates: list[Certificate]) -> None:
+        """Keep the networks and the figures: sums over the networks, the worst gap."""
+        self.certificates_ = certificates
+        self.networks_ = [claim.network for claim in certificates]
+        self.objective_ = float(sum(claim.objective for claim in certificates))
+        self.lower_bound_ = float(sum(claim.lower_bound for claim in certificates))
+        self.gap_ = float(max(claim.gap for claim in certificates))
+        self.certified_ = bool(self.gap_ <= self._tolerance)
+        self.__dict__.pop("network_", None)
+        self.__dict__.pop("certificate_", None)
+        if len(certificates) == 1:
+            self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
 
     def _outputs(self, X: ArrayLike) -> Array:
         """Outputs of every network, (n, networks)."""
@@ -248,8 +254,9 @@ class ConvexReLU(Exports, BaseEstimator):
             "lower bound (no network is better)": f"{self.lower_bound_:.8g}",
             "relative gap": f"{self.gap_:.2e} ({proven} to {self._tolerance:g})",
             "networks" if len(self.networks_) > 1 else "network": f"{len(self.networks_)}, {neurons} neurons",
-            "rounds of pricing": str(self.n_iter_),
         }
+        if hasattr(self, "n_iter_"):  # a file of the command line does not tell
+            rows["rounds of pricing"] = str(self.n_iter_)
         cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f'<table class="exactrelu-figures">{cells}</table>'
 
