@@ -19,7 +19,7 @@ from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
 from ._inputs import CERTIFIED, DOES_NOT_HOLD, STOPPED, Clock, check_output, complete_rows, read, reading
-from ._output import say
+from ._output import at_work, say
 from ._task import DEMO, class_factors, standardised_as, trained_columns, trained_targets
 
 
@@ -41,7 +41,8 @@ def verify(args: argparse.Namespace) -> int:
         say("model", f"{claim.network}" + (f", {number + 1} of {len(claims)}" if len(claims) > 1 else ""))
         say("claimed", _figures(claim.objective, claim.lower_bound, claim.gap))
         try:
-            found = claim.verify(X, y, time_limit=clock.left(), sample_weight=weights)
+            with at_work("verifying"):
+                found = claim.verify(X, y, time_limit=clock.left(), sample_weight=weights)
         except NotProvenError as error:
             say("verdict", f"NOT PROVEN: {error}")
             verdict = STOPPED

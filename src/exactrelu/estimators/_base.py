@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TOL = 1e-4  # relative gap at which training stops where none was asked for
 TOP_ACCURACY = 1e-2  # of `max_beta`, of which the weight decay is a part
+FIGURES = "exactrelu-figures"  # class of the table in displays
 SCALES = 1e3  # ratio of two columns' standard deviations from which a warning is due
 
 
@@ -234,14 +235,25 @@ class ConvexReLU(Exports, Files, BaseEstimator):
 
     def _repr_html_inner(self) -> str:
         """scikit-learn's display, and under it the figures of the certificate."""
-        return super()._repr_html_inner() + self._figures_html()
+        return self._with_figures(super()._repr_html_inner())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         """The same for Jupyter."""
         bundle = super()._repr_mimebundle_(**kwargs)
         if "text/html" in bundle:
-            bundle["text/html"] += self._figures_html()
+            bundle["text/html"] = self._with_figures(bundle["text/html"])
         return bundle
+
+    def _get_params_html(self, *args: Any, **kwargs: Any) -> Any:
+        """The same within a pipeline or a search, which show the parameters of their members."""
+        params = super()._get_params_html(*args, **kwargs)
+        inner = params._repr_html_inner
+        params._repr_html_inner = lambda: self._with_figures(inner())
+        return params
+
+    def _with_figures(self, shown: str) -> str:
+        """A display with the figures, once: newer versions of scikit-learn have shown them with the parameters."""
+        return shown if FIGURES in shown else shown + self._figures_html()
 
     def _figures_html(self) -> str:
         """A table of objective, bound and gap, empty before `fit`."""
@@ -258,7 +270,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         if hasattr(self, "n_iter_"):  # a file of the command line does not tell
             rows["rounds of pricing"] = str(self.n_iter_)
         cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
-        return f'<table class="exactrelu-figures">{cells}</table>'
+        return f'<table class="{FIGURES}">{cells}</table>'
 
 
 @dataclass(eq=False, repr=False)
