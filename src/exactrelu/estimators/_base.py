@@ -230,7 +230,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         check_classification_targets(labels)
         classes, index = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y must hold at least two classes, got one class: {classes[0]!r}")
+            raise ValueError(f"y must hold at least two classes, got one class: {classes.tolist()[0]!r}")
         return data, labels, classes, signed_targets(index, len(classes))
 
     def _repr_html_inner(self) -> str:
