@@ -125,8 +125,9 @@ def _training_data(
         features, target = trained_columns(table, notes, args.target, weights)
         table = complete_rows(table, [*features, target, *([] if weights is None else [weights])], args)
         X, targets = standardised_as(table.columns(features), notes), trained_targets(table, target, notes, loss)
-        factors = [f for f in (class_factors(targets, notes), weights and table.numbers(weights)) if f is not None]
-        return X, targets, np.prod(factors, axis=0) if factors else None
+        given = None if weights is None else table.numbers(weights)
+        of_class = class_factors(targets, notes)
+        return X, targets, of_class if given is None else given if of_class is None else given * of_class
     if notes.get("source") != DEMO:
         raise ValueError(f"name the data: {args.model} was trained on {notes.get('source', 'a file')}")
     if words := [*([] if args.weights is None else ["--weights"]), *reading(args)]:

@@ -20,7 +20,6 @@ from exactrelu.networks._archive import MAX_BYTES
 
 if TYPE_CHECKING:
     from exactrelu.certificates import Certificate
-    from exactrelu.networks import Network
 
 LABELS = "iufbUO"  # kinds of NumPy types that class labels in a file may have
 
@@ -29,7 +28,6 @@ class Files:
     """`save` and `load` of an estimator."""
 
     certificates_: list[Certificate]
-    networks_: list[Network]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator: networks, certificates, classes, names of features, parameters.
@@ -68,7 +66,7 @@ class Files:
             fitted |= _stored_labels(self.classes_)
             notes |= _notes_of_classes(self.classes_.tolist(), self.class_weight)
         notes["fitted"] = json.dumps(fitted)
-        save_model(path, self.networks_, self.certificates_, notes)
+        save_model(path, [claim.network for claim in self.certificates_], self.certificates_, notes)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Self:
@@ -229,8 +227,8 @@ def _notes_of_classes(classes: list[Any], weight: Mapping[Any, float] | str | No
     if len(texts) == 2:
         notes = {"negative_label": texts[0], "positive_label": texts[1]}
     if weight is not None:
-        balanced = isinstance(weight, str)
-        notes["class_weight"] = weight if balanced else json.dumps([float(weight.get(k, 1.0)) for k in classes])
+        named = isinstance(weight, str)
+        notes["class_weight"] = str(weight) if named else json.dumps([float(weight.get(k, 1.0)) for k in classes])
     return notes
 
 
