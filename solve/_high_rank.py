@@ -52,7 +52,7 @@ RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solv
 
 
 class HighRankRounds(Rounds):
-    """Rounds of a trainer of two layers, with what it does at a rank where proofs do not end.
+    """Rounds of a trainer, with what it does at a rank where proofs do not end; `run` is for two layers.
 
     Attributes
     ----------
@@ -161,13 +161,12 @@ class HighRankRounds(Rounds):
 
     def _restarts(self, rng: np.random.Generator) -> None:
         """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
-        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS, 0
+        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS * self.width, 0
         scale = self.problem.unit / (self.problem.size * RESTART_NEURONS)
         allowed = self.options.effort * min(MAX_RESTARTS, RESTART_WORK / work)
         number = 0
         while number < allowed and idle < IDLE and not self._late():
-            signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
-            start = Neurons.of_two_layers(signs, scale * rng.standard_normal((RESTART_NEURONS, self.problem.rank)))
+            start = random_neurons(rng, self.width, self.problem.rank).times(np.full(RESTART_NEURONS, scale))
             if number % FROM_SCRATCH and len(self.neurons):
                 kept = rng.permutation(len(self.neurons))[: int(len(self.neurons) * KEPT)]
                 fresh = max(RESTART_NEURONS - len(kept), LEAST_FRESH)
@@ -185,8 +184,9 @@ class HighRankRounds(Rounds):
 
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
-        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), self.neurons.nonzero().W])
-        found = climbed(self.problem, self.nu, starts)
+        known = self.neurons.A[self.neurons.lengths > 0.0]
+        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), known])
+        found = climbed(self.problem, self.nu, starts, self.width)
         self.cells += found.nodes
         return found
 
@@ -203,6 +203,14 @@ class HighRankRounds(Rounds):
         if np.isfinite(nu).all() and nu.any():
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
             self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
+
+
+def random_neurons(rng: np.random.Generator, width: int, r: int) -> Neurons:
+    """Neurons of normal weights, or sub-networks with neurons of both signs."""
+    signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
+    A = rng.standard_normal((RESTART_NEURONS, width, r))
+    n_plus = rng.integers(1, width, RESTART_NEURONS) if width > 1 else np.ones(RESTART_NEURONS, np.int64)
+    return Neurons(signs, n_plus, A)
 
 
 def cones_of_effort(problem: Problem, dimension: int) -> float:

@@ -40,6 +40,10 @@ class _PathSearch(ConvexReLU):
     cv: Any = None
     scoring: Any = None
 
+    @classmethod
+    def _fitted_names(cls) -> tuple[str, ...]:
+        return (*super()._fitted_names(), "betas_", "scores_", "best_index_", "best_score_")
+
     def get_metadata_routing(self) -> MetadataRouter:
         """How scikit-learn routes metadata: what `fit` gets for the splitter, such as ``groups``, goes to its `split`.
 
