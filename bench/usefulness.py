@@ -196,7 +196,7 @@ def draw(rows: Sequence[Row], path: str) -> None:
             axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls="dashed")
             axis.plot(x, y, "o", ms=4.5, color=colour, alpha=0.75, mew=0)
             better, worse = int(np.sum(y > x)), int(np.sum(y < x))
-            axis.set_title(f"{peer}: ours better on {better}, worse on {worse}")
+            axis.set_title(f"{better} better, {worse} worse")
             axis.set(xlabel=f"score of {peer}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes[0].set_ylabel("score of ours, at defaults")
         for file in save(figure, path):
