@@ -28,6 +28,8 @@ class Files:
     """`save` and `load` of an estimator."""
 
     certificates_: list[Certificate]
+    classes_: NDArray[Any]  # of a classifier, as is the next
+    class_weight: Mapping[Any, float] | str | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator: networks, certificates, classes, names of features, parameters.
@@ -101,7 +103,7 @@ class Files:
         model = load_model(path, max_bytes=max_bytes)
         try:
             return cls._from_model(model)
-        except (TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from None
 
     @classmethod
@@ -130,7 +132,7 @@ class Files:
         if is_classifier(estimator):
             labels = _labels(fitted) if "classes" in fitted else np.array(trained_classes(notes))
             _require(len(labels) == (2 if len(claims) == 1 else len(claims)), f"the classes of {len(claims)}", labels)
-            estimator.classes_ = labels  # type: ignore[attr-defined]
+            estimator.classes_ = labels
         for key in cls._fitted_names():
             if key in fitted:
                 value = np.array(fitted[key])
@@ -190,7 +192,7 @@ def _packed(value: Any) -> Any:
 
 def _unpacked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _unpacked(entry) for key, entry in value.get("pairs")}
+        return {key: _unpacked(entry) for key, entry in value["pairs"]}
     return value
 
 
@@ -227,8 +229,9 @@ def _notes_of_classes(classes: list[Any], weight: Mapping[Any, float] | str | No
     if len(texts) == 2:
         notes = {"negative_label": texts[0], "positive_label": texts[1]}
     if weight is not None:
-        named = isinstance(weight, str)
-        notes["class_weight"] = str(weight) if named else json.dumps([float(weight.get(k, 1.0)) for k in classes])
+        notes["class_weight"] = (
+            weight if isinstance(weight, str) else json.dumps([float(weight.get(k, 1.0)) for k in classes])
+        )
     return notes
 
 
