@@ -52,6 +52,10 @@ class Leaf:
         """First slack of every pair, (P,)."""
         return np.repeat(np.arange(len(self.m.start) - 1), np.diff(self.m.start))
 
+    def copy(self) -> Leaf:
+        """The same with work arrays of its own."""
+        return Leaf(self.Z, self.sign, self.fixed, self.k, self.m, self.proximal, self.hint)
+
     def child(self, row: int, side: int) -> Leaf:
         """A copy with one more row fixed."""
         fixed = self.fixed.copy()

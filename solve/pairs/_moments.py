@@ -11,6 +11,7 @@ Penalties are fixed and moderate: growing ones reach the optimal value sooner, b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -59,6 +60,7 @@ class Lagrangian:
         self.evaluations = 0
         self.momentum = 1.0
         self.lowest = 0.0
+        self.deadline = np.inf
         self.forget()
 
     def forget(self) -> None:
@@ -102,6 +104,8 @@ class Lagrangian:
         value = self.evaluate(V, G)
         direction = np.empty(V.size)
         for _ in range(steps):
+            if time.monotonic() > self.deadline:
+                break
             g = G.ravel()
             two_loops(g, self.steps, self.changes, self.curvatures, np.array(self.order, dtype=np.int64), direction)
             slope = float(direction @ g)

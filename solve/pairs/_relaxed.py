@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +22,7 @@ ROUNDS_PER_CUT = 3
 STEPS = 30  # of L-BFGS before and after the escape
 POLISH_STEPS = 3 * STEPS  # in the last rounds: only well minimised multipliers prove much
 POLISH = 0.25  # share of the time for rounds without cuts and acceleration
-POLISHED = 4  # such rounds without a time limit
+SETTLED, CLOSE = 2e-5, 5e-4  # gain of a polishing round, and distance to the relaxed value, relative, that end it
 SPREAD = 0.3  # of the entries of the first factor: masses of a tenth, those of a trained network
 SCALES = 40  # values of the scale of a dual point that are tried
 
@@ -29,14 +30,15 @@ SCALES = 40  # values of the scale of a dual point that are tried
 class TrainingGoal:
     """Loss and masses of the training problem, in its units (see `_moments`)."""
 
-    def __init__(self, problem: Problem, beta: float, signs: list[float]) -> None:
-        self.problem, self.signs = problem, signs
-        self.beta = beta
+    signs: list[float]
+
+    def __init__(self, problem: Problem, beta: float) -> None:
+        self.problem, self.beta = problem, beta
         self.bundle = problem.bundle
         self.unit = problem.loss.value(np.zeros(len(problem.y)), problem.y)
 
     def predictions(self, e: list[Array]) -> Array:
-        """f (n,) of the problem from the e of the leaves."""
+        """F (n,) of the problem from the e of the leaves."""
         total = sum((sign * part for sign, part in zip(self.signs, e, strict=True)), np.zeros(len(self.bundle.Z)))
         f = np.zeros(len(self.problem.y))
         f[self.bundle.rows] = (self.unit / self.beta) * self.bundle.length * total[self.bundle.index]
@@ -91,6 +93,7 @@ class PairResult:
     proofs : list of LeafProof, of all leaves, for `nu`
     relaxed_value : float, value of the relaxed problem where the method stood: near its optimum, not a bound
     signs : (K,), directions : (K, r), weights of relaxed neurons: where descent of a network may start
+    start : WarmStart, for `solve_pairs` with another beta
     """
 
     theta: Array
@@ -101,6 +104,16 @@ class PairResult:
     relaxed_value: float
     signs: Array
     directions: Array
+    start: WarmStart | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """All leaves with their multipliers, and their factors with masses as they are, not in units of L(0) / beta."""
+
+    leaves: list[Leaf]
+    factors: list[Array]
+    joint: int
 
 
 @dataclass
@@ -121,7 +134,6 @@ class Relaxation:
     solver: Lagrangian = field(init=False)
     goal: TrainingGoal = field(init=False)
     best: PairResult | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         Z = self.problem.bundle.Z
@@ -132,27 +144,26 @@ class Relaxation:
         V[:, 1 + r :] = np.maximum(Z @ V[:, 1 : 1 + r], 0.0)
         plus = first_leaf(Z, 1.0, self.columns, self.partners)
         minus = Leaf(Z, -1.0, plus.fixed, self.columns, plus.m, plus.proximal)
-        self.goal = TrainingGoal(self.problem, self.beta, [1.0, -1.0])
-        self.solver = Lagrangian(Z, self.goal, [plus, minus], V, self.n_jobs)
+        self.goal = TrainingGoal(self.problem, self.beta)
+        self.set_leaves([plus, minus], V)
 
-    def timed(self, name: str, function, *arguments):  # noqa: ANN001, ANN201
-        start = time.process_time()
-        out = function(*arguments)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
-        return out
+    def set_leaves(self, leaves: list[Leaf], V: Array) -> None:
+        """Train over these leaves, from the factors V, (leaves, 1 + r + n, k)."""
+        self.goal.signs = [leaf.sign for leaf in leaves]
+        self.solver = Lagrangian(self.problem.bundle.Z, self.goal, leaves, V, self.n_jobs)
 
     def round(self, number: int, polish: bool) -> None:
         """Minimise, leave saddle points, minimise, renew the multipliers; now and then cuts."""
         steps = POLISH_STEPS if polish else STEPS
-        self.timed("descend", self.solver.descend, steps)
-        self.timed("escape", self.solver.escape)
-        self.timed("descend", self.solver.descend, steps)
+        self.solver.descend(steps)
+        self.solver.escape()
+        self.solver.descend(steps)
         self.solver.update(accelerate=not polish)
         if not polish and number % ROUNDS_PER_CUT == ROUNDS_PER_CUT - 1:
-            self.timed("cut", self.solver.cut, MORE)
+            self.solver.cut(MORE)
 
     def dual_point(self) -> tuple[Array, float]:
-        """nu (n,) of the relaxed network, and the value of the relaxed problem in the units of the problem."""
+        """Nu (n,) of the relaxed network, and the value of the relaxed problem in the units of the problem."""
         e, masses = self.solver.outputs()
         f = self.goal.predictions(e)
         loss, y = self.problem.loss, self.problem.y
@@ -161,15 +172,13 @@ class Relaxation:
     def prove(self) -> PairResult:
         """What the multipliers prove at the dual point of the relaxed network."""
         nu, value = self.dual_point()
-        Z, v = self.problem.bundle.Z, self.problem.bundle.weights(nu) / self.beta
+        v = self.problem.bundle.weights(nu) / self.beta
+        proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
+        return self.result(nu, value, proofs)
 
-        def proof(leaf: Leaf) -> LeafProof:
-            m = leaf.certificate(leaf.proximal)
-            norm, shifted, leaf.hint = best_proof(Z, leaf.sign * v, m, leaf.fixed, leaf.hint)
-            return LeafProof(leaf.sign, leaf.fixed, norm, shifted)
-
-        proofs = self.solver.each(proof, self.solver.leaves)
-        norm = self.beta * max(proof.norm for proof in proofs) + self.problem.slack(nu)
+    def result(self, nu: Array, value: float, proofs: list[LeafProof]) -> PairResult:
+        """What proofs of all leaves at nu make of it; kept when its bound is the best."""
+        norm = self.beta * max(0.0, *(proof.norm for proof in proofs)) + self.problem.slack(nu)
         theta, bound = scaled_dual(self.problem, nu, norm, self.beta)
         result = PairResult(theta, nu, norm, bound, proofs, value, *self.neurons())
         if self.best is None or bound > self.best.lower_bound:
@@ -187,22 +196,80 @@ class Relaxation:
             signs.append(np.full(V.shape[1], leaf.sign))
         return np.concatenate(signs), np.concatenate(directions) * (self.goal.unit / self.beta)
 
-    def run(self, seconds: float, rounds: int = 10_000, report=None) -> PairResult:  # noqa: ANN001
-        """Rounds until the time is over; the last quarter of it polishes and proves."""
+    def run(self, deadline: float, rounds: int, callback: Callable[[PairResult], object] | None = None) -> PairResult:
+        """Rounds until the deadline; the last quarter polishes and proves, and ends early when that gains no more.
+
+        Parameters
+        ----------
+        deadline : float, `time.monotonic` value
+        rounds : int, at most
+        callback : gets each PairResult; a true value stops
+        """
         start = time.monotonic()
-        polished = 0
-        for number in range(rounds):
-            used = time.monotonic() - start
-            polish = used > (1.0 - POLISH) * seconds or number >= rounds - POLISHED
-            self.round(number, polish)
-            if polish:
-                polished += 1
-                result = self.timed("prove", self.prove)
-                if report:
-                    report(self, number, result)
-                if time.monotonic() - start > seconds:
-                    break
-        return self.best
+        last = None
+        for number in range(max(rounds, 1)):
+            share = (time.monotonic() - start) / max(deadline - start, 1e-9)
+            # a deadline that is over leaves one proof to be made
+            polish = max(share, (number + 1) / rounds) > 1.0 - POLISH
+            if share < 1.0:
+                self.solver.deadline = deadline
+                self.round(number, polish)
+            if not polish:
+                continue
+            result = self.prove()
+            done = last is not None and result.lower_bound - last <= SETTLED * abs(result.relaxed_value)
+            settled = done and result.relaxed_value - result.lower_bound <= CLOSE * abs(result.relaxed_value)
+            last = result.lower_bound
+            if settled or share >= 1.0 or (callback is not None and callback(result)):
+                break
+        return self.best or self.prove()
+
+
+def leaf_proof(leaf: Leaf, v: Array) -> LeafProof:
+    """What the multipliers of a leaf prove of ``sign sum v_i (z_i.u)_+``."""
+    m = leaf.certificate(leaf.proximal)
+    norm, shifted, leaf.hint = best_proof(leaf.Z, leaf.sign * v, m, leaf.fixed, leaf.hint)
+    return LeafProof(leaf.sign, leaf.fixed, norm, shifted)
+
+
+def price_leaf(
+    leaf: Leaf, v: Array, V: Array, target: float, rounds: int, deadline: float | None = None
+) -> tuple[LeafProof, Array]:
+    """Multipliers of a leaf that bound ``sign sum v_i (z_i.u)_+`` well, from those it has and the factor V.
+
+    Parameters
+    ----------
+    leaf : Leaf, receives the multipliers
+    v : (m,) weights of the bundle's rows, in units of beta
+    V : (1 + r + n, k)
+    target : float, a bound that is good enough
+    rounds : int;  deadline : float, optional, `time.monotonic` value
+
+    Returns
+    -------
+    LeafProof, the best;  (1 + r + n, k), the factor reached
+    """
+    best = leaf_proof(leaf, v)
+    mass = float(V[0] @ V[0])
+    if mass < 1e-3:  # too small to have found a direction
+        V = V + np.random.default_rng(0).standard_normal(V.shape) * (SPREAD / np.sqrt(V.size))
+        mass = float(V[0] @ V[0])
+    solver = Lagrangian(leaf.Z, PricingGoal(v, leaf.sign), [leaf], (V / np.sqrt(mass))[None])
+    kept = leaf.proximal
+    for number in range(rounds):
+        if best.norm <= target or (deadline is not None and time.monotonic() > deadline):
+            break
+        solver.descend(STEPS)
+        solver.escape()
+        solver.descend(STEPS)
+        solver.update(accelerate=True)
+        proof = leaf_proof(leaf, v)
+        if proof.norm < best.norm:
+            best, kept = proof, leaf.proximal
+        if number % ROUNDS_PER_CUT == ROUNDS_PER_CUT - 1:
+            solver.cut(MORE)
+    leaf.m = leaf.proximal = kept
+    return best, solver.V[0]
 
 
 def scaled_dual(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[Array, float]:

@@ -31,11 +31,14 @@ from exactrelu._typing import Array, Ints
 
 # Twice the unit roundoff: k EPS exceeds the usual gamma_k = k u / (1 - k u) for every k that fits in memory.
 EPS = float(np.finfo(float).eps)
-DENSE = 4000  # rows up to which a dense factorisation (n^3 / 3 products, 8 n^2 bytes) is faster than conjugate gradients
+DENSE = (
+    4000  # rows up to which a dense factorisation (n^3 / 3 products, 8 n^2 bytes) is faster than conjugate gradients
+)
 SPAN = 1e140  # multipliers are kept where neither their squares nor the reciprocals of those leave the floating range
 SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
 SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
 FIRST_SHIFT = 10  # place in `SHIFTS` where the search begins without a hint: 6e-5, the middle of what trials ended at
+NEWTON_STEPS = 30  # for the trust region problem; five are usual
 CG_STEPS, CG_TOL = 400, 1e-10  # conjugate gradients: an error of 1e-10 costs the bound its square over lambda
 
 
@@ -272,15 +275,16 @@ def trust_region(Q: Array) -> tuple[float, float]:
     values, basis = np.linalg.eigh(Q[1:, 1:])
     c = np.square(basis.T @ Q[1:, 0])
     size = float(np.abs(values).max(initial=0.0) + np.sqrt(c.sum())) or 1.0
-    low = max(-float(values[0]), 0.0) + 1e-13 * size
-    high = low + float(np.sqrt(c.sum()))  # there the derivative 1 - sum c / (values + mu)^2 is not negative
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        if np.sum(c / np.square(values + middle)) > 1.0:
-            low = middle
-        else:
-            high = middle
-    return max(0.0, float(np.sum(c / (values + high))) - float(Q[0, 0])), high
+    mu = max(-float(values[0]), 0.0) + 1e-13 * size
+    # Newton's method for |(Q + mu)^-1 c| = 1 as an equation of reciprocals, which are almost linear in mu and concave: from
+    # the left it never overshoots (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983, equation 3.9)
+    for _ in range(NEWTON_STEPS):
+        inverse = 1.0 / (values + mu)
+        square = float(c @ inverse**2)
+        if not square > 1.0 + 1e-9:
+            break
+        mu += square / float(c @ inverse**3) * (np.sqrt(square) - 1.0)
+    return max(0.0, float(c @ (1.0 / (values + mu))) - float(Q[0, 0])), mu
 
 
 def solve(A: csr_array, B: Array) -> Array | None:
@@ -381,9 +385,7 @@ def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]
         G = 0.5 * (G + G.T)
     else:
         try:
-            X = solve_triangular(
-                np.linalg.cholesky(A.toarray()), B, lower=True, check_finite=False
-            )
+            X = solve_triangular(np.linalg.cholesky(A.toarray()), B, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return np.inf, 0.0
         G = X.T @ X
@@ -413,8 +415,9 @@ def best_proof(
     n, r = Z.shape
     fixed = np.zeros(n, dtype=np.int64) if fixed is None else fixed
     multipliers = multipliers.legal(n, r)
-    form = quadratic_form(Z, v, multipliers, fixed)
-    found = find_shift(Z, form, fixed, hint)
+    with np.errstate(over="ignore", invalid="ignore"):
+        form = quadratic_form(Z, v, multipliers, fixed)
+        found = find_shift(Z, form, fixed, hint)
     if found is None:
         return np.inf, multipliers, None
     if (fixed == 0).any():
