@@ -7,18 +7,17 @@ import pytest
 from naive_pairs import largest_value, pair_maximum, pair_training
 from naive_training import price_every_cell
 
-from exactrelu._limits import one_blas_thread
 from exactrelu.certificates import _pairs as proofs
 from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.certificates._pairs import PairMultipliers, best_proof, conjugate_gradients, leaves_cover, pair_proof
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._problem import make_problem
+from exactrelu.solve.pairs import _moments as moments
 from exactrelu.solve.pairs import price_pairs, solve_pairs
 from exactrelu.solve.pairs._branching import Tree
 from exactrelu.solve.pairs._kernels import Penalties
 from exactrelu.solve.pairs._leaf import first_leaf
-from exactrelu.solve.pairs._moments import Lagrangian
-from exactrelu.solve.pairs._relaxed import Relaxation, leaf_proof, price_leaf
+from exactrelu.solve.pairs._relaxed import leaf_proof, price_leaf
 
 LOSSES = ["squared", "huber:0.3", "logistic", "squared_hinge", "poisson"]
 
@@ -43,7 +42,7 @@ def random_multipliers(rng, n, r, size):
     )  # fmt: skip
 
 
-def good_multipliers(Z, v, rounds=6):
+def good_multipliers(Z, v, rounds=15):
     """Multipliers near the best ones, for positive output sign, and their proof."""
     size = trivial_bound(Z, np.abs(v))
     leaf = first_leaf(Z, 1.0, 16, 6)
@@ -88,7 +87,7 @@ def test_good_multipliers_bound_what_enumeration_finds(seed):
     assert truth * (1.0 - 1e-9) <= proven <= 1.5 * truth + 1e-9 * np.abs(v).sum()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_corrupted_multipliers_prove_what_is_true_or_nothing(seed):
     rng = np.random.default_rng(seed)
     Z, v = rng.standard_normal((6, 3)), rng.standard_normal(6)
@@ -97,13 +96,12 @@ def test_corrupted_multipliers_prove_what_is_true_or_nothing(seed):
     truth = largest_value(Z, v)
     assert truth <= pair_proof(Z, v, good) <= 1.2 * truth
     names = ("pair", "diagonal", "offset", "slope")
-    for _ in range(60):
+    for _ in range(8):
         name = rng.choice(names)
         values = getattr(good, name).copy().ravel()
         place = rng.integers(len(values), size=1 + len(values) // 5)
-        values[place] = rng.choice([np.nan, np.inf, -np.inf, -1e300, 1e300, 1e-310, -1.0]) * rng.choice(
-            [np.ones(len(place)), values[place]]
-        )
+        values[place] = rng.choice([np.nan, np.inf, -np.inf, -1e300, 1e300, 1e-310])
+        values[place[0]] *= -1.0
         bad = replace(good, **{name: values.reshape(getattr(good, name).shape)})
         swapped = replace(good, **{name: rng.permutation(getattr(good, name))})
         crossed = replace(good, first=rng.permutation(good.first))
@@ -116,7 +114,7 @@ def test_corrupted_multipliers_prove_what_is_true_or_nothing(seed):
 def test_multipliers_of_another_shape_are_refused(name):
     Z, v = np.eye(3), np.ones(3)
     good = replace(PairMultipliers.zero(3, 3), first=np.array([0]), second=np.array([1]), pair=np.ones(1))
-    with pytest.raises(ValueError, match=f"{name} must have shape"):
+    with pytest.raises(ValueError, match="must have shape"):
         pair_proof(Z, v, replace(good, **{name: np.zeros((7, 7))}))
 
 
@@ -129,7 +127,9 @@ def test_pairs_must_name_slacks(index):
 
 def test_a_legal_cone_is_legal_in_spite_of_rounding():
     rng = np.random.default_rng(0)
-    multipliers = replace(PairMultipliers.zero(200, 7), slope=rng.standard_normal((400, 7)) * 10.0 ** rng.integers(-9, 9))
+    multipliers = replace(
+        PairMultipliers.zero(200, 7), slope=rng.standard_normal((400, 7)) * 10.0 ** rng.integers(-9, 9)
+    )
     legal = multipliers.legal(200, 7)
     for a, b in zip(legal.offset, legal.slope, strict=True):
         assert np.longdouble(a) ** 2 >= np.sum(np.square(b.astype(np.longdouble)))
@@ -139,7 +139,7 @@ def test_conjugate_gradients_prove_as_much_as_a_factorisation(monkeypatch):
     rng = np.random.default_rng(3)
     Z, v = rng.standard_normal((40, 4)), rng.standard_normal(40)
     Z /= np.linalg.norm(Z, axis=1)[:, None]
-    good = good_multipliers(Z, v, 12)
+    good = good_multipliers(Z, v)
     dense = pair_proof(Z, v, good)
     monkeypatch.setattr(proofs, "DENSE", 3)
     assert pair_proof(Z, v, good) == pytest.approx(dense, rel=1e-9)
@@ -151,11 +151,10 @@ def test_conjugate_gradients_prove_as_much_as_a_factorisation(monkeypatch):
 def test_kernels_have_the_gradient_of_their_value(seed):
     rng = np.random.default_rng(seed)
     _, _, beta, _, problem = problem_of("squared", 9, 3, seed)
-    relaxation = Relaxation(problem, beta, seed=seed)
-    tree = Tree(relaxation)
-    relaxation.round(0, False)
+    tree = Tree(problem, beta, seed=seed)
+    tree.round(0, False)
     tree.split(2)
-    solver = relaxation.solver
+    solver = tree.solver
     solver.penalties = Penalties(3.0, 4.0, 5.0, 6.0)
     V, G, step = solver.V, np.empty_like(solver.V), rng.standard_normal(solver.V.shape)
     solver.evaluate(V, G)
@@ -235,17 +234,11 @@ def test_a_warm_start_needs_fewer_rounds():
     assert warm.lower_bound > cold.lower_bound
 
 
-def test_threads_find_the_same():
+def test_threads_find_the_same(monkeypatch):
+    monkeypatch.setattr(moments, "THREADED", 0)
     _, _, beta, _, problem = problem_of("squared", 30, 4, 2)
-    results = []
-    for jobs in (1, 2):
-        relaxation = Relaxation(problem, beta, jobs)
-        if jobs > 1:
-            relaxation.solver.pool = relaxation.solver.pool or __import__("concurrent.futures").futures.ThreadPoolExecutor(2)
-        one_blas_thread(relaxation.round)(0, False)
-        results.append(relaxation.solver.V)
-        relaxation.solver.close()
-    assert np.array_equal(*results)
+    one, two = (solve_pairs(problem, beta, effort=4, leaves=3, n_jobs=jobs) for jobs in (1, 2))
+    assert np.array_equal(one.theta, two.theta)
 
 
 @pytest.mark.parametrize("loss", ["squared", "poisson"])
@@ -275,10 +268,3 @@ def test_a_callback_stops_and_a_deadline_leaves_a_bound():
     assert 0.0 <= late.lower_bound <= stopped.relaxed_value * 1.01
     proof = leaf_proof(first_leaf(problem.bundle.Z, 1.0, 16, 3), problem.bundle.weights(late.nu))
     assert proof.norm >= 0.0
-
-
-def test_the_lagrangian_of_a_leaf_knows_its_thread_pool():
-    _, _, beta, _, problem = problem_of("squared", 10, 3, 0)
-    solver = Relaxation(problem, beta).solver
-    assert isinstance(solver, Lagrangian)
-    assert solver.pool is None

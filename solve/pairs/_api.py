@@ -12,14 +12,14 @@ from exactrelu._typing import Array
 from exactrelu.certificates._bounds import dual_value, trivial_bound
 from exactrelu.solve._problem import Problem
 
-from ._branching import Tree
+from ._branching import SPLITTING, Tree
 from ._leaf import first_leaf
 from ._moments import COLUMNS
-from ._relaxed import PARTNERS, PairResult, Relaxation, price_leaf, scaled_dual
+from ._relaxed import PARTNERS, PairResult, price_leaf, scaled_dual
 
 ROUNDS = 120  # of the relaxed problem when no time limit ends it: about three times what most data need
 PRICING_ROUNDS = 60
-ROOT_SHARE = 0.3  # of the time for the root, when leaves are to be split after it
+FIRST_ROUNDS = 15  # before the first split
 
 
 @one_blas_thread
@@ -58,21 +58,22 @@ def solve_pairs(
     at_zero = problem.loss.value(np.zeros(len(problem.y)), problem.y)
     if len(problem.bundle.Z) == 0 or at_zero == 0.0:
         return _trivial(problem, beta)
-    end = np.inf if deadline is None else deadline
-    now = time.monotonic()
-    relaxation = Relaxation(problem, beta, n_jobs)
-    tree = Tree(relaxation)
+    start, end = time.monotonic(), np.inf if deadline is None else deadline
+    tree = Tree(problem, beta, n_jobs)
     if warm_start is not None and warm_start.start is not None:
         tree.resume(warm_start.start)
-    root_end = end if leaves <= 2 or end == np.inf else now + ROOT_SHARE * (end - now)
+    stopped = False
     try:
-        if tree.size == 2:
-            relaxation.run(root_end, effort, callback)
-        if tree.size < leaves and time.monotonic() < end:
-            tree.run(end, leaves, callback)
-        return tree.result()
+        if tree.size < leaves:
+            for number in range(min(effort, FIRST_ROUNDS)):
+                tree.solver.deadline = end
+                tree.round(number, False)
+            stopped = tree.grow(start + SPLITTING * (end - start), leaves, callback)
+        if not stopped:
+            tree.run(end, effort, callback)
+        return tree.finish()
     finally:
-        relaxation.solver.close()
+        tree.solver.close()
 
 
 def _trivial(problem: Problem, beta: float) -> PairResult:

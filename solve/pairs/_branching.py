@@ -18,110 +18,92 @@ from exactrelu._typing import Array
 from ._leaf import Leaf
 from ._relaxed import LeafProof, PairResult, Relaxation, WarmStart, leaf_proof, price_leaf
 
-LOOSE = 3e-4  # a leaf whose bound exceeds beta by more than this share is priced alone
-IDLE = 1e-4  # mass, in units of L(0) / beta, below which a leaf is idle
+LOOSE = 3e-4  # share of beta by which the bound of an idle leaf may exceed it before the leaf is priced
+IDLE = 1e-4  # mass, in units of L(0) / beta, below which a leaf may become idle
 RETURNED = 2e-3  # mass that an idle leaf comes back with when it violates the dual constraint
-PRICINGS = 6  # rounds of the pricing of one leaf
-ROUNDS = 8  # of the joint problem between two splits, before the polish
-POLISHES = 2
+PRICINGS = 4  # rounds of the pricing of an idle leaf
+ROUNDS = 6  # of the joint problem between two splits: enough to see where it is loose, not to prove
+SPLITTING = 0.55  # share of the time in which leaves are split; in the rest they are solved and proven
+SPLIT_SHARE = 3  # one leaf of so many is split at a time
 
 
 @dataclass
-class Tree:
-    """Leaves of both signs over one relaxation.
+class Tree(Relaxation):
+    """The relaxed training problem over the leaves of both signs.
 
     Attributes
     ----------
     idle : list of (Leaf, factor) that are not in the joint problem
     """
 
-    relaxation: Relaxation
     idle: list[tuple[Leaf, Array]] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Number of leaves."""
-        return len(self.relaxation.solver.leaves) + len(self.idle)
+        return len(self.solver.leaves) + len(self.idle)
 
-    def result(self) -> PairResult:
+    def finish(self) -> PairResult:
         """The best result, with the state of all leaves for a warm start."""
-        relaxation, solver = self.relaxation, self.relaxation.solver
-        best = relaxation.best or relaxation.prove()
-        scale = np.sqrt(relaxation.goal.unit / relaxation.beta)
-        leaves = solver.leaves + [leaf for leaf, _ in self.idle]
-        factors = [scale * V for V in solver.V] + [scale * V for _, V in self.idle]
-        return replace(best, start=WarmStart(leaves, factors, len(solver.leaves)))
+        best = self.best or self.prove()
+        scale = np.sqrt(self.goal.unit / self.beta)
+        parts = [*zip(self.solver.leaves, self.solver.V, strict=True), *self.idle]
+        start = WarmStart([leaf for leaf, _ in parts], [scale * V for _, V in parts], len(self.solver.leaves))
+        return replace(best, start=start)
 
     def resume(self, start: WarmStart) -> None:
-        """Take over the leaves of an earlier result."""
-        relaxation = self.relaxation
-        scale = np.sqrt(relaxation.beta / relaxation.goal.unit)
+        """Take over the leaves of an earlier result, perhaps of another beta."""
+        scale = np.sqrt(self.beta / self.goal.unit)
         parts = [(leaf.copy(), scale * V) for leaf, V in zip(start.leaves, start.factors, strict=True)]
-        relaxation.set_leaves(
-            [leaf for leaf, _ in parts[: start.joint]], np.stack([V for _, V in parts[: start.joint]])
-        )
-        self.idle = parts[start.joint :]
+        joint, self.idle = parts[: start.joint], parts[start.joint :]
+        self.set_leaves([leaf for leaf, _ in joint], np.stack([V for _, V in joint]))
 
-    def run(self, deadline: float, most: int, callback: Callable[[PairResult], object] | None = None) -> PairResult:
-        """Split and train, until the deadline, `most` leaves, or the callback says so.
+    def grow(self, deadline: float, most: int, callback: Callable[[PairResult], object] | None = None) -> bool:
+        """Split and solve in turn, until the deadline or `most` leaves; true when the callback said to stop.
 
         Parameters
         ----------
         deadline : float, `time.monotonic` value
         most : int, of leaves
         """
-        while self.size < most and self.split(min(max(1, self.size // 3), most - self.size)):
-            self.train(deadline)
-            result = self.prove(deadline)
-            if (callback is not None and callback(result)) or time.monotonic() > deadline:
+        while time.monotonic() < deadline and self.size < most:
+            if not self.split(min(max(1, self.size // SPLIT_SHARE), most - self.size)):
                 break
-        return self.result()
+            self.solver.deadline = deadline
+            for number in range(ROUNDS):
+                self.round(number, number == ROUNDS - 1)
+            result = self.prove()
+            if callback is not None and callback(result):
+                return True
+        return False
 
-    def train(self, deadline: float) -> None:
-        """Rounds of the joint problem."""
-        self.relaxation.solver.momentum = 1.0
-        for number in range(ROUNDS + POLISHES):
-            polish = number >= ROUNDS
-            self.relaxation.round(number, polish)
-            if polish:
-                self.prove_joint()
-            if time.monotonic() > deadline:
-                break
+    def prove(self) -> PairResult:
+        """Prove all leaves; idle ones whose proof is loose are priced, and return when they stay loose."""
+        nu, value = self.dual_point()
+        v = self.problem.bundle.weights(nu) / self.beta
+        target = 1.0 + LOOSE
 
-    def prove_joint(self) -> None:
-        """Prove at the current dual point with the multipliers at hand."""
-        relaxation = self.relaxation
-        nu, value = relaxation.dual_point()
-        v = relaxation.problem.bundle.weights(nu) / relaxation.beta
-        leaves = relaxation.solver.leaves + [leaf for leaf, _ in self.idle]
-        relaxation.result(nu, value, relaxation.solver.each(lambda leaf: leaf_proof(leaf, v), leaves))
+        def renewed(part: tuple[Leaf, Array]) -> tuple[LeafProof, Array]:
+            leaf, V = part
+            return price_leaf(leaf, v, V, target, PRICINGS, self.solver.deadline)
 
-    def prove(self, deadline: float) -> PairResult:
-        """Prove; leaves that are loose are priced alone, and return to the joint problem when they stay loose."""
-        relaxation, solver = self.relaxation, self.relaxation.solver
-        nu, value = relaxation.dual_point()
-        v = relaxation.problem.bundle.weights(nu) / relaxation.beta
-        parts = [*zip(solver.leaves, solver.V, [False] * len(solver.leaves), strict=True)]
-        parts += [(leaf, V, True) for leaf, V in self.idle]
-
-        def priced(part: tuple[Leaf, Array, bool]) -> tuple[LeafProof, Array]:
-            leaf, V, _ = part
-            return price_leaf(leaf, v, V, 1.0 + LOOSE, PRICINGS, deadline)
-
-        outcomes = solver.each(priced, parts)
-        result = relaxation.result(nu, value, [proof for proof, _ in outcomes])
-        joint, factors, self.idle = [], [], []
-        for (leaf, V, was_idle), (proof, moved) in zip(parts, outcomes, strict=True):
-            mass = float(V[0] @ V[0])
-            if proof.norm > 1.0 + LOOSE and (was_idle or mass < RETURNED):
-                scale = np.sqrt(RETURNED / max(float(moved[0] @ moved[0]), 1e-12))
-                joint, factors = [*joint, leaf], [*factors, scale * moved]
-            elif was_idle or (mass < IDLE and proof.norm <= 1.0 + LOOSE):
-                self.idle.append((leaf, moved))
+        proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
+        outcomes = self.solver.each(renewed, self.idle)
+        result = self.result(nu, value, proofs + [proof for proof, _ in outcomes])
+        joint, idle = [], []
+        for leaf, V, proof in zip(self.solver.leaves, self.solver.V, proofs, strict=True):
+            empty = float(V[0] @ V[0]) < IDLE and proof.norm <= target
+            (idle if empty else joint).append((leaf, V))
+        for (leaf, _), (proof, V) in zip(self.idle, outcomes, strict=True):
+            if proof.norm <= target:
+                idle.append((leaf, V))
             else:
-                joint, factors = [*joint, leaf], [*factors, V]
+                joint.append((leaf, V * np.sqrt(RETURNED / max(float(V[0] @ V[0]), 1e-12))))
+        changed = [leaf for leaf, _ in joint] != self.solver.leaves
         if joint:
-            relaxation.set_leaves(joint, np.stack(factors))
+            self.idle = idle
+        if joint and changed:
+            self.set_leaves([leaf for leaf, _ in joint], np.stack([V for _, V in joint]))
         return result
 
     def split(self, count: int) -> int:
@@ -129,20 +111,18 @@ class Tree:
 
         Returns how many were split: a leaf of one neuron has nothing undecided.
         """
-        solver = self.relaxation.solver
-        nu, _ = self.relaxation.dual_point()
-        v = self.relaxation.problem.bundle.weights(nu) / self.relaxation.beta
+        nu, _ = self.dual_point()  # fills R
+        v = self.problem.bundle.weights(nu) / self.beta
         n = len(v)
-        solver.outputs()  # fills R
         scores = []
-        for leaf, V in zip(solver.leaves, solver.V, strict=True):
+        for leaf, V in zip(self.solver.leaves, self.solver.V, strict=True):
             e = leaf.R @ V[0]
             # where sign v <= 0 the best value is concave in u whatever t the others take: no decision is needed
             score = np.where((leaf.fixed == 0) & (leaf.sign * v > 0.0), np.abs(v) * np.minimum(e[:n], e[n:]), 0.0)
             scores.append((float(score.max()), int(score.argmax())))
         chosen = {k for k in np.argsort([-score for score, _ in scores])[:count] if scores[k][0] > 0.0}
         joint, factors = [], []
-        for k, (leaf, V) in enumerate(zip(solver.leaves, solver.V, strict=True)):
+        for k, (leaf, V) in enumerate(zip(self.solver.leaves, self.solver.V, strict=True)):
             if k in chosen:
                 joint += [leaf.child(scores[k][1], side) for side in (1, -1)]
                 factors += [V / np.sqrt(2.0)] * 2
@@ -150,5 +130,5 @@ class Tree:
                 joint.append(leaf)
                 factors.append(V)
         if chosen:
-            self.relaxation.set_leaves(joint, np.stack(factors))
+            self.set_leaves(joint, np.stack(factors))
         return len(chosen)

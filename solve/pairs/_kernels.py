@@ -1,9 +1,9 @@
 """Compiled loops of the relaxed training problem: the augmented Lagrangian of one leaf, and L-BFGS directions.
 
-A leaf is an output sign together with rows that are fixed.  Its factor ``V = [a; B; T]``, (1 + r + n, k), stands for the
-moments ``VV'``; its slacks are ``R = [T; S]``, ``S = T - ZB``, with T replaced by ZB where a row is fixed active and
-by zero where it is fixed inactive.  k is a multiple of `LANES`, so that inner loops have a length that is known when
-they are compiled.
+A leaf is an output sign together with rows that are fixed.  Its factor ``V = [a; B; T]``, (1 + r + n, k), stands for
+the moments ``VV'``; its slacks are ``R = [T; S]``, ``S = T - ZB``, with T replaced by ZB where a row is fixed active
+and by zero where it is fixed inactive.  k is a multiple of `LANES`, so that inner loops have a length that is known
+when they are compiled.
 """
 
 from __future__ import annotations
@@ -241,14 +241,14 @@ def two_loops(g, steps, changes, curvatures, order, direction):  # in, in, in, i
     alpha = np.zeros(count)
     for c in range(size):
         direction[c] = -g[c]
-    for l in range(count - 1, -1, -1):
-        s, y = steps[order[l]], changes[order[l]]
+    for age in range(count - 1, -1, -1):
+        s, y = steps[order[age]], changes[order[age]]
         total = 0.0
         for c in range(size):
             total += s[c] * direction[c]
-        alpha[l] = total / curvatures[order[l]]
+        alpha[age] = total / curvatures[order[age]]
         for c in range(size):
-            direction[c] -= alpha[l] * y[c]
+            direction[c] -= alpha[age] * y[c]
     if count:
         y = changes[order[count - 1]]
         total = 0.0
@@ -257,11 +257,11 @@ def two_loops(g, steps, changes, curvatures, order, direction):  # in, in, in, i
         scale = curvatures[order[count - 1]] / total
         for c in range(size):
             direction[c] *= scale
-    for l in range(count):
-        s, y = steps[order[l]], changes[order[l]]
+    for age in range(count):
+        s, y = steps[order[age]], changes[order[age]]
         total = 0.0
         for c in range(size):
             total += y[c] * direction[c]
-        beta = alpha[l] - total / curvatures[order[l]]
+        beta = alpha[age] - total / curvatures[order[age]]
         for c in range(size):
             direction[c] += beta * s[c]

@@ -16,7 +16,7 @@ VIOLATION = 1e-5  # pairs violated by less are no cuts; the moments of a leaf ar
 SLACK = 0.02  # pairs whose multiplier is zero stay while their product is below this
 
 
-@dataclass
+@dataclass(eq=False)  # a leaf is itself only
 class Leaf:
     """Multipliers, pairs and work arrays of one leaf.
 

@@ -2,9 +2,9 @@
 
     minimise  L(f, y) + beta sum over leaves of m,     f = sum of sign e,     e = E t,  m = mass of the leaf
 
-over moment matrices ``VV'`` of (1, u, t), one per leaf, with the constraints of `exactrelu.certificates._pairs` (Burer and
-Monteiro, Math. Program. 95, 2003, for the factors).  Rows are unit, masses in units of L(0) / beta, values in units of
-L(0), so that the zero network has the value one.
+over moment matrices ``VV'`` of (1, u, t), one per leaf, with the constraints of `exactrelu.certificates._pairs` (Burer
+and Monteiro, Math. Program. 95, 2003, for the factors).  Rows are unit, masses in units of L(0) / beta, values in units
+of L(0), so that the zero network has the value one.
 
 Penalties are fixed and moderate: growing ones reach the optimal value sooner, but their multipliers prove little.
 """
@@ -24,13 +24,13 @@ from exactrelu.certificates._pairs import Form, quadratic_form
 from ._kernels import LANES, LeafMultipliers, Penalties, lagrangian, slacks, two_loops
 from ._leaf import Leaf
 
-# Penalties over the number of rows (that of the trace apart), for values in units of L(0): found by trial on real data of
-# 60 to 2000 rows.  Pairs four times stiffer make the inner problem slow, softer ones the multipliers late.
+# Penalties over the number of rows (that of the trace apart), for values in units of L(0): found by trial on real data
+# of 60 to 2000 rows.  Pairs four times stiffer make the inner problem slow, softer ones the multipliers late.
 PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
 COLUMNS = 2 * LANES  # of a factor: ten are too few at rank 9, sixteen are enough at rank 34
 MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
 HARD = 1e-14  # values differ by rounding below this
-THREADED = 20_000  # entries of a factor from which a second thread gains more than its hand-over costs
+THREADED = 5_000  # entries of a factor from which a second thread gains more than its hand-over costs
 LANCZOS, ESCAPES, NEGATIVE = 60, 6, 1e-6  # steps, eigenvectors that are left along, and what counts as negative
 
 S = TypeVar("S")

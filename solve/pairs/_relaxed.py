@@ -150,6 +150,8 @@ class Relaxation:
     def set_leaves(self, leaves: list[Leaf], V: Array) -> None:
         """Train over these leaves, from the factors V, (leaves, 1 + r + n, k)."""
         self.goal.signs = [leaf.sign for leaf in leaves]
+        if hasattr(self, "solver"):
+            self.solver.close()
         self.solver = Lagrangian(self.problem.bundle.Z, self.goal, leaves, V, self.n_jobs)
 
     def round(self, number: int, polish: bool) -> None:
