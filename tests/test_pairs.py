@@ -127,9 +127,8 @@ def test_pairs_must_name_slacks(index):
 
 def test_a_legal_cone_is_legal_in_spite_of_rounding():
     rng = np.random.default_rng(0)
-    multipliers = replace(
-        PairMultipliers.zero(200, 7), slope=rng.standard_normal((400, 7)) * 10.0 ** rng.integers(-9, 9)
-    )
+    slope = rng.standard_normal((400, 7)) * 10.0 ** rng.integers(-9, 9, (400, 1))
+    multipliers = replace(PairMultipliers.zero(200, 7), slope=slope)
     legal = multipliers.legal(200, 7)
     for a, b in zip(legal.offset, legal.slope, strict=True):
         assert np.longdouble(a) ** 2 >= np.sum(np.square(b.astype(np.longdouble)))

@@ -5,8 +5,8 @@ With ``t = (Zu)_+`` and ``s = t - Zu = (-Zu)_+``, every unit vector u satisfies
     R_p R_q >= 0  for any two of the 2n slacks R = [t; s],     t_i s_i = 0,
     t_i (a_i + b_i.u) >= 0  and  s_i (a_i + b_i.u) >= 0  where  |b_i| <= a_i,     |u| <= 1.
 
-Multipliers of these make ``gamma + mu |u|^2 - v.t`` minus a nonnegative combination a quadratic form K in (1, u, t); when
-K is positive semidefinite, ``v.t <= gamma + mu``.  Any legal multipliers prove a bound, so they may come from anywhere,
+Multipliers of these make ``gamma + mu |u|^2 - v.t`` minus a nonnegative combination a quadratic form K in (1, u, t);
+when K is positive semidefinite, ``v.t <= gamma + mu``.  Any legal multipliers prove a bound, so they may come from anywhere,
 and rounded; `legal` makes them so.  A relaxation of this kind, without the products with the ball, is that of Prakhya,
 Birdal and Yurtsever (arXiv 2410.22311).
 
@@ -31,9 +31,7 @@ from exactrelu._typing import Array, Ints
 
 # Twice the unit roundoff: k EPS exceeds the usual gamma_k = k u / (1 - k u) for every k that fits in memory.
 EPS = float(np.finfo(float).eps)
-DENSE = (
-    4000  # rows up to which a dense factorisation (n^3 / 3 products, 8 n^2 bytes) is faster than conjugate gradients
-)
+DENSE = 4000  # rows up to which a dense factorisation, n^3 / 3 products, is faster than conjugate gradients
 SPAN = 1e140  # multipliers are kept where neither their squares nor the reciprocals of those leave the floating range
 SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
 SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
@@ -189,8 +187,8 @@ def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | N
     """An upper bound of ``sum v_i (z_i.u)_+`` over the unit ball that the multipliers prove; inf when they prove none.
 
     Every rounding is allowed for: sums of k terms are wrong by at most ``k EPS`` times the sum of their absolute
-    values (Higham, Accuracy and Stability, 2002, chapter 3), and a Cholesky factorisation of size k that ends proves the
-    least eigenvalue to be at least ``-k EPS`` times the trace (Rump, BIT 46, 2006).
+    values (Higham, Accuracy and Stability, 2002, chapter 3), and a Cholesky factorisation of size k that ends proves
+    the least eigenvalue to be at least ``-k EPS`` times the trace (Rump, BIT 46, 2006).
 
     Parameters
     ----------
@@ -276,8 +274,8 @@ def trust_region(Q: Array) -> tuple[float, float]:
     c = np.square(basis.T @ Q[1:, 0])
     size = float(np.abs(values).max(initial=0.0) + np.sqrt(c.sum())) or 1.0
     mu = max(-float(values[0]), 0.0) + 1e-13 * size
-    # Newton's method for |(Q + mu)^-1 c| = 1 as an equation of reciprocals, which are almost linear in mu and concave: from
-    # the left it never overshoots (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983, equation 3.9)
+    # Newton's method for |(Q + mu)^-1 c| = 1 as an equation of reciprocals, almost linear and concave in mu: from the
+    # left it never overshoots (Moré and Sorensen, SIAM J. Sci. Stat. Comput. 4, 1983, equation 3.9)
     for _ in range(NEWTON_STEPS):
         inverse = 1.0 / (values + mu)
         square = float(c @ inverse**2)
@@ -405,7 +403,7 @@ def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]
 def best_proof(
     Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None, hint: int | None = None
 ) -> tuple[float, PairMultipliers, int | None]:
-    """The best that multipliers prove after a shift: the bound, the shifted multipliers, and a hint for the next search.
+    """The best that multipliers prove after a shift: the bound, the shifted multipliers, a hint for the next search.
 
     Parameters
     ----------
