@@ -183,18 +183,17 @@ def lagrangian(V, Z, fixed, R, m, penalties, gain, mass_slope, work, G):  # in (
 
     total = 0.0
     for i in range(n):
-        dot = 0.0
-        for c in range(k):
-            dot += R[i, c] * R[n + i, c]
-        d = m.diagonal[i] - penalties.diagonal * dot
+        d = m.diagonal[i] - penalties.diagonal * inner(R, i, n + i, k)
         if fixed[i] == 0:
             total += d * d
         else:
             d = 0.0
-        for c in range(k):
-            GR[i, c] += (gain[i] - offset[i]) * a[c] - d * R[n + i, c]
-            GR[n + i, c] -= offset[n + i] * a[c] + d * R[i, c]
-            G[0, c] += (gain[i] - offset[i]) * R[i, c] - offset[n + i] * R[n + i, c]
+        on_t, on_s = gain[i] - offset[i], -offset[n + i]
+        for b in range(0, k, LANES):
+            for c in range(b, b + LANES):
+                GR[i, c] += on_t * a[c] - d * R[n + i, c]
+                GR[n + i, c] += on_s * a[c] - d * R[i, c]
+                G[0, c] += on_t * R[i, c] + on_s * R[n + i, c]
     value += total / (2.0 * penalties.diagonal)
 
     np.dot(slope[:n], B, back)
@@ -204,14 +203,15 @@ def lagrangian(V, Z, fixed, R, m, penalties, gain, mass_slope, work, G):  # in (
     np.dot(slope[n:], B, back)
     # t = T, s = T - ZB where free; t = ZB, s = 0 where active; t = 0, s = -ZB where inactive
     for i in range(n):
-        for c in range(k):
-            on_s = GR[n + i, c] - back[i, c]
-            if fixed[i] == 0:
-                G[1 + r + i, c] = GR[i, c] + on_s
-                back[i, c] = on_s
-            else:
+        if fixed[i] == 0:
+            for b in range(0, k, LANES):
+                for c in range(b, b + LANES):
+                    back[i, c] = GR[n + i, c] - back[i, c]
+                    G[1 + r + i, c] = GR[i, c] + back[i, c]
+        else:
+            for c in range(k):
+                back[i, c] = -GR[i, c] if fixed[i] > 0 else GR[n + i, c] - back[i, c]
                 G[1 + r + i, c] = 0.0
-                back[i, c] = -GR[i, c] if fixed[i] > 0 else on_s
     np.dot(Z.T, back, small)
     for j in range(r):
         for c in range(k):

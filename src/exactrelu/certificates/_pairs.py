@@ -6,9 +6,9 @@ With ``t = (Zu)_+`` and ``s = t - Zu = (-Zu)_+``, every unit vector u satisfies
     t_i (a_i + b_i.u) >= 0  and  s_i (a_i + b_i.u) >= 0  where  |b_i| <= a_i,     |u| <= 1.
 
 Multipliers of these make ``gamma + mu |u|^2 - v.t`` minus a nonnegative combination a quadratic form K in (1, u, t);
-when K is positive semidefinite, ``v.t <= gamma + mu``.  Any legal multipliers prove a bound, so they may come from anywhere,
-and rounded; `legal` makes them so.  A relaxation of this kind, without the products with the ball, is that of Prakhya,
-Birdal and Yurtsever (arXiv 2410.22311).
+when K is positive semidefinite, ``v.t <= gamma + mu``.  Any legal multipliers prove a bound, so they may come from
+anywhere, and rounded; `legal` makes them so.  A relaxation of this kind, without the products with the ball, is that
+of Prakhya, Birdal and Yurtsever (arXiv 2410.22311).
 
 The proof uses that the t-block A of K has no positive entry off the diagonal, since the multipliers of pairs are
 nonnegative.  Such a matrix is at least ``lambda`` when some ``w > 0`` has ``A w >= lambda w`` (Berman and Plemmons,
@@ -367,8 +367,9 @@ def find_shift(Z: Array, form: Form, fixed: Ints, hint: int | None = None) -> Sh
 
 
 def largest_entry(form: Form) -> float:
-    """Largest absolute entry of the t-block, the unit of shifts."""
-    return max(float(abs(form.A).max()) if form.A.nnz else 0.0, 1e-12 * float(np.abs(form.C).max(initial=0.0)), 1e-200)
+    """The unit of shifts: the largest absolute entry of the t-block, or of its border where that is larger."""
+    inside = float(abs(form.A).max()) if form.A.nnz else 0.0
+    return max(inside, float(np.abs(form.C).max(initial=0.0)), 1e-200)
 
 
 def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]:
