@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exactrelu.commands._picture import require_matplotlib
+from exactrelu.plots._axes import require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from exactrelu.commands._picture import require_matplotlib
+from exactrelu.plots._axes import require_matplotlib
 
 from ._canvas import COLOURS, MARKERS, STYLE, new_figure, save
 from ._measure import COUNTS
@@ -91,6 +91,7 @@ def _panel(axes: Any, found: list[Series], quantity: str) -> None:
         axes.plot(n, value, marker, color=colour, ms=5.5, mec="white", mew=0.6, zorder=3)
         label = series.label
         if fit is not None:
+            # a line of least squares of the logarithms goes through the mean point
             middle = np.exp([np.log(n).mean(), np.log(value).mean()])
             ends = np.array([n.min(), n.max()])
             interval = " (no interval)" if np.isnan(fit.low) else f" [{fit.low:.2f}, {fit.high:.2f}]"
@@ -98,10 +99,12 @@ def _panel(axes: Any, found: list[Series], quantity: str) -> None:
             axes.plot(ends, middle[1] * (ends / middle[0]) ** fit.value, "-", color=colour, lw=1.3)
         axes.plot([], [], "-" + marker, color=colour, ms=5.5, mec="white", mew=0.6, label=label)
         _theory(axes, series, quantity, n, value, colour)
+    # ticks at powers of ten would leave one or two of them on the axis
     _mark_sizes(axes, sorted({n for series in found for n in series.points(quantity)[0]}))
     axes.grid(which="major", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", handlelength=2.6)
+    # room above the points for the legend, a line of which takes 7.5 % of the height
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** (0.08 + 0.075 * len(axes.get_legend().get_texts())))
 

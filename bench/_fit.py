@@ -10,7 +10,7 @@ from scipy import stats
 
 from exactrelu._typing import Array
 
-LEVEL = 0.95
+LEVEL = 0.95  # of the intervals, by convention
 
 
 @dataclass(frozen=True)

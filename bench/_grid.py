@@ -1,20 +1,21 @@
-"""The configurations of a scaling study: which there are, in which order, and whether they make sense."""
+"""What a scaling study measures: its configurations, in which order, and whether they make sense."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from exactrelu._table import read_table
-from exactrelu.commands._task import LABEL_LOSSES
-from exactrelu.solve import get_loss
+from exactrelu._typing import Array
+from exactrelu.losses import get_loss
 
-from ._instances import SYNTHETIC, Array
+from ._instances import SYNTHETIC, TABLES
 
-WHAT = ("enumerate", "train", "price", "composite")
+WHAT = ("enumerate", "list", "composite", "price", "train")
 PRICING = ("auto", "bound", "enumerate")
 
 
@@ -24,7 +25,8 @@ class Config:
 
     Attributes
     ----------
-    what : one of `WHAT`;  data : one of `SYNTHETIC`, or a CSV file
+    what : one of `WHAT`;  data : one of `SYNTHETIC` or `TABLES`, or a CSV file
+    intercept : whether a table gets a column of ones
     n, d, r, m : samples, columns, rank, width of the first layer (1: two layers)
     loss, pricing, beta_ratio, tol : of training and pricing, None where they have no meaning
     target : target column of the file, or None
@@ -33,6 +35,7 @@ class Config:
 
     what: str
     data: str
+    intercept: bool
     n: int
     d: int
     r: int
@@ -53,124 +56,164 @@ class Config:
         return tuple(value for name, value in asdict(self).items() if name not in ("n", "seed"))
 
     @property
+    def data_name(self) -> str:
+        """What tables call the data: of a file its name without the folder."""
+        return Path(self.data).name
+
+    @property
     def cost(self) -> float:
-        """A rough measure of the time it takes, for the progress line."""
+        """A rough measure of the seconds it takes, for the progress line."""
+        # 1e-8 s a cell (the order of the committed tables), a second for the process; bounds spare nearly all cells
         cells = float(self.n) ** max(1, self.m * self.r - 1)
-        return (1e-8 * cells if self.what in ("enumerate", "composite") or self.pricing == "enumerate" else 1e-5) + 1.0
+        bounded = self.what in ("price", "train") and self.pricing != "enumerate"
+        return 1.0 + (1e-5 if bounded else 1e-8 * cells)
 
 
-def configurations(
-    what: str,
-    n: Sequence[int],
-    d: Sequence[int] | None,
-    r: Sequence[int] | None,
-    m: Sequence[int] | None,
-    beta_ratio: Sequence[float],
-    pricing: str,
-    data: str,
-    loss: str,
-    tol: float | None,
-    target: str | None,
-    seeds: int,
-    threads: int,
-    repeat: int,
-    time_limit: float | None,
-) -> list[Config]:
-    """All configurations of a study, sizes ascending within a series.
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of sizes, shapes, widths and weight decays.
+
+    Parameters
+    ----------
+    what : {"enumerate", "list", "composite", "price", "train"}
+        Count the patterns; list them, packed and in order; count composite cells; one pricing problem, that of the
+        zero network; train to a certificate.
+    n, d, r, m, beta_ratio : sequences of numbers
+        Samples (default: all rows of a table), columns (default: the rank), ranks (default 3, or that of the table; a
+        lower one truncates), widths of the first layer (default 1, two layers; 2 for composite), weight decays as
+        parts of `max_beta`.
+    pricing : {"auto", "bound", "enumerate"}, of training and pricing
+    data : {"gaussian", "planted", "planted3", "integer"} (see `_instances.synthetic`), or a table: {"threshold5", "E6",
+        "resonance6", "iris0", "iris1", "iris2", "diabetes"} (see `_instances.TABLES`) or the name of a CSV file
+    target : str, target column of the file; two values become -1 and +1
+    intercept : bool, give a table a column of ones
+    loss : str, as in `exactrelu.solve.train`
+    tol : float, relative gap (training) or accuracy (pricing); default 1e-6, for three layers 1e-4
+    seeds : int, instances a size: seeds 0 to seeds - 1
+    repeat : int, runs of each, for the smallest and the median time
+    threads : int, workers
+    time_limit : float, seconds of one run
+    """
+
+    what: str
+    n: Sequence[int] | None = None
+    d: Sequence[int] | None = None
+    r: Sequence[int] | None = None
+    m: Sequence[int] | None = None
+    beta_ratio: Sequence[float] = (0.1,)
+    pricing: str = "auto"
+    data: str = "gaussian"
+    target: str | None = None
+    intercept: bool = False
+    loss: str = "squared"
+    tol: float | None = None
+    seeds: int = 1
+    repeat: int = 3
+    threads: int = 1
+    time_limit: float | None = None
+
+    def configurations(self) -> Iterator[Config]:
+        """All configurations, sizes ascending within a series.
+
+        Raises
+        ------
+        ValueError
+            For an empty grid, options that do not fit each other, or data that do not fit them.
+        OSError
+            When the data file cannot be read.
+        """
+        self._check_choices()
+        self._check_numbers()
+        trained, priced = self.what == "train", self.what in ("price", "train")
+        sizes, shapes = self._shapes()
+        widths = self.m or ((2,) if self.what == "composite" else (1,))
+        decays = self.beta_ratio if trained else (0.0,)
+        # sizes innermost, ascending: a study stops a curve at the first size that takes too long
+        for (columns, rank), width, ratio in itertools.product(shapes, widths, decays):
+            for size, seed in itertools.product(sizes, range(self.seeds)):
+                yield Config(
+                    what=self.what, data=self.data, intercept=self.intercept, n=size, d=columns, r=rank, m=width,
+                    loss=self.loss if priced else None, pricing=self.pricing if priced else None,
+                    beta_ratio=ratio if trained else None,
+                    tol=(self.tol or (1e-6 if width == 1 else 1e-4)) if priced else None, target=self.target,
+                    seed=seed, threads=self.threads, repeat=self.repeat, time_limit=self.time_limit,
+                )  # fmt: skip
+
+    def _check_choices(self) -> None:
+        if self.what not in WHAT:
+            raise ValueError(f"what must be one of {', '.join(WHAT)}, got {self.what!r}")
+        if self.pricing not in PRICING:
+            raise ValueError(f"pricing must be one of {', '.join(PRICING)}, got {self.pricing!r}")
+        named = (*SYNTHETIC, *TABLES)
+        if self.data not in named and not self.data.endswith(".csv"):
+            raise ValueError(f"data must be one of {', '.join(named)}, or a file that ends in .csv; got {self.data!r}")
+        if self.data in SYNTHETIC and (self.intercept or self.target is not None):
+            raise ValueError(f"{self.data} data are no table: they have neither target column nor intercept")
+        get_loss(self.loss)
+        if self.what in ("enumerate", "list") and self.m is not None and set(self.m) != {1}:
+            raise ValueError(
+                f"m has no meaning for {self.what}, got {list(self.m)}; composite counts three-layer cells"
+            )
+        if self.what == "composite" and self.m is not None and min(self.m, default=2) < 2:
+            raise ValueError(f"composite cells need m of at least 2, got {list(self.m)}")
+
+    def _check_numbers(self) -> None:
+        for name in ("n", "beta_ratio", "d", "r", "m"):
+            values = getattr(self, name)
+            if values is not None and not (len(values) and all(np.isfinite(v) and v > 0 for v in values)):
+                raise ValueError(f"{name} must hold positive numbers, at least one, got {list(values)}")
+        for name in ("seeds", "threads", "repeat"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("time_limit", "tol"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0.0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not all(ratio < 1.0 for ratio in self.beta_ratio):
+            raise ValueError(f"beta_ratio must be below 1, or the zero network is optimal; got {list(self.beta_ratio)}")
+
+    def _shapes(self) -> tuple[list[int], list[tuple[int, int]]]:
+        """The sizes, and the pairs (columns, rank), asked for."""
+        if self.data in SYNTHETIC:
+            if self.n is None:
+                raise ValueError(f"{self.data} data can have any size: n must say which")
+            shapes = [(columns or rank, rank) for rank in self.r or (3,) for columns in self.d or (0,)]
+        else:
+            loss = self.loss if self.what in ("price", "train") else None
+            X, _ = read_data(self.data, self.target, loss, self.intercept)
+            if self.d is not None:
+                raise ValueError(f"d has no meaning for a table: {self.data} has {X.shape[1]} columns")
+            if max(self.n or (0,)) > len(X):
+                raise ValueError(f"{self.data} has {len(X)} rows, n asks for {max(self.n or ())}")
+            shapes = [(X.shape[1], wanted) for wanted in self.r or (int(np.linalg.matrix_rank(X)),)]
+        sizes = sorted(set(self.n or (len(X),)))
+        for columns, rank in shapes:
+            if rank > columns:
+                raise ValueError(f"rank {rank} needs at least as many columns, got d = {columns}")
+            if min(sizes) < rank:
+                raise ValueError(f"n must be at least the rank {rank}, got {min(sizes)}")
+        return sizes, shapes
+
+
+def read_data(name: str, target: str | None, loss: str | None, intercept: bool) -> tuple[Array, Array]:
+    """All rows of a table, and its targets as `loss` wants them (None: zeros, there may be no target).
 
     Raises
     ------
     ValueError
-        For an empty grid, options that do not fit each other, or data that do not fit them.
+        For cells that are not numbers, or a target column that is not there, or needed and not known.
     OSError
-        When the data file cannot be read.
+        When the file cannot be read.
     """
-    _check_choices(what, pricing, data, loss, m)
-    for name, values in (("n", n), ("beta_ratio", beta_ratio), ("d", d), ("r", r), ("m", m)):
-        if values is not None and not (len(values) and all(np.isfinite(v) and v > 0 for v in values)):
-            raise ValueError(f"{name} must hold positive numbers, at least one, got {list(values)}")
-    for name, value in (("seeds", seeds), ("threads", threads), ("repeat", repeat)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    for name, limit in (("time_limit", time_limit), ("tol", tol)):
-        if limit is not None and not limit > 0.0:
-            raise ValueError(f"{name} must be positive, got {limit}")
-    if not all(ratio < 1.0 for ratio in beta_ratio):
-        raise ValueError(f"beta_ratio must be below 1, or the zero network is optimal; got {list(beta_ratio)}")
-    shapes = _shapes(data, target, n, d, r, needs_target=what in ("train", "price"))
-    priced, trained = what in ("train", "price"), what == "train"
-    widths = m or ((2,) if what == "composite" else (1,))
-    return [
-        Config(
-            what=what, data=data, n=size, d=columns, r=rank, m=width, loss=loss if priced else None,
-            pricing=pricing if priced else None, beta_ratio=ratio if trained else None,
-            tol=(tol or (1e-6 if width == 1 else 1e-4)) if priced else None, target=target, seed=seed,
-            threads=threads, repeat=repeat, time_limit=time_limit,
-        )
-        for (columns, rank), width, ratio in itertools.product(shapes, widths, beta_ratio if trained else (0.0,))
-        for size in sorted(set(n))
-        for seed in range(seeds)
-    ]  # fmt: skip
-
-
-def _check_choices(what: str, pricing: str, data: str, loss: str, m: Sequence[int] | None) -> None:
-    if what not in WHAT:
-        raise ValueError(f"what must be one of {', '.join(WHAT)}, got {what!r}")
-    if pricing not in PRICING:
-        raise ValueError(f"pricing must be one of {', '.join(PRICING)}, got {pricing!r}")
-    if data not in SYNTHETIC and not data.endswith(".csv"):
-        raise ValueError(f"data must be one of {', '.join(SYNTHETIC)}, or a file that ends in .csv; got {data!r}")
-    get_loss(loss)
-    if what == "enumerate" and m not in (None, (1,), [1]):
-        raise ValueError(f"m has no meaning for enumerate, got {list(m or ())}; composite counts three-layer cells")
-    if what == "composite" and m is not None and min(m, default=2) < 2:
-        raise ValueError(f"composite cells need m of at least 2, got {list(m)}")
-
-
-def _shapes(
-    data: str,
-    target: str | None,
-    n: Sequence[int],
-    d: Sequence[int] | None,
-    r: Sequence[int] | None,
-    needs_target: bool,
-) -> list[tuple[int, int]]:
-    """The pairs (columns, rank) asked for."""
-    if data in SYNTHETIC:
-        if target is not None:
-            raise ValueError(f"target names a column of a file, {data} data have none; got {target!r}")
-        ranks = r or (3,)
-        shapes = [(columns or rank, rank) for rank in ranks for columns in (d or (0,))]
+    if name in TABLES:
+        X, y = TABLES[name]()
     else:
-        rows, columns, rank = table_shape(data, target, needs_target)
-        if d is not None:
-            raise ValueError(f"d has no meaning for a file: {data} has {columns} columns")
-        if max(n) > rows:
-            raise ValueError(f"{data} has {rows} rows, n asks for {max(n)}")
-        shapes = [(columns, wanted) for wanted in (r or (rank,))]
-    for columns, rank in shapes:
-        if rank > columns:
-            raise ValueError(f"rank {rank} needs at least as many columns, got d = {columns}")
-        if min(n) < rank:
-            raise ValueError(f"n must be at least the rank {rank}, got {min(n)}")
-    return shapes
-
-
-def table_shape(path: str, target: str | None, needs_target: bool) -> tuple[int, int, int]:
-    """Rows, columns without the target, and their numerical rank."""
-    table = read_table(path)
-    name = target or table.usual_target()
-    if name is None and needs_target:
-        raise ValueError(f"which column of {path} is the target? Name one: {', '.join(table.names)}")
-    X, _ = table.matrix(without=name)
-    return len(X), X.shape[1], int(np.linalg.matrix_rank(X))
-
-
-def read_file(path: str, target: str | None, loss: str | None) -> tuple[Array, Array]:
-    """Features of a CSV file, and its targets as `loss` wants them (None: zeros, there may be no target)."""
-    table = read_table(path)
-    name = target or table.usual_target()
-    X, _ = table.matrix(without=name)
-    if loss is None or name is None:
-        return X, np.zeros(len(X))
-    return X, table.labels(name)[0] if loss in LABEL_LOSSES else table.numbers(name)
+        table = read_table(name)
+        column = target or table.usual_target()
+        X, y = table.matrix(without=column)[0], None
+        if loss is not None and column is not None:
+            # -1 and +1, as `exactrelu fit` takes labels: the zero network stands between them
+            two = get_loss(loss).labels or len(set(table.text(column))) == 2
+            y = table.labels(column)[0] if two else table.numbers(column)
+    if loss is not None and y is None:
+        raise ValueError(f"which column of {name} is the target?")
+    return np.column_stack([X, np.ones(len(X))]) if intercept else X, np.zeros(len(X)) if y is None else y

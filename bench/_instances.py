@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.commands._task import LABEL_LOSSES
+from exactrelu.losses import get_loss
 
-SYNTHETIC = ("gaussian", "planted", "integer")
+SYNTHETIC = ("gaussian", "planted", "planted3", "integer")
+GRID = 40  # binary digits behind the point of data whose columns are combined: sums of up to 2^12 stay exact
 LARGEST = 9  # integer data lie on the grid -9 .. 9
 
 
 def targets_for(loss: str, y: Array) -> Array:
     """Targets (n,) for a loss: signs around the median for labels, whole numbers of at least 0 for counts."""
-    if loss in LABEL_LOSSES:
+    if get_loss(loss).labels:
         return np.where(y > np.median(y), 1.0, -1.0)
     return np.floor(np.abs(y)) if loss == "poisson" else y
 
@@ -27,17 +32,6 @@ def planted(n: int, r: int, seed: int = 0, loss: str = "squared") -> tuple[Array
     X = rng.standard_normal((n, r))
     y = np.maximum(X @ rng.standard_normal((r, 5)), 0.0) @ rng.standard_normal(5)
     y = y + 0.1 * rng.standard_normal(n)
-    return X, targets_for(loss, y)
-
-
-def real(n: int, r: int, loss: str = "squared") -> tuple[Array, Array]:
-    """`n` rows of scikit-learn's diabetes data: `r` of its features, scaled, and the standardised target."""
-    from sklearn.datasets import load_diabetes
-
-    data = load_diabetes()
-    rows = np.random.default_rng(1).permutation(len(data.target))[:n]
-    X = 20.0 * data.data[rows, 2 : 2 + r]
-    y = (data.target[rows] - data.target.mean()) / data.target.std()
     return X, targets_for(loss, y)
 
 
@@ -60,14 +54,17 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
     """Data (n, d) of rank r, and targets (n,) that suit the loss.
 
     gaussian: standard normal rows and targets that have nothing to do with each other.  planted: the same rows, a
-    planted network of two layers, or of three when m > 1.  integer: rows on the grid -9 .. 9 and a planted network:
-    many rows are parallel, and many meet in one line.  For d > r the other columns are combinations of the first
-    r, with whole coefficients, so that integer data stay exactly of rank r.
+    planted network of two layers, or of three when m > 1.  planted3: of three layers (width 2) for every m, to
+    compare depths.  integer: rows on the grid -9 .. 9 and a planted network: many rows are parallel, and many meet
+    in one line.  For d > r the other columns are combinations of the first r, with whole coefficients, so that the
+    rank is exactly r.
     """
     if kind not in SYNTHETIC:
         raise ValueError(f"data must be one of {', '.join(SYNTHETIC)}, got {kind!r}")
-    if kind == "planted":
-        X, y = planted(n, r, seed) if m == 1 else planted_three(n, r, m, seed)
+    if kind == "planted3" or (kind == "planted" and m > 1):
+        X, y = planted_three(n, r, 2 if kind == "planted3" else m, seed)
+    elif kind == "planted":
+        X, y = planted(n, r, seed)
     else:
         rng = np.random.default_rng(seed)
         grid = kind == "integer"
@@ -76,5 +73,54 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
         if grid:
             hidden = np.maximum(X @ rng.standard_normal((r, 5)), 0.0)
             y = hidden @ rng.standard_normal(5) / LARGEST + 0.1 * y
+    if d > r:  # on a grid that leaves room for sums, so that the other columns do not raise the rank by their rounding
+        X = np.ldexp(np.rint(np.ldexp(X, GRID)), -GRID)
+    # whole coefficients: no rounding, so that integer data have exactly this rank
     mixed = np.random.default_rng(seed).integers(-2, 3, (r, d - r))
     return np.hstack([X, X @ mixed]), targets_for(loss, y)
+
+
+def cube(n: int) -> Array:
+    """All 0/1 vectors of length n."""
+    return np.array(list(itertools.product((0.0, 1.0), repeat=n)))
+
+
+def e6() -> Array:
+    """The 36 hyperplanes of the reflection group E6, in the coordinates of E8."""
+    axes = np.eye(8)
+    roots = [
+        a * axes[i] + b * axes[j] for i, j in itertools.combinations(range(8), 2) for a in (1, -1) for b in (1, -1)
+    ]
+    roots += [np.array(s) / 2 for s in itertools.product((1.0, -1.0), repeat=8) if np.prod(s) == 1]
+    inside = [v for v in roots if v[5] == v[6] == -v[7]]
+    return np.array([v for v in inside if v[np.flatnonzero(v)[0]] > 0])
+
+
+def iris(label: int) -> tuple[Array, Array]:
+    """Scikit-learn's iris data (150, 4), one label against the rest."""
+    from sklearn.datasets import load_iris
+
+    data = load_iris()
+    return data.data, np.where(data.target == label, 1.0, -1.0)
+
+
+def diabetes() -> tuple[Array, Array]:
+    """Scikit-learn's diabetes data (442, 10), features and target with mean 0 and deviation 1."""
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes()
+    y = data.target
+    return data.data * np.sqrt(len(y)), (y - y.mean()) / y.std()
+
+
+# Tables of fixed size.  The first three have no targets: they are degenerate arrangements whose numbers of cells are
+# known, threshold functions of 5 inputs (OEIS A000609: 94 572), the order of the group E6 (51 840), regions of the
+# resonance arrangement of rank 6 (OEIS A034997: 1 066 044).
+TABLES: dict[str, Callable[[], tuple[Array, Array | None]]] = {
+    "threshold5": lambda: (np.hstack([np.ones((32, 1)), cube(5)]), None),
+    "E6": lambda: (e6(), None),
+    "resonance6": lambda: (cube(6)[1:], None),
+    **{f"iris{label}": partial(iris, label) for label in range(3)},
+    "diabetes": diabetes,
+}
+ARRANGEMENTS = ("threshold5", "E6", "resonance6")

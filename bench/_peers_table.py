@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ._peers_run import ABSENT, FINISHED, TIME_LIMIT, Outcome, Point
+from ._process import ABSENT, FINISHED, TIME_LIMIT, Outcome, Point
 from ._record import Row
 
 REACHED, NOT_REACHED, WRONG, SKIPPED = "reached", "not reached", "wrong", "skipped"
@@ -55,6 +55,7 @@ def times(row: Row) -> str:
     """The ratio in words: "450×", "> 300×", "0.4× (behind)", or why there is none."""
     if row["ratio"] is None:
         return str(row["status"])
+    # two digits: the next run will differ in the third
     text = np.format_float_positional(row["ratio"], 2, fractional=False, trim="-")
     text = f"> {text}×" if row["relation"] == ">" else f"{text}×"
     return text + (" (behind)" if row["ratio"] < 1.0 and row["relation"] == "=" else "")

@@ -10,21 +10,21 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from exactrelu._typing import Array
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import train
 
-from ._instances import Array, planted
-from ._peers_run import BEGIN, READY, Peer, Point, Send, Task, timed
+from ._instances import planted
+from ._peers_conic import build_program, working_set
+from ._process import BEGIN, READY, Peer, Point, Send, Task, timed
 from ._scnn import network_objective, scnn_weights
 from ._search import SEARCHES, TwoLayers
-from .conic import build_program
-from .working_set import working_set
 
 Options = Callable[[float], dict[str, Any]]  # of a solver, at a tolerance
 
@@ -59,12 +59,12 @@ def _conic(task: Task, send: Send, options: Options) -> None:
 
     X, y, beta = problem(task)
     small = planted(10, 2)
-    build_program(*small, 1.0, "squared", True).problem.solve(**options(1e-3))
+    build_program(*small, 1.0).problem.solve(**options(1e-3))
     send(READY)
     for tol in [*(FINER * accuracy for accuracy in task.accuracies), FINER**2 * task.accuracies[-1]]:
         send(BEGIN)
         start = time.perf_counter()
-        program = build_program(X, y, beta, "squared", True)
+        program = build_program(X, y, beta)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # inaccurate solutions count for what they are
@@ -120,6 +120,7 @@ def scnn(task: Task, send: Send) -> None:
     small = planted(10, 2)
     scnn_weights(*small, 1.0, np.eye(2), 1e-3, "float64")
     send(READY)
+    # scnn stops by the gradient of its Lagrangian, which says little about the objective: finer and finer
     for tol in (1e-4, 1e-6, 1e-8, 1e-10, 1e-12):
         send(BEGIN)
         start = time.perf_counter()
@@ -155,40 +156,6 @@ def adam(task: Task, send: Send) -> None:
     _search(task, send, "Adam")
 
 
-def torch_adam(task: Task, send: Send) -> None:
-    """Adam in PyTorch, full gradients, 100 neurons, double precision."""
-    import torch
-
-    torch.set_num_threads(task.threads)
-    X, y, beta = problem(task)
-    inputs, targets = torch.from_numpy(X), torch.from_numpy(y)
-
-    def run(seed: int, steps: int) -> Iterator[float]:
-        torch.manual_seed(seed)
-        network = torch.nn.Sequential(
-            torch.nn.Linear(X.shape[1], WIDTH, bias=False), torch.nn.ReLU(), torch.nn.Linear(WIDTH, 1, bias=False)
-        ).double()
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.01 ** (1.0 / steps))
-        for _ in range(steps):
-            optimizer.zero_grad()
-            penalty = sum((weight**2).sum() for weight in network.parameters())
-            value = 0.5 * ((network(inputs).squeeze(1) - targets) ** 2).sum() + 0.5 * beta * penalty
-            value.backward()
-            yield float(value)
-            optimizer.step()
-            scheduler.step()
-
-    for _ in run(0, 2):
-        pass
-    send(READY)
-    send(BEGIN)
-    start = time.perf_counter()
-    for seed in itertools.count():
-        for value in run(seed, STEPS):
-            send(Point(time.perf_counter() - start, value, f"start {seed + 1}"))
-
-
 OURS = "exactrelu"
 EXACT = ("CVXPY + Clarabel, full program", "CVXPY + SCS, full program", "Clarabel on a working set")
 PEERS: dict[str, Peer] = {
@@ -199,5 +166,4 @@ PEERS: dict[str, Peer] = {
     "scnn, all patterns": scnn,
     "L-BFGS (SciPy), many starts": lbfgs,
     "Adam (NumPy), many starts": adam,
-    "Adam (PyTorch), many starts": torch_adam,
 }

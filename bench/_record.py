@@ -59,7 +59,7 @@ def parsed(text: str) -> object:
         return None
     if text in ("True", "False"):
         return text == "True"
-    for kind in (int, float):
+    for kind in (int, float):  # in this order: int refuses "1.0", float would take "1"
         try:
             return kind(text)
         except ValueError:
@@ -168,6 +168,7 @@ class Record:
             if new != old:
                 raise ValueError(f"{path} is of another study. Its {name}: {old}\nasked for: {new}")
         self._file = path.open("a", newline="", encoding="utf-8")
+        # a machine may have got other versions meanwhile: figures below this line are theirs
         changed = [name for name in SOURCE if header[name] != before.get(name)]
         self._write("".join(f"# from here on {name}: {header[name]}\n" for name in changed))
 
@@ -207,6 +208,7 @@ class Record:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    # six digits: more than any timing holds, and enough for a gap of 1e-6 between two objectives
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._fit import Exponent, Theory, asymptotic_exponent, exponent, local_exponents, theory
-from ._measure import COUNTS, FINISHED
+from ._measure import COUNTS
+from ._process import FINISHED
 from ._record import Row
 
 NAMES = ("what", "data", "d", "r", "m", "loss", "pricing", "beta_ratio", "tol", "threads")
@@ -45,6 +46,7 @@ class Series:
 
 def series_of(rows: Iterable[Row]) -> list[Series]:
     """The series of a study in the order of their first rows; rows that did not finish are left out."""
+    # a run that was stopped has counted only a part
     finished = [row for row in rows if row.get("status", FINISHED) == FINISHED]
     differing = [name for name in NAMES if len({row.get(name) for row in finished}) > 1]
     if all(row.get("d") == row.get("r") for row in finished):
@@ -80,7 +82,7 @@ def fit_lines(rows: Iterable[Row]) -> Iterator[str]:
             found, points = fitted(series, quantity), series.points(quantity)
             if found is None and series.sizes(quantity) > 1:
                 yield f"{series.label}: {quantity} has no exponent, it is 0 for some n"
-            if found is None:
+            if found is None:  # one size only: nothing grows
                 continue
             line = f"{series.label}: {quantity} ~ n^p, p = {found}"
             if quantity in EXACT and series.sizes(quantity) > 2:

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from ._instances import Array
+from exactrelu._typing import Array
 
 
 def scnn_weights(

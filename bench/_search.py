@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ._instances import Array
+from exactrelu._typing import Array
 
 Rows = NDArray[np.int64] | slice
 Report = Callable[[float], None]
@@ -50,7 +50,7 @@ class TwoLayers:
         X, y = self.X[rows], self.y[rows]
         hidden = np.maximum(X @ W, 0.0)
         residual = hidden @ alpha - y
-        scale = len(self.y) / len(y)
+        scale = len(self.y) / len(y)  # the loss is a sum over all rows: minibatches estimate it without bias
         value = 0.5 * scale * residual @ residual + 0.5 * self.beta * weights @ weights
         back = scale * np.outer(residual, alpha) * (hidden > 0.0)
         gradient = np.concatenate([(X.T @ back).ravel(), scale * hidden.T @ residual]) + self.beta * weights
@@ -74,7 +74,7 @@ class ThreeLayers:
         K, m, d = self.K, self.m, self.d
         raw, w2, w3 = np.split(weights, self.sizes)
         raw, w2 = raw.reshape(K, m * d), w2.reshape(K, m)
-        norms = np.linalg.norm(raw, axis=1, keepdims=True) + 1e-300
+        norms = np.linalg.norm(raw, axis=1, keepdims=True) + 1e-300  # no division by zero at raw = 0
         unit = raw / norms
         X, y = self.X[rows], self.y[rows]
         first = np.einsum("nd,kmd->nkm", X, unit.reshape(K, m, d))
@@ -87,6 +87,7 @@ class ThreeLayers:
         g3 = scale * residual @ np.maximum(second, 0.0) + self.beta * w3
         g2 = np.einsum("nk,nkm->km", back, hidden) + self.beta * w2
         g1 = np.einsum("nk,nkm,nd->kmd", back, (first > 0.0) * w2, X).reshape(K, m * d)
+        # chain rule of raw / |raw|: only what is orthogonal to the direction changes it
         g1 = (g1 - np.sum(g1 * unit, axis=1, keepdims=True) * unit) / norms
         return float(value), np.concatenate([g1.ravel(), g2.ravel(), g3])
 
@@ -101,6 +102,7 @@ def sgd(objective: Objective, w: Array, rng: np.random.Generator, steps: int, re
     for step in range(steps):
         rows = rng.integers(0, len(objective.y), 10)
         gradient = objective(w, rows)[1]
+        # clipped to length 10: from random weights the gradient of a few rows can be a hundred times as long
         gradient *= min(1.0, 10.0 / (float(np.linalg.norm(gradient)) + 1e-300))
         velocity = 0.9 * velocity - 1e-3 * 0.5 ** (5 * step // steps) * gradient
         w = w + velocity
@@ -116,7 +118,7 @@ def adam(objective: Objective, w: Array, rng: np.random.Generator, steps: int, r
         report(value)
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
-        rate = 1e-2 * 0.01 ** (step / steps)
+        rate = 1e-2 * 0.01 ** (step / steps)  # a constant rate circles around the optimum at its own distance
         w = w - rate * first / (1.0 - 0.9**step) / (np.sqrt(second / (1.0 - 0.999**step)) + 1e-8)
     report(objective(w)[0])
     return w
@@ -130,6 +132,7 @@ def lbfgs(objective: Objective, w: Array, rng: np.random.Generator, steps: int, 
         report(value)
         return value, gradient
 
+    # ftol far below what is told apart, so that it stops where double precision ends, not where SciPy's default does
     options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-12, "gtol": 1e-8}
     return np.asarray(minimize(reported, w, method="L-BFGS-B", jac=True, options=options).x)
 

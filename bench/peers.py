@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from exactrelu._typing import Array
 from exactrelu.enumerate import count_patterns
 from exactrelu.solve import max_beta, train
 
 from . import _peers_patterns as patterns_of
 from . import _peers_training as training_of
-from ._instances import Array, planted, real
+from ._instances import diabetes, planted
 from ._peers_figure import peers_figure
-from ._peers_run import ABSENT, FINISHED, TIME_LIMIT, Outcome, Peer, Task, Worker
 from ._peers_table import (
     COLUMNS,
     SKIPPED,
@@ -31,7 +31,10 @@ from ._peers_table import (
     time_to,
     training_tables,
 )
+from ._process import ABSENT, FINISHED, TIME_LIMIT, Outcome, Peer, Task, Worker
 from ._record import Record, Row, command_line
+
+Rows = Callable[[Task, Mapping[str, Outcome], str], Iterator[Row]]
 
 ACCURACIES = (1e-3, 1e-6, 1e-8)
 REFERENCE = 1e-10  # gap of the certified optimum
@@ -40,7 +43,7 @@ CLOSE = 1e-4  # a solver of the convex program that ends further above the optim
 TRAINING: dict[str, Callable[[], tuple[Array, Array, float]]] = {
     "planted, n = 200, r = 2": lambda: (*planted(200, 2), 0.1),
     "planted, n = 60, r = 3": lambda: (*planted(60, 3), 0.1),
-    "diabetes, n = 442, r = 2": lambda: (*real(442, 2), 0.01),
+    "diabetes, n = 442, r = 2": lambda: (*two_features(), 0.01),
     "planted, n = 1000, r = 3": lambda: (*planted(1000, 3), 0.1),
 }
 PATTERNS: dict[str, Callable[[], Array]] = {
@@ -50,35 +53,55 @@ PATTERNS: dict[str, Callable[[], Array]] = {
     "gaussian, n = 100, r = 3": lambda: planted(100, 3)[0],
     "gaussian, n = 1000, r = 3": lambda: planted(1000, 3)[0],
     "gaussian, n = 20, r = 4": lambda: planted(20, 4)[0],
+    "gaussian, n = 200, r = 4": lambda: planted(200, 4)[0],
+    "gaussian, n = 60, r = 5": lambda: planted(60, 5)[0],
+    "gaussian, n = 30, r = 6": lambda: planted(30, 6)[0],
     "grid of 7 x 7 integers, r = 3": lambda: patterns_of.grid(7),
 }
 QUICK_TRAINING = {"planted, n = 20, r = 2": lambda: (*planted(20, 2), 0.1)}
 QUICK_PATTERNS = {"gaussian, n = 10, r = 3": lambda: planted(10, 3)[0]}
 EXPLAINED = (
     "A ratio is the peer's time over ours: above 1 we are ahead. `> x` means that the peer ran out of its time limit, "
-    "and is a lower bound. {threads} thread{s} for everybody. Imports, compilation and a first run on a small instance "
-    "(ours: on the same) are not counted. Ours, the working set and the vertex method: the median of up to five runs. "
-    "Seconds of exactrelu end when the accuracy is *certified*; for the others the objective only has to be there."
+    "and is a lower bound. Everybody has the same number of threads. Imports, compilation and a first run on a small "
+    "instance (ours: on the same) are not counted. Ours, the working set and the vertex method: the median of up to "
+    "five runs. Seconds of exactrelu end when the accuracy is *certified*; for the others the objective only has to be "
+    "there."
 )
 
 
-def training_task(name: str, X: Array, y: Array, ratio: float, threads: int) -> tuple[Task, float]:
-    """An instance with its certified optimum; the task, and the lower bound of every objective."""
-    beta = ratio * max_beta(X, y)
-    solution = train(X, y, beta, tol=REFERENCE, n_jobs=threads)
-    solution.certificate.verify(X, y)
-    levels = tuple(solution.objective * (1.0 + accuracy) for accuracy in ACCURACIES)
-    return Task(name, X, threads, count_patterns(X, n_jobs=threads), y, beta, ACCURACIES, levels), solution.lower_bound
+def two_features() -> tuple[Array, Array]:
+    """Body mass index and blood pressure of scikit-learn's diabetes data, and its standardised target."""
+    X, y = diabetes()
+    return X[:, 2:4], y
 
 
-def training_rows(task: Task, lower_bound: float, outcomes: Mapping[str, Outcome], peer: str) -> Iterator[Row]:
+def training_tasks(threads: int, quick: bool) -> Iterator[Task]:
+    """The instances for training, with their certified optimum."""
+    for name, make in (QUICK_TRAINING if quick else TRAINING).items():
+        X, y, ratio = make()
+        beta = ratio * max_beta(X, y)
+        solution = train(X, y, beta, tol=REFERENCE, n_jobs=threads)
+        solution.certificate.verify(X, y)
+        levels = tuple(solution.objective * (1.0 + accuracy) for accuracy in ACCURACIES)
+        cells = count_patterns(X, n_jobs=threads)
+        yield Task(name, X, threads, cells, y, beta, solution.lower_bound, ACCURACIES, levels)
+
+
+def pattern_tasks(threads: int, quick: bool) -> Iterator[Task]:
+    """The instances for the enumeration, with the number of their patterns."""
+    for name, make in (QUICK_PATTERNS if quick else PATTERNS).items():
+        X = make()
+        yield Task(name, X, threads, count_patterns(X, n_jobs=threads))
+
+
+def training_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Iterator[Row]:
     """One row per accuracy; the objective of every answer is checked against the certified bounds."""
     outcome, ours = outcomes[peer], outcomes[training_of.OURS]
     if ours.status != FINISHED or len(ours.points) != len(task.accuracies):
         raise RuntimeError(f"{task.name}: {training_of.OURS} did not finish: {ours}")
     optimum = task.levels[0] / (1.0 + task.accuracies[0])
     best = min((point.value for point in outcome.points), default=None)
-    wrong = best is not None and best < lower_bound * (1.0 - BELOW)
+    wrong = best is not None and best < task.lower_bound * (1.0 - BELOW)
     if peer in training_of.EXACT and outcome.status == FINISHED and best is not None:
         wrong = wrong or best > optimum * (1.0 + CLOSE)
     note = outcome.message
@@ -96,8 +119,8 @@ def training_rows(task: Task, lower_bound: float, outcomes: Mapping[str, Outcome
         }  # fmt: skip
 
 
-def pattern_row(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Row:
-    """The row of one peer; numbers of patterns are checked against ours."""
+def pattern_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Iterator[Row]:
+    """One row; numbers of patterns are checked against ours."""
     ours = outcomes[patterns_of.COUNTED if peer in patterns_of.COUNTS else patterns_of.OURS]
     outcome = outcomes[peer]
     answer = int(outcome.points[-1].value) if outcome.points else None
@@ -108,14 +131,13 @@ def pattern_row(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Row:
         found |= {"status": WRONG, "ratio": None, "relation": None}
     elif outcome.status == TIME_LIMIT and answer is not None:
         note = f"{answer / task.cells:.1%} of the patterns at the limit"
-    return {
+    yield {
         **found, "peer": peer, "instance": task.name, "accuracy": None, "n": len(task.X), "r": task.X.shape[1],
         "cells": task.cells, "answer": answer, "reference": task.cells, "note": note,
     }  # fmt: skip
 
 
-def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float, only: Sequence[str] | None
-                ) -> dict[tuple[str, str], Outcome]:  # fmt: skip
+def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float) -> dict[tuple[str, str], Outcome]:
     """Every peer on every task.
 
     After a peer ran out of time without any answer, larger tasks of the same rank are not tried.
@@ -123,8 +145,6 @@ def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float, 
     found: dict[tuple[str, str], Outcome] = {}
     with Worker(tasks[0].threads) as worker:
         for name, peer in peers.items():
-            if only is not None and name not in only:
-                continue
             stopped: dict[int, int] = {}
             for task in tasks:
                 rank = task.X.shape[1]
@@ -141,30 +161,24 @@ def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float, 
     return found
 
 
-def run_training(record: Record, limit: float, threads: int, quick: bool, only: Sequence[str] | None = None) -> None:
-    """All peers for training on all instances, into the record."""
-    made = [training_task(name, *make(), threads) for name, make in (QUICK_TRAINING if quick else TRAINING).items()]
-    names = None if only is None else [training_of.OURS, *only]
-    outcomes = outcomes_of(training_of.PEERS, [task for task, _ in made], limit, names)
-    for task, lower_bound in made:
-        mine = {peer: outcome for (peer, name), outcome in outcomes.items() if name == task.name}
-        for peer in mine:
-            for row in training_rows(task, lower_bound, mine, peer):
-                record.row(row)
+# Instances, peers, those of the peers that are ours, and how outcomes become rows
+STUDIES: dict[str, tuple[Callable[[int, bool], Iterator[Task]], Mapping[str, Peer], Sequence[str], Rows]] = {
+    "training": (training_tasks, training_of.PEERS, (training_of.OURS,), training_rows),
+    "patterns": (pattern_tasks, patterns_of.PEERS, (patterns_of.OURS, patterns_of.COUNTED), pattern_rows),
+}
 
 
-def run_patterns(record: Record, limit: float, threads: int, quick: bool, only: Sequence[str] | None = None) -> None:
-    """All peers for the enumeration on all instances, into the record."""
-    tasks = []
-    for name, make in (QUICK_PATTERNS if quick else PATTERNS).items():
-        X = make()
-        tasks.append(Task(name, X, threads, count_patterns(X, n_jobs=threads)))
-    names = None if only is None else [patterns_of.OURS, patterns_of.COUNTED, *only]
-    outcomes = outcomes_of(patterns_of.PEERS, tasks, limit, names)
+def run(name: str, record: Record, limit: float, threads: int, quick: bool, only: Sequence[str] | None) -> None:
+    """All peers of a study, or only these, on all its instances, into the record."""
+    make, peers, ours, rows = STUDIES[name]
+    tasks = list(make(threads, quick))
+    asked = {name: peer for name, peer in peers.items() if only is None or name in (*ours, *only)}
+    outcomes = outcomes_of(asked, tasks, limit)
     for task in tasks:
         mine = {peer: outcome for (peer, name), outcome in outcomes.items() if name == task.name}
         for peer in mine:
-            record.row(pattern_row(task, mine, peer))
+            for row in rows(task, mine, peer):
+                record.row(row)
 
 
 def study(
@@ -206,11 +220,10 @@ def study(
     for name in only or ():
         if name not in known:
             raise ValueError(f"there is no peer {name!r}; there are: {'; '.join(known)}")
-    runs = {"training": run_training, "patterns": run_patterns}
-    rows: dict[str, list[Row]] = {}
     for name in studies:
-        if name not in runs:
-            raise ValueError(f"studies must be of {', '.join(runs)}, got {name!r}")
+        if name not in STUDIES:
+            raise ValueError(f"studies must be of {', '.join(STUDIES)}, got {name!r}")
+    rows: list[Row] = []
     for name in studies:
         out = None if out_dir is None else Path(out_dir) / f"peers_{name}.csv"
         notes = {
@@ -218,24 +231,25 @@ def study(
             "time limit": f"{time_limit:g} s for a run of a peer, twice that for an instance",
         }
         with Record(out, COLUMNS, command=command, notes=notes) as record:
-            runs[name](record, time_limit, threads, quick, only)
-            rows[name] = record.rows
+            run(name, record, time_limit, threads, quick, only)
+            rows += record.rows
     if out_dir is not None:
         peers_figure(rows, Path(out_dir) / "peers.png", (training_of.OURS, patterns_of.OURS, patterns_of.COUNTED))
-        (Path(out_dir) / "peers.md").write_text(report(rows, threads), encoding="utf-8")
-    return [row for members in rows.values() for row in members]
+        (Path(out_dir) / "peers.md").write_text(report(rows), encoding="utf-8")
+    return rows
 
 
-def report(rows: Mapping[str, Sequence[Row]], threads: int) -> str:
-    """The tables in Markdown, what is absent, and where answers differ."""
-    everything = [row for members in rows.values() for row in members]
-    parts = [EXPLAINED.format(threads=threads, s="s" * (threads != 1)) + "\n"]
-    if rows.get("training"):
-        parts += ["### Training\n", training_tables(rows["training"], training_of.OURS)]
-    if rows.get("patterns"):
-        parts += ["### Patterns\n", pattern_tables(rows["patterns"], (patterns_of.OURS, patterns_of.COUNTED))]
-    lines = disagreements(everything) or ["No answer contradicts ours."]
-    parts.append("\n".join(f"- {line}" for line in [*lines, *absent_lines(everything)]) + "\n")
+def report(rows: Sequence[Row]) -> str:
+    """The tables in Markdown, what is absent, and where answers differ; only training has accuracies."""
+    parts = [EXPLAINED + "\n"]
+    training = [row for row in rows if row["accuracy"] is not None]
+    if training:
+        parts += ["### Training\n", training_tables(training, training_of.OURS)]
+    if len(training) < len(rows):
+        patterns = [row for row in rows if row["accuracy"] is None]
+        parts += ["### Patterns\n", pattern_tables(patterns, (patterns_of.OURS, patterns_of.COUNTED))]
+    lines = disagreements(rows) or ["No answer contradicts ours."]
+    parts.append("\n".join(f"- {line}" for line in [*lines, *absent_lines(rows)]) + "\n")
     return "\n".join(parts)
 
 

@@ -3,7 +3,8 @@
 patterns  exact numbers of activation patterns, and seconds, against n and against d, for rank 2, 3 and 4
 training  seconds of certified training against n and against d, for rank 2, 3 and 4
 local     the certified optimum of two and of three layers against SGD, Adam and L-BFGS on planted data
-real      certified training on real data (scikit-learn's iris and diabetes, and the files given)
+sizes     the presets of scaling: enumeration, composite, training, three
+real      certified training on real data (scikit-learn's iris and diabetes)
 peers     other people's solvers on the same instances
 """
 
@@ -13,175 +14,151 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from . import local_search, peers, real_data, scaling
+from . import local_search, peers, scaling
 from ._peers_table import markdown
-from ._record import Row, command_line, read_record
+from ._record import Row, read_record
 from ._report import fit_lines
 
-RANKS = (2, 3, 4)
-WIDE = (3, 10, 30, 100)  # columns of data of rank 3
-REACHED = (1e-3, 1e-6)  # excess over the optimum within which a local search counts as successful
+
+@dataclass(frozen=True)
+class Part:
+    """A run of one benchmark.
+
+    Attributes
+    ----------
+    name : str, of the files it writes
+    title : str
+    run : the benchmark's `main`
+    full : str, its arguments
+    quick : str or None, those of the tiny version; None: there is none
+    text : from its rows to tables in Markdown
+    figure : bool, whether it draws one
+    """
+
+    name: str
+    title: str
+    run: Callable[[Sequence[str]], object]
+    full: str
+    quick: str | None
+    text: Callable[[Sequence[Row]], str]
+    figure: bool = True
+
+
+def columns(**heads: str) -> Callable[[Sequence[Row]], str]:
+    """A table of some of the columns, under heads of their own."""
+    return lambda rows: markdown([*heads.values()], [[_short(name, row[name]) for name in heads] for row in rows])
+
+
+def _short(name: str, value: object) -> str:
+    if value is None:
+        return "–"
+    digits = 7 if name in ("objective", "lower_bound") else 3  # so that the two can be told apart
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def growth(count: str) -> Callable[[Sequence[Row]], str]:
+    """The table of a scaling study, and the exponents of its count and of its seconds."""
+    heads = {"n": "n", "d": "d", "r": "rank", count: count, "seconds_min": "s, shortest run",
+             "seconds_median": "s, median", "status": "status"}  # fmt: skip
+    wanted = (f": {count} ~", ": seconds_min ~", ": cpu_seconds ~")
+
+    def text(rows: Sequence[Row]) -> str:
+        lines = [f"- {line}\n" for line in fit_lines(rows) if any(name in line for name in wanted)]
+        return columns(**heads)(rows) + "\n" + "".join(lines)
+
+    return text
+
+
+CELLS = columns(what="what", data="data", n="n", r="rank", m="width", cells="cells", seconds_median="s")
+GAPS = columns(data="data", n="n", r="rank", m="width", beta_ratio="beta / max_beta", neurons="neurons",
+               nodes="cones", objective="objective", gap="relative gap", seconds_median="s")  # fmt: skip
+# A minute is several times what the largest size takes: what runs longer is a fault, not a figure.
+COUNT = "--what enumerate --time-limit 60"
+TRAIN = "--what train --data planted --time-limit 60 --seeds 2"
+STUDIES: dict[str, tuple[Part, ...]] = {
+    "patterns": (
+        Part("patterns_n", "Patterns against n", scaling.main, f"{COUNT} -r 2 3 4 -n 50 100 200 400 800",
+             f"{COUNT} -r 2 -n 20 40 --repeat 1", growth("cells")),
+        Part("patterns_d", "Patterns for several d, rank 3", scaling.main,
+             f"{COUNT} -r 3 -d 3 10 30 100 -n 100 200 400 800", f"{COUNT} -r 3 -d 3 6 -n 20 --repeat 1",
+             growth("cells")),
+    ),
+    "training": (
+        Part("training_n", "Training against n", scaling.main, f"{TRAIN} -r 2 3 4 -n 100 300 1000 3000 10000",
+             f"{TRAIN} -r 2 -n 40 80 --repeat 1", growth("rounds")),
+        Part("training_d", "Training for several d, rank 3", scaling.main,
+             f"{TRAIN} -r 3 -d 3 10 30 100 -n 300 1000 3000", f"{TRAIN} -r 3 -d 3 6 -n 40 --repeat 1",
+             growth("rounds")),
+        Part("scaling_training", "Training of many samples, rank 3", scaling.main,
+             "--what train --data planted -n 1000 2000 5000 10000 20000 50000 100000 --beta-ratio 0.1 0.01 --seeds 3 "
+             "--repeat 1 --time-limit 300", None, growth("nodes")),
+    ),
+    "sizes": (
+        Part("enumeration", "Patterns of fixed sizes", partial(scaling.main, preset="enumeration"), "", None, CELLS,
+             figure=False),
+        Part("composite", "Composite cells", partial(scaling.main, preset="composite"), "", None, CELLS, figure=False),
+        Part("training", "Two layers", partial(scaling.main, preset="training"), "", None, GAPS, figure=False),
+        Part("three", "Three layers", partial(scaling.main, preset="three"), "", None, GAPS, figure=False),
+    ),
+    "local": (
+        Part("local_two", "Two layers: local search against the certified optimum", local_search.main,
+             "--layers 2 --size 100 --rank 3 --subnetworks 5 20 100 --runs 10 --steps 3000",
+             "--layers 2 --size 30 --rank 2 --runs 1 --steps 30", local_search.summary),
+        Part("local_three", "Three layers: local search against the certified optimum", local_search.main,
+             "--layers 3 --runs 10 --steps 3000", "--layers 3 --runs 1 --steps 30", local_search.summary),
+    ),
+    "real": (
+        Part("real", "Real data", partial(scaling.main, preset="real_data"), "--time-limit 60", "--time-limit 1", GAPS,
+             figure=False),
+    ),
+    "peers": (
+        Part("peers", "Other people's solvers", peers.main, "", "--quick --time-limit 3", peers.report),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for: folder, smoke version or not, threads, files of real data, command for the headers."""
+    """What is asked for: folder, smoke version or not, threads."""
 
     out: Path
-    quick: bool
-    threads: int
-    data: tuple[str, ...]
-    command: str
+    quick: bool = False
+    threads: int = 1
 
 
-def exponents(rows: Sequence[Row], count: str) -> str:
-    """The fitted exponents of the count and of the seconds, a line for each series; empty when there are none."""
-    wanted = (f": {count} ~", ": seconds_min ~", ": cpu_seconds ~")
-    return "".join(f"- {line}\n" for line in fit_lines(rows) if any(name in line for name in wanted))
+def make(part: Part, plan: Plan) -> None:
+    """Run one part; it writes its tables and figures, or RuntimeError is raised."""
+    asked = part.quick if plan.quick else part.full
+    if asked is None:
+        return
+    words = [*asked.split(), "--threads", str(plan.threads)]
+    if part.run is peers.main:
+        words += ["--out-dir", str(plan.out)]
+    else:
+        words += ["--out", str(plan.out / f"{part.name}.csv")]
+        words += ["--plot", str(plan.out / f"{part.name}.png")] if part.figure else []
+    if part.run(words):
+        raise RuntimeError(f"{part.name} failed, see standard error")
 
 
-def scaling_text(title: str, name: str, rows: Sequence[Row], count: str) -> str:
-    """Title, figure, table and exponents of a scaling study in Markdown."""
-    header = ("n", "d", "rank", count, "s, shortest run", "s, median", "status")
-    keys = ("n", "d", "r", count, "seconds_min", "seconds_median", "status")
-    table = [["–" if row[key] is None else _short(row[key]) for key in keys] for row in rows]
-    return f"### {title}\n\n![{title}]({name}.png)\n\n{markdown(header, table)}\n{exponents(rows, count)}"
+def page(part: Part, folder: Path) -> str:
+    """Title, figure, command and tables of a part, from the files it wrote; empty when there are none."""
+    # peers write two tables, each other part one under its own name
+    tables = sorted(folder.glob("peers_*.csv")) if part.run is peers.main else [folder / f"{part.name}.csv"]
+    if not all(path.exists() for path in tables) or not tables:
+        return ""
+    notes, rows = read_record(tables[0])
+    for path in tables[1:]:
+        rows += read_record(path)[1]
+    figure = f"![{part.title}]({part.name}.png)\n\n" if part.figure else ""
+    return f"## {part.title}\n\n{figure}Made by `{notes['command']}`.\n\n{part.text(rows)}"
 
 
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _grids(plan: Plan, what: str, title: str, n: Sequence[int], d_n: Sequence[int], count: str, **options: Any) -> str:
-    """A study against n for every rank, and one against d at rank 3."""
-    ranks, wide = ((2,), (3, 6)) if plan.quick else (RANKS, WIDE)
-    titles = {"n": f"{title.capitalize()} against n", "d": f"{title.capitalize()} for several d, rank 3"}
-    grids: dict[str, dict[str, Any]] = {"n": {"n": n, "r": ranks}, "d": {"n": d_n, "r": (3,), "d": wide}}
-    parts = []
-    for kind, grid in grids.items():
-        name = f"{title}_{kind}"
-        rows = scaling.study(
-            what, **grid, threads=plan.threads, repeat=1 if plan.quick else 3, time_limit=60.0,
-            out=plan.out / f"{name}.csv", plot=plan.out / f"{name}.png", command=plan.command, verbose=True, **options,
-        )  # fmt: skip
-        parts.append(scaling_text(titles[kind], name, rows, count))
-    return "\n".join(parts)
-
-
-def patterns(plan: Plan) -> str:
-    """Exact numbers of patterns and seconds, on Gaussian data."""
-    n, d_n = ((20, 40), (20,)) if plan.quick else ((50, 100, 200, 400, 800), (100, 200, 400, 800))
-    return _grids(plan, "enumerate", "patterns", n, d_n, "cells")
-
-
-def training(plan: Plan) -> str:
-    """Seconds to a certified gap of 1e-6, squared loss, on planted data, beta a tenth of `max_beta`."""
-    n, d_n = ((40, 80), (40,)) if plan.quick else ((100, 300, 1000, 3000, 10_000), (300, 1000, 3000))
-    return _grids(plan, "train", "training", n, d_n, "rounds", data="planted", seeds=1 if plan.quick else 2)
-
-
-def local(plan: Plan) -> str:
-    """Two and three layers against local search."""
-    effort = ["--runs", "1", "--steps", "30"] if plan.quick else ["--runs", "10", "--steps", "3000"]
-    size, rank = ("30", "2") if plan.quick else ("100", "3")
-    studies = {
-        2: ["--size", size, "--rank", rank, "--subnetworks", "5", "20", "100"],
-        3: ["--size", "20", "--rank", "2", "--subnetworks", "2", "5", "15"],
-    }
-    parts = []
-    for layers, options in studies.items():
-        name = f"local_{'two' if layers == 2 else 'three'}"
-        out = plan.out / f"{name}.csv"
-        local_search.main(
-            ["--layers", str(layers), *options, *effort, "--out", str(out), "--plot", str(plan.out / f"{name}.png")]
-        )
-        parts.append(
-            f"### {layers} layers: local search against the certified optimum\n\n![{layers} layers]({name}.png)\n"
-        )
-        parts.append(local_table(read_record(out)[1]))
-    return "\n".join(parts)
-
-
-def local_table(rows: Sequence[Row]) -> str:
-    """Per method and size: how many runs came close to the certified optimum, best and median excess."""
-    groups: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        groups.setdefault((row["method"], row["subnetworks"]), []).append(row["excess"])
-    first = rows[0]
-    text = (
-        f"n = {first['n']}, rank {first['r']}, certified optimum {first['optimum']:.6g}, lower bound "
-        f"{first['lower_bound']:.6g}.\n\n"
-    )
-    table = [
-        [method, k, len(values), *(sum(v < limit for v in values) for limit in REACHED),
-         f"{max(min(values), 0.0):.1e}", f"{max(median(values), 0.0):.1e}"]
-        for (method, k), values in groups.items()
-    ]  # fmt: skip
-    return text + markdown(
-        ["method", "K", "runs", *(f"within {limit:.0e}" for limit in REACHED), "best excess", "median excess"], table
-    )
-
-
-def real(plan: Plan) -> str:
-    """Certified training on real data."""
-    out = plan.out / "real.csv"
-    limit = ["--time-limit", "1", "--tol", "1e-2"] if plan.quick else ["--time-limit", "60"]
-    real_data.main([*plan.data, *limit, "--threads", str(plan.threads), "--out", str(out)])
-    rows = read_record(out)[1]
-    real_figure(rows, plan.out / "real.png")
-    table = [
-        [row["data"], row["n"], row["d"], row["rank"], f"{row['objective']:.7g}", f"{row['lower_bound']:.7g}",
-         f"{row['gap']:.1e}", row["neurons"], f"{row['seconds']:.2g}"]
-        for row in rows
-    ]  # fmt: skip
-    header = ["data", "n", "d", "rank", "objective", "lower bound", "relative gap", "neurons", "s"]
-    return f"### Real data\n\n![Real data](real.png)\n\n{markdown(header, table)}"
-
-
-def real_figure(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Two panels, a line per task: the relative gap that is proven, and the seconds that it took."""
-    from matplotlib import rc_context
-
-    from ._canvas import COLOURS, STYLE, new_figure, save
-
-    names = [f"{row['data']}\nn = {row['n']}, rank {row['rank']}" for row in rows]
-    panels = {"gap": "relative gap proven (number)", "seconds": "time of training (s)"}
-    with rc_context(STYLE):
-        figure, both = new_figure(8.5, 0.5 * len(rows) + 1.2, 2)
-        for k, (axes, (key, label)) in enumerate(zip(both, panels.items(), strict=True)):
-            values = [max(row[key], 1e-12) for row in rows]
-            axes.hlines(range(len(rows)), min(values) / 3.0, values, color="#cccccc", lw=1.2)
-            axes.plot(values, range(len(rows)), "so"[k], color=COLOURS[k], ms=6.0)
-            axes.set(
-                xscale="log", xlabel=label, xlim=(min(values) / 3.0, max(values) * 3.0), ylim=(len(rows) - 0.5, -0.5)
-            )
-            axes.set_yticks(range(len(rows)), names if k == 0 else [""] * len(rows))
-            axes.grid(axis="x", color="#dddddd", lw=0.6)
-            axes.set_axisbelow(True)
-        both[0].set_title("Certified training on real data")
-        return save(figure, path)
-
-
-def compared(plan: Plan) -> str:
-    """The peers; see `peers.study`."""
-    limit = 3.0 if plan.quick else 15.0
-    peers.study(plan.out, time_limit=limit, threads=plan.threads, quick=plan.quick, command=plan.command)
-    return "### Peers\n\n![Peers](peers.png)\n\n" + (plan.out / "peers.md").read_text(encoding="utf-8").replace(
-        "\n### ", "\n#### "
-    )
-
-
-STUDIES: dict[str, Callable[[Plan], str]] = {
-    "patterns": patterns, "training": training, "local": local, "real": real, "peers": compared,
-}  # fmt: skip
-
-
-def reproduce(names: Sequence[str], plan: Plan) -> list[Path]:
-    """Run studies, write ``NAME.md`` for each, and ``summary.md`` of all that the folder holds.
+def reproduce(names: Sequence[str], plan: Plan) -> Path:
+    """Run studies, and write ``summary.md`` of all that the folder holds.
 
     Parameters
     ----------
@@ -190,12 +167,14 @@ def reproduce(names: Sequence[str], plan: Plan) -> list[Path]:
 
     Returns
     -------
-    list of Path, the Markdown files of these studies, and the summary
+    Path, the summary
 
     Raises
     ------
     ValueError
         For a name that is no study, or a number of threads that is not positive.
+    RuntimeError
+        When a part ends with an exit code other than 0.
     ImportError
         Without matplotlib.
     """
@@ -204,26 +183,16 @@ def reproduce(names: Sequence[str], plan: Plan) -> list[Path]:
             raise ValueError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}")
     if plan.threads < 1:
         raise ValueError(f"threads must be at least 1, got {plan.threads!r}")
-    from exactrelu.commands._picture import require_matplotlib
-
-    require_matplotlib()
-    plan.out.mkdir(parents=True, exist_ok=True)
-    written = []
     for name in names:
         start = time.perf_counter()
-        text = STUDIES[name](plan)
-        written.append(plan.out / f"study_{name}.md")
-        written[-1].write_text(f"## {name.capitalize()}\n\n{text}", encoding="utf-8")
-        print(f"{name}: {time.perf_counter() - start:.0f} s, {written[-1].name}", flush=True)
+        for part in STUDIES[name]:
+            make(part, plan)
+        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+    pages = [page(part, plan.out) for parts in STUDIES.values() for part in parts]
     summary = plan.out / "summary.md"
-    present = [plan.out / f"study_{name}.md" for name in STUDIES]
-    parts = [path.read_text(encoding="utf-8") for path in present if path.exists()]
-    summary.write_text(
-        f"# Results\n\nMade by `{plan.command}`; machine, versions and commit stand in the CSV files.\n\n"
-        + "\n".join(parts),
-        encoding="utf-8",
-    )
-    return [*written, summary]
+    heading = "# Results\n\nMachine, versions and commit stand in the CSV files.\n"
+    summary.write_text("\n".join([heading, *filter(None, pages)]), encoding="utf-8")
+    return summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -232,13 +201,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="exactrelu bench reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(STUDIES)}; default: all")
-    parser.add_argument("--out-dir", default="bench/results", help="folder for everything (default bench/results)")
+    parser.add_argument("--out-dir", type=Path, default="bench/results", help="folder for everything (bench/results)")
     parser.add_argument("--quick", action="store_true", help="tiny versions: that everything works, not what it costs")
     parser.add_argument("--threads", type=int, default=1, help="of every solver (default 1)")
-    parser.add_argument("--data", action="append", default=[], metavar="FILE.csv", help="more real data (repeatable)")
     options = parser.parse_args(argv)
-    command = command_line("reproduce", argv)
-    plan = Plan(Path(options.out_dir), options.quick, options.threads, tuple(options.data), command)
+    plan = Plan(options.out_dir, options.quick, options.threads)
     reproduce(options.studies or list(STUDIES), plan)
     return 0
 

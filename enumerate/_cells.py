@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrelu._typing import Array, Ints
-from exactrelu.enumerate.cone_tree._leaf import CELLS
+from exactrelu._typing import Array, Bools, Ints
+from exactrelu.enumerate.cone_tree._state import CELLS
 from exactrelu.enumerate.cone_tree._thin import exact_geometry
 from exactrelu.enumerate.cone_tree._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
+from exactrelu.enumerate.exact._matrix import exact_floats, whole_number
 from exactrelu.enumerate.exact._region import Region, Within, make_region
+from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 
-WORK = ("cell",)  # where an arrangement keeps the workspace; it is taken out while in use: threads may share it
+# Where an arrangement keeps the workspace of one cell.  It is taken out while in use, because threads may share it.
+CELL_WORK = ("cell",)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Cell:
     facets : (k,) rows of X, the lowest one on each facet
     """
 
-    pattern: NDArray[np.bool_]
+    pattern: Bools
     point: Array
     rays: Array
     facets: Ints
@@ -57,6 +62,32 @@ class CellChunk:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def facet_normals(self, cell: int, Z: Array) -> Array:
+        """Inward facet normals of one cell, not scaled to unit length.
+
+        Parameters
+        ----------
+        cell : int
+        Z : (n, r)
+            The rows in any coordinates: those of `X`, or isometric ones.
+
+        Returns
+        -------
+        (k, r) float64
+            For each facet its row of `Z`, negated where it is inactive: the cell is ``normals @ u > 0``.
+
+        Raises
+        ------
+        ValueError
+            When the chunk carries no facets.
+        """
+        if self.facets is None:
+            raise ValueError("the chunk carries no facets: pass facets=True to iter_cells")
+        ends, rows = self.facets
+        mine = rows[ends[cell] : ends[cell + 1]]
+        active = self.patterns[cell, mine >> 3] >> (7 - (mine & 7)) & 1
+        return np.where(active[:, None] == 1, Z[mine], -Z[mine])
 
 
 def iter_cells(
@@ -107,69 +138,51 @@ def iter_cells(
     Memory O(chunk_size · (n/8 + d) + n · depth of the tree), independent of the number of cells; the time per
     cell does not depend on n but for writing its pattern.  Method: cone tree with conflict lists.
     """
-    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
+    chunk_size = whole_number(chunk_size, "chunk_size")
     region = make_region(X, within, offsets)
     table = None if row_sums is None else as_row_table(row_sums, region.n)
     if table is not None and region.affine:
         table = np.vstack([table, np.zeros(table.shape[1])])
-    if region.empty:
-        return iter(())
-    if region.prefix is not None:
-        return _stream_part(region, int(chunk_size), rays, facets, table)
-    return _stream(region.arrangement, int(chunk_size), rays, facets, table)
+    return iter(()) if region.empty else _stream(region, chunk_size, rays, facets, table)
 
 
 def as_row_table(row_sums: ArrayLike, n: int) -> Array:
     """`row_sums` as a float64 matrix with n rows."""
-    table = np.asarray(row_sums, dtype=np.float64)
+    table = exact_floats(row_sums, "row_sums")
     if table.ndim != 2 or len(table) != n:
         raise ValueError(f"row_sums must have shape ({n}, c), got {table.shape}")
     return table
 
 
-def _stream(
-    arrangement: Arrangement, chunk_size: int, rays: bool, facets: bool, table: Array | None
-) -> Iterator[CellChunk]:
-    if arrangement.rank == 0:
-        yield _only_cell(arrangement, rays, facets, table)
+def _stream(region: Region, chunk_size: int, rays: bool, facets: bool, table: Array | None) -> Iterator[CellChunk]:
+    """The cells of a region; of a central arrangement half are walked, and followed by their antipodes."""
+    a, pairs = region.arrangement, region.prefix is None
+    if a.rank == 0:
+        yield _only_cell(a, rays, facets, table)
         return
-    walk = TreeWalk(arrangement, CELLS, max(1, chunk_size // 2), table)
-    total = None if table is None else table.sum(axis=0) + walk.walk.base
-    done = False
-    while not done:
-        done = walk.run()
-        if walk.filled:
-            pairs = _both_halves(walk, rays, facets, total)
-            if chunk_size > 1:
-                yield pairs
-            else:
-                yield _part(pairs, 0)
-                yield _part(pairs, 1)
-        walk.empty_output()
-
-
-def _stream_part(region: Region, chunk_size: int, rays: bool, facets: bool, table: Array | None) -> Iterator[CellChunk]:
-    """The cells of a region, which has no antipodes."""
-    walk = TreeWalk(
-        region.arrangement, CELLS, chunk_size, table, prefix=region.prefix, fixed=region.fixed, affine=region.affine
-    )
+    room = max(1, chunk_size // 2) if pairs else chunk_size
+    walk = TreeWalk(a, CELLS, room, table, prefix=region.prefix, fixed=region.fixed, affine=region.affine)
     done = False
     while not done:
         done = walk.run()
         if walk.filled:
             chunk = _written(walk, rays, facets, table is not None)
-            yield _dehomogenised(region, chunk) if region.affine else chunk
+            if pairs:
+                chunk = _with_antipodes(a, chunk, None if table is None else table.sum(axis=0) + walk.walk.base)
+            elif region.affine:
+                chunk = _dehomogenised(region, chunk)
+            yield from [chunk] if len(chunk) <= chunk_size else [_part(chunk, 0), _part(chunk, 1)]
         walk.empty_output()
 
 
 def _dehomogenised(region: Region, chunk: CellChunk) -> CellChunk:
     """A chunk of the central arrangement as one of the affine arrangement, whose hyperplane at infinity is left out."""
+    # All cells of the region lie where the last coordinate is positive: on the positive side of the prescribed row.
     points = chunk.points[:, :-1] / chunk.points[:, -1:]
     rays, facets = chunk.rays, chunk.facets
     if rays is not None:
         last = rays[1][:, -1:]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # a vertex beyond the range of float64
             rays = rays[0], rays[1] / np.where(last > 0.0, last, 1.0)
     if facets is not None:
         infinite = region.arrangement.row_plane[facets[1]] == 0
@@ -195,6 +208,7 @@ def _written(walk: TreeWalk, rays: bool, facets: bool, sums: bool) -> CellChunk:
     a, out, m = walk.arrangement, walk.out, walk.filled
     words, points = out.patterns[:m], out.points[:m]
     ray_ptr, facet_ptr = out.ray_ptr[: m + 1], out.facet_ptr[: m + 1]
+    # Patterns and facets are exact as they are; geometry that rounding may have spoilt is made anew.
     for k in np.flatnonzero(out.thin[:m]):
         side = np.where(a.unpacked(words[k : k + 1])[0, a.representative], 1, -1)
         points[k], out.rays[ray_ptr[k] : ray_ptr[k + 1]] = exact_geometry(a, side)
@@ -207,32 +221,32 @@ def _written(walk: TreeWalk, rays: bool, facets: bool, sums: bool) -> CellChunk:
     )
 
 
-def _both_halves(walk: TreeWalk, rays: bool, facets: bool, total: Array | None) -> CellChunk:
-    """The cells of the walk's output, then their antipodes."""
-    half = _written(walk, rays, facets, total is not None)
-    both_rays = both_facets = sums = None
-    if half.rays is not None:
-        ends, ray = half.rays
-        both_rays = np.concatenate([ends, ends[1:] + ends[-1]]), np.concatenate([ray, -ray])
-    if half.facets is not None:
-        ends, rows = half.facets
-        both_facets = np.concatenate([ends, ends[1:] + ends[-1]]), np.concatenate([rows, rows])
-    if half.sums is not None and total is not None:
-        sums = np.concatenate([half.sums, total - half.sums])
-    change = walk.arrangement.packed(walk.arrangement.nonzero_words[None])
+def _with_antipodes(arrangement: Arrangement, half: CellChunk, total: Array | None) -> CellChunk:
+    """The cells of a chunk, then their antipodes; `total` (c,) is the sum of sums of a cell and its antipode."""
+    rays, facets, sums = half.rays, half.facets, half.sums
+    if rays is not None:
+        rays = _twice(rays[0]), np.concatenate([rays[1], -rays[1]])
+    if facets is not None:
+        facets = _twice(facets[0]), np.concatenate([facets[1], facets[1]])
+    if sums is not None and total is not None:
+        sums = np.concatenate([sums, total - sums])
+    change = arrangement.packed(arrangement.nonzero_words[None])
     patterns = np.concatenate([half.patterns, half.patterns ^ change])
-    return CellChunk(patterns, np.concatenate([half.points, -half.points]), both_rays, both_facets, sums)
+    return CellChunk(patterns, np.concatenate([half.points, -half.points]), rays, facets, sums)
+
+
+def _twice(ends: Ints) -> Ints:
+    """The ends of the parts of a list that is repeated."""
+    return np.concatenate([ends, ends[1:] + ends[-1]])
 
 
 def _part(chunk: CellChunk, k: int) -> CellChunk:
     """Cell k of a chunk as a chunk of its own."""
-    rays = facets = None
-    if chunk.rays is not None:
-        ends, values = chunk.rays
-        rays = ends[k : k + 2] - ends[k], values[ends[k] : ends[k + 1]]
-    if chunk.facets is not None:
-        ends, rows = chunk.facets
-        facets = ends[k : k + 2] - ends[k], rows[ends[k] : ends[k + 1]]
+    parts: tuple[Any, Any] = (chunk.rays, chunk.facets)
+    rays, facets = (
+        None if part is None else (part[0][k : k + 2] - part[0][k], part[1][part[0][k] : part[0][k + 1]])
+        for part in parts
+    )
     sums = None if chunk.sums is None else chunk.sums[k : k + 1]
     return CellChunk(chunk.patterns[k : k + 1], chunk.points[k : k + 1], rays, facets, sums)
 
@@ -244,7 +258,7 @@ def cell_containing(X: ArrayLike | Arrangement, u: ArrayLike) -> Cell:
     ----------
     X : array_like (n, d), or an `Arrangement` to prepare the data only once
     u : array_like (d,)
-        Where ``x_i . u`` is 0 or so small that float64 gets its sign wrong, either side may be taken.
+        Where ``x_i . u`` is exactly 0, either side may be taken.
 
     Returns
     -------
@@ -253,22 +267,26 @@ def cell_containing(X: ArrayLike | Arrangement, u: ArrayLike) -> Cell:
     Raises
     ------
     ValueError
-        When `u` is not a finite vector of length d.
+        When `u` is not a finite vector of length d, in numbers that float64 represents.
 
     Notes
     -----
     Descends the cone tree, O(n d) expected.
     """
     arrangement = as_arrangement(X)
-    direction = np.asarray(u, dtype=np.float64)
+    direction = exact_floats(u, "u")
     if direction.shape != (arrangement.d,):
         raise ValueError(f"u must have shape ({arrangement.d},), got {direction.shape}")
-    if not np.isfinite(direction).all():
-        raise ValueError(f"u must be finite, got {direction}")
-    largest = np.abs(direction).max()
-    if largest > 0.0:
-        direction = np.ldexp(direction, -np.frexp(largest)[1])
-    values = (arrangement.X @ direction)[arrangement.representative]
+    rows = arrangement.X[arrangement.representative]
+    # Scaled by powers of two, so that no product overflows.  Dot products are off by at most gamma_d |x| |u|.
+    scaled = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, keepdims=True, initial=0.0))[1])
+    u_scaled = np.ldexp(direction, -np.frexp(np.abs(direction).max())[1])
+    values = scaled @ u_scaled
+    error = 2.0 * arrangement.d * UNIT_ROUNDOFF * (np.abs(scaled) @ np.abs(u_scaled)) + 1e-290
+    exact = [Fraction(v) for v in direction.tolist()]
+    for h in np.flatnonzero(np.abs(values) <= error):
+        product = sum(Fraction(x) * v for x, v in zip(rows[h].tolist(), exact, strict=True))
+        values[h] = (product > 0) - (product < 0)
     return _cell_on(arrangement, np.where(values < 0.0, -1, 1))
 
 
@@ -297,12 +315,10 @@ def cell_across(X: ArrayLike | Arrangement, pattern: ArrayLike, row: int) -> Cel
     Descends the cone tree, O(n) expected.
     """
     arrangement = as_arrangement(X)
-    wanted = np.array(pattern, dtype=np.bool_)
-    if wanted.shape != (arrangement.n,):
-        raise ValueError(f"pattern must have shape ({arrangement.n},), got {wanted.shape}")
+    wanted = _as_pattern(pattern, arrangement.n)
     members = arrangement.parallel_rows(row)
     wanted[members] = ~wanted[members]
-    cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
+    cell = _cell_of(arrangement, wanted)
     if (cell.pattern != wanted).any():
         raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
     return cell
@@ -333,16 +349,30 @@ def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]
     """
     arrangement = as_arrangement(X)
     if not isinstance(cell, Cell):
-        wanted = np.array(cell, dtype=np.bool_)
-        if wanted.shape != (arrangement.n,):
-            raise ValueError(f"pattern must have shape ({arrangement.n},), got {wanted.shape}")
-        cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
+        wanted = _as_pattern(cell, arrangement.n)
+        # The tree follows the sides as far as it can: of no cell, it ends in one with another pattern.
+        cell = _cell_of(arrangement, wanted)
         if (cell.pattern != wanted).any():
             raise ValueError(f"no cell has this pattern; the nearest on the way has {cell.pattern}")
     return [cell_across(arrangement, cell.pattern, int(row)) for row in cell.facets]
 
 
-def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[NDArray[np.bool_], Ints, Ints]:
+def _as_pattern(pattern: ArrayLike, n: int) -> Bools:
+    """A copy of a pattern (n,) of booleans, or of zeros and ones."""
+    given = np.asarray(pattern)
+    if given.shape != (n,):
+        raise ValueError(f"pattern must have shape ({n},), got {given.shape}")
+    if given.dtype.kind not in "biu" or (given != given.astype(np.bool_)).any():
+        raise ValueError(f"pattern must hold booleans, got {given}")
+    return given.astype(np.bool_)
+
+
+def _cell_of(arrangement: Arrangement, pattern: Bools) -> Cell:
+    """The cell that the tree reaches by the sides of a pattern (n,): its own, when a cell has it."""
+    return _cell_on(arrangement, np.where(pattern[arrangement.representative], 1, -1))
+
+
+def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[Bools, Ints, Ints]:
     """Patterns and facets of the cells that the tree reaches by the given sides ±1 (m, n_planes).
 
     What `cell_containing` and `cell_across` return without rays and points.  O(n m) expected.
@@ -357,14 +387,15 @@ def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[NDArray[np.bool_],
     if a.rank == 0:
         patterns[:] = a.zero_rows
         return patterns, indptr, rows[0]
-    work, done = a.prepared.pop(WORK, None) or make_cell_workspace(a), 0
+    work, done = a.prepared.pop(CELL_WORK, None) or make_cell_workspace(a), 0
+    # Invariant: the cells before `done` are written; `indptr[done]` facets belong to them.
     for out, filled in find_cells(a, sides, work):
         ends = out.facet_ptr[1 : filled + 1]
         patterns[done : done + filled] = a.unpacked(out.patterns[:filled])
         rows.append(a.representative[out.facets[: ends[-1]]])
         indptr[done + 1 : done + filled + 1] = indptr[done] + ends
         done += filled
-    a.prepared[WORK] = work
+    a.prepared[CELL_WORK] = work
     return patterns, indptr, np.concatenate(rows)
 
 
@@ -373,11 +404,11 @@ def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
     a = arrangement
     if a.rank == 0:
         return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
-    out, work = find_cell(a, side, a.prepared.pop(WORK, None))
+    out, work = find_cell(a, side, a.prepared.pop(CELL_WORK, None))
     pattern, facets = a.unpacked(out.patterns[:1])[0], a.representative[out.facets[: out.facet_ptr[1]]]
-    points, rays = out.points, out.rays[: out.ray_ptr[1]]
+    points, rays = out.points[:1], out.rays[: out.ray_ptr[1]]
     if out.thin[0]:
         points[0], rays[...] = exact_geometry(a, np.where(pattern[a.representative], 1, -1))
     cell = Cell(pattern, a.to_features(points)[0], a.to_features(rays), facets)
-    a.prepared[WORK] = work
+    a.prepared[CELL_WORK] = work
     return cell

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from exactrelu._typing import Array, Ints
-from exactrelu.enumerate.cone_tree._composite_tree import (
-    COUNT,
-    FILLED,
-    LAST,
-    LEVEL,
-    N_CELLS,
-    POINTS,
-    ROOT,
-    Layers,
-    walk_joint,
-)
-from exactrelu.enumerate.cone_tree._frames import DONE, FULL, GROW_FACETS, GROW_LEVELS, GROW_POOL, GROW_RAYS
-from exactrelu.enumerate.cone_tree._walk import SLICE_NODES, Workspace
+from exactrelu._typing import Array, Bools, Ints
+from exactrelu.enumerate.cone_tree._composite_tree import Layers, walk_composite
+from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL, Workspace
+from exactrelu.enumerate.cone_tree._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT
+from exactrelu.enumerate.cone_tree._walk import FIRST_LEVELS, SLICE_NODES
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
-from exactrelu.enumerate.exact._signs import LANES, Roots, fill_roots, independent_rows
+from exactrelu.enumerate.exact._matrix import whole_number
+from exactrelu.enumerate.exact._signs import make_roots
+from exactrelu.enumerate.running._tasks import check_cancelled, run_tasks, worker_count
+
+TASKS_PER_WORKER = 4  # ranges of root cones: their sizes differ, so a worker that is done early takes another
 
 
 @dataclass(frozen=True)
@@ -41,80 +34,69 @@ class CompositeChunk:
     points : (P, m, d) interior points
     """
 
-    t: NDArray[np.int64]
-    first: NDArray[np.bool_]
-    second: NDArray[np.bool_]
+    t: Ints
+    first: Bools
+    second: Bools
     points: Array
 
     def __len__(self) -> int:
         return len(self.points)
 
 
-class JointArrangement:
+class CompositeArrangement:
     """The hyperplanes of R^{m r} that composite cells of one sign vector lie between.
 
     Parameters
     ----------
-    X : array_like (n, d), or an `Arrangement`
+    base : Arrangement
+        Of the data.
     width : int, m
     n_plus : int, neurons of sign +
     """
 
-    def __init__(self, X: ArrayLike | Arrangement, width: int, n_plus: int) -> None:
-        self.base = as_arrangement(X)
-        self.width, self.n_plus = width, n_plus
+    def __init__(self, base: Arrangement, width: int, n_plus: int) -> None:
+        self.base, self.width, self.n_plus = base, width, n_plus
         self.t = np.where(np.arange(width) < n_plus, 1, -1)
-        lines = self.base.X[self.base.representative][:, self.base.columns]
-        self.sets = [
-            S for S in range(1, 1 << width) if S & ((1 << n_plus) - 1) and S >> n_plus
-        ]  # sets of neurons that hold both signs
-        count, r = lines.shape
-        rows = np.zeros((count, width + len(self.sets), width, r))
-        for j in range(width):
-            rows[:, j, j] = lines
-        for s, S in enumerate(self.sets):
-            for j in range(width):
-                rows[:, width + s, j] = lines * (self.t[j] if S >> j & 1 else 0)
-        self.joint = Arrangement(rows.reshape(-1, width * r))
-        plane = self.joint.row_plane.reshape(count, -1)
-        sign = self.joint.row_sign.reshape(count, -1)
-        self.plane, self.sign = plane, sign
-        owner = np.zeros((self.joint.n_planes, 2), np.int64)
-        owner[plane, 0] = np.arange(count)[:, None]
-        owner[plane, 1] = [*range(width), *(-1 - S for S in self.sets)]
-        nonzero = ~self.base.zero_rows
+        lines = base.representatives()
+        # Sets of neurons, as bit masks, that hold both signs: only with these is the second layer not forced.
+        self.sets = [S for S in range(1, 1 << width) if S & ((1 << n_plus) - 1) and S >> n_plus]
+        owners = [*(1 << j for j in range(width)), *self.sets]
+        member = np.array([[S >> j & 1 for j in range(width)] for S in owners])
+        # Rows (line, owner, neuron, coordinate); a first-layer row is the line itself, so without the sign t_j.
+        factor = member * np.where(np.arange(len(owners)) < width, 1, self.t[:, None]).T
+        rows = lines[:, None, None, :] * factor[:, :, None]
+        self.whole = Arrangement(rows.reshape(-1, width * lines.shape[1]))
+        count = len(lines)
+        self.plane = self.whole.row_plane.reshape(count, -1)
+        self.sign = self.whole.row_sign.reshape(count, -1)
+        # No two rows share a hyperplane: lines are distinct, and so are the sets of blocks that a row fills.
+        owner = np.zeros((self.whole.n_planes, 2), np.int64)
+        owner[self.plane, 0] = np.arange(count)[:, None]
+        owner[self.plane, 1] = [*range(width), *(-1 - S for S in self.sets)]
+        nonzero = ~base.zero_rows
         both = np.zeros((count, 2), np.bool_)
-        both[self.base.row_plane[nonzero], (self.base.row_sign[nonzero] < 0).astype(int)] = True
-        order = np.argsort(owner[:, 1] < 0, kind="stable")
+        both[base.row_plane[nonzero], (base.row_sign[nonzero] < 0).astype(int)] = True
+        order = np.argsort(owner[:, 1] < 0, kind="stable")  # the first layer is decided first
         self.layers = Layers(
-            np.ascontiguousarray(plane[:, :width]), np.ascontiguousarray(sign[:, :width]), owner, both, order,
+            np.ascontiguousarray(self.plane[:, :width]), np.ascontiguousarray(self.sign[:, :width]), owner, both,
             n_plus, width,
         )  # fmt: skip
-        self.roots = self._first_layer_roots(order[: count * width])
+        self.roots = make_roots(self.whole.planes, order, order[: count * width])
 
-    def _first_layer_roots(self, candidates: Ints) -> Roots:
-        planes, D = self.joint.planes, self.joint.rank
-        basis = np.zeros(D, dtype=np.int64)
-        independent_rows(planes, candidates, D, basis)
-        bits = np.zeros((2, self.joint.n_planes), dtype=np.int64)
-        roots = Roots(basis, np.empty((D, D)), np.empty((D, D), dtype=np.int64), *bits)
-        fill_roots(planes, roots, np.zeros((D, D, LANES)), np.empty((1 << D, LANES)))
-        return roots
-
-    def patterns(self, sides: NDArray[np.int8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """First- and second-layer patterns (P, m, n), (P, n) of cells given by the sides of all hyperplanes."""
+    def patterns(self, sides: np.ndarray) -> tuple[Bools, Bools]:
+        """First- and second-layer patterns (P, m, n), (P, n) of cells given by the sides (P, N) of all hyperplanes."""
         a, m = self.base, self.width
         nonzero = ~a.zero_rows
         line, along = a.row_plane[nonzero], a.row_sign[nonzero]
         active = np.ones((len(sides), m, a.n), dtype=np.bool_)
         second = np.zeros((len(sides), a.n), dtype=np.bool_)
-        code = np.zeros((len(sides), len(line)), dtype=np.int64)
+        code = np.zeros((len(sides), len(line)), dtype=np.int64)  # set of the active neurons
         for j in range(m):
             on = sides[:, self.plane[line, j]] * (self.sign[line, j] * along) > 0
             active[:, j, nonzero] = on
             code |= on.astype(np.int64) << j
         positive = (1 << self.n_plus) - 1
-        result = (code & positive != 0) & (code & ~positive == 0)
+        result = (code & positive != 0) & (code & ~positive == 0)  # where the second layer is forced
         for s, S in enumerate(self.sets):
             value = sides[:, self.plane[line, m + s]] * (self.sign[line, m + s] * along) > 0
             result = np.where(code == S, value, result)
@@ -122,40 +104,34 @@ class JointArrangement:
         return active, second
 
 
-class JointWalk:
-    """One walk over the composite cells in some of the root cones."""
+class CompositeWalk:
+    """One walk over the composite cells in the root cones `first` to `last`, with room for `cells` of them."""
 
-    def __init__(self, arrangement: JointArrangement, mode: int, first: int, last: int, cells: int = 0) -> None:
+    def __init__(self, arrangement: CompositeArrangement, mode: int, first: int, last: int, cells: int = 0) -> None:
         self.arrangement, self.mode = arrangement, mode
-        joint = arrangement.joint
-        self.work = Workspace(joint, 64, 4 * joint.n_planes + 64, 0)
-        self.state = np.zeros(6, dtype=np.int64)
+        n, D = arrangement.whole.n_planes, arrangement.whole.rank
+        self.work = Workspace(arrangement.whole, FIRST_LEVELS, 4 * (n + 16), 0)
+        self.state = np.zeros(FILLED + 1, dtype=np.int64)
         self.state[LEVEL], self.state[ROOT], self.state[LAST] = -1, first, last
-        self.side = np.ones(joint.n_planes, np.int8)
-        self.done = np.zeros(64, np.int64)
-        self.sides = np.empty((cells, joint.n_planes), np.int8)
-        self.points = np.empty((cells, joint.rank))
+        self.side = np.ones(n, np.int8)
+        self.done = np.zeros(FIRST_LEVELS, np.int64)
+        self.sides = np.empty((cells, n), np.int8)
+        self.points = np.empty((cells, D))
 
     def run(self) -> bool:
         """Walk until the output is full (False) or the walk is done (True)."""
         a, work = self.arrangement, self.work
         while True:
-            code = walk_joint(
+            code = walk_composite(
                 work.planes, a.roots, a.layers, work.frames, work.pool, work.scratch, self.state, self.side,
                 self.done, self.sides, self.points, self.mode, SLICE_NODES,
             )  # fmt: skip
-            if code in (DONE, FULL):
+            if code in (DONE, OUTPUT_FULL):
                 return bool(code == DONE)
-            if code in (GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS):
+            check_cancelled()
+            if code >= GROW_LEVELS:
                 work.grow(code)
                 self.done = np.concatenate([self.done, np.zeros(len(work.frames.n_rays) - len(self.done), np.int64)])
-
-
-def check_width(width: int) -> int:
-    """`width` as a positive integer, or ValueError."""
-    if not isinstance(width, int | np.integer) or width < 1:
-        raise ValueError(f"width must be a positive integer, got {width!r}")
-    return int(width)
 
 
 def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int | None = None) -> int:
@@ -169,8 +145,8 @@ def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int
     ----------
     X : array_like (n, d), or an `Arrangement`
     width : int, m
-    n_jobs : int, optional
-        Threads; default: one per processor.
+    n_jobs
+        See `count_patterns`.
 
     Returns
     -------
@@ -180,31 +156,31 @@ def count_composite_cells(X: ArrayLike | Arrangement, width: int, *, n_jobs: int
     Raises
     ------
     ValueError
-        When `X` is not a finite, nonempty matrix, `width` no positive integer, or ``width * rank`` too large.
+        When `X` is not a finite, nonempty matrix, `width` no positive integer, ``width * rank`` too large, or `n_jobs`
+        is 0 or no integer.
 
     Notes
     -----
     O(n^(m r - 1)) cells, each visited, nothing stored; exact for the numbers as given.
     """
-    width, base = check_width(width), as_arrangement(X)
-    if n_jobs is not None and n_jobs < 1:
-        raise ValueError(f"n_jobs must be a positive integer or None, got {n_jobs!r}")
+    width, base, workers = whole_number(width, "width"), as_arrangement(X), worker_count(n_jobs)
     if base.rank == 0:
         return 0
-    threads = (os.cpu_count() or 1) if n_jobs is None else int(n_jobs)
-    walks = []
+    tasks = []
     for n_plus in range(1, width):
-        arrangement = JointArrangement(base, width, n_plus)
-        roots = 1 << arrangement.joint.rank
-        parts = np.linspace(0, roots, min(roots, 4 * threads if threads > 1 else 1) + 1).astype(int)
-        walks += [JointWalk(arrangement, COUNT, a, b - 1) for a, b in itertools.pairwise(parts.tolist())]
-    if threads == 1:
-        for walk in walks:
-            walk.run()
-    else:
-        with ThreadPoolExecutor(threads) as executor:
-            list(executor.map(JointWalk.run, walks))
-    return sum(int(walk.state[N_CELLS]) for walk in walks)
+        arrangement = CompositeArrangement(base, width, n_plus)
+        roots = 1 << arrangement.whole.rank
+        ends = np.linspace(0, roots, min(roots, TASKS_PER_WORKER * workers if workers > 1 else 1) + 1).astype(int)
+        tasks += [(arrangement, first, last - 1) for first, last in itertools.pairwise(ends.tolist())]
+    return sum(run_tasks(_count_roots, tasks, n_jobs))
+
+
+def _count_roots(task: tuple[CompositeArrangement, int, int]) -> int:
+    """Number of composite cells in a range of root cones."""
+    arrangement, first, last = task
+    walk = CompositeWalk(arrangement, COUNT, first, last)
+    walk.run()
+    return int(walk.state[N_CELLS])
 
 
 def iter_composite_cells(
@@ -233,26 +209,21 @@ def iter_composite_cells(
     -----
     Memory O(chunk_size (n 2^m + m d) + n 2^m depth), whatever the number of cells.
     """
-    width = check_width(width)
-    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}")
-    return _stream(as_arrangement(X), width, int(chunk_size))
+    return _stream(as_arrangement(X), whole_number(width, "width"), whole_number(chunk_size, "chunk_size"))
 
 
 def _stream(base: Arrangement, width: int, chunk_size: int) -> Iterator[CompositeChunk]:
-    if base.rank == 0:
-        return
-    for n_plus in range(1, width):
-        arrangement = JointArrangement(base, width, n_plus)
-        walk = JointWalk(arrangement, POINTS, 0, (1 << arrangement.joint.rank) - 1, chunk_size)
+    for n_plus in range(1, width if base.rank else 0):
+        arrangement = CompositeArrangement(base, width, n_plus)
+        walk = CompositeWalk(arrangement, PATTERNS, 0, (1 << arrangement.whole.rank) - 1, chunk_size)
         done = False
         while not done:
             done = walk.run()
             count = int(walk.state[FILLED])
             if count:
                 first, second = arrangement.patterns(walk.sides[:count])
-                points = arrangement.joint.to_features(walk.points[:count]).reshape(count, width, base.rank)
-                full = np.zeros((count, width, base.d))
-                full[:, :, base.columns] = points
-                yield CompositeChunk(arrangement.t, first, second, full)
+                chosen = arrangement.whole.to_features(walk.points[:count])
+                points = np.zeros((count, width, base.d))
+                points[:, :, base.columns] = chosen.reshape(count, width, -1)
+                yield CompositeChunk(arrangement.t, first, second, points)
             walk.state[FILLED] = 0

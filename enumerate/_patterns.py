@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu.enumerate.cone_tree._frames import DONE
-from exactrelu.enumerate.cone_tree._leaf import COUNT
+from exactrelu.enumerate.cone_tree._state import COUNT
 from exactrelu.enumerate.cone_tree._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
-from exactrelu.enumerate.exact._deletion import count_cells, integer_hyperplanes
+from exactrelu.enumerate.exact._deletion import characteristic_polynomial
+from exactrelu.enumerate.exact._matrix import whole_number
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 from exactrelu.enumerate.running._tasks import worker_count
@@ -24,8 +25,9 @@ from exactrelu.enumerate.vertices._sort import in_order, lexicographic
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
-SAMPLE_BLOCK = 1 << 12
-COUNTING_SLICES = 64  # slices of the tree to count by before a bound on the size is taken for the size
+SAMPLE_BLOCK = 1 << 12  # directions at once: some megabytes
+# Slices of the tree, a second or two in all, to count by before a bound on the size is taken for the size.
+COUNTING_SLICES = 64
 
 
 def max_patterns(n: int, rank: int) -> int:
@@ -50,12 +52,8 @@ def max_patterns(n: int, rank: int) -> int:
     ----------
     T. M. Cover, Geometrical and statistical properties of systems of linear inequalities, 1965, Theorem 1.
     """
-    for name, value, least in (("n", n, 1), ("rank", rank, 0)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if rank == 0:
-        return 1
-    return 2 * sum(comb(int(n) - 1, k) for k in range(min(int(n), int(rank))))
+    n, rank = whole_number(n, "n"), whole_number(rank, "rank", 0)
+    return 2 * sum(comb(n - 1, k) for k in range(min(n, rank))) if rank else 1
 
 
 def count_patterns(
@@ -82,8 +80,8 @@ def count_patterns(
         Count the cells of the affine arrangement ``{u : x_i . u + b_i = 0}``, in which row i is active where
         ``x_i . u + b_i > 0``.  It is a half of the central arrangement of the rows (x_i, b_i) and (0, .., 0, 1).
     n_jobs : int, optional
-        Number of workers, as in joblib.  By default an active ``joblib.parallel_config`` decides (also for
-        processes or a cluster), and without one, threads on all usable cores.
+        Number of workers, -1 for all usable cores.  By default one, unless an active ``joblib.parallel_config`` says
+        otherwise, which may also ask for processes or a cluster.
     progress : bool
         Whether to show a line of progress on standard error.
 
@@ -110,8 +108,9 @@ def count_patterns(
     if region.empty or arrangement.rank == 0:
         return int(not region.empty)
     if method == "deletion-restriction":
-        cells = count_cells(integer_hyperplanes(arrangement.X[:, arrangement.columns]), {})
-        return cells // 2 if region.affine else cells
+        # Zaslavsky: |chi(-1)| cells, and the signs of the coefficients alternate.
+        return sum(map(abs, characteristic_polynomial(arrangement))) // (2 if region.affine else 1)
+    # Without a prefix half of the cells are visited, one of each antipodal pair.
     if region.prefix is None:
         half = count_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
         return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if half is None else half)
@@ -195,6 +194,7 @@ def check_memory(region: Region, packed: bool, max_memory: float | None) -> None
     Cover's bound is enough for most data; where it is too large, cells are counted for a moment.
     """
     arrangement, n, half = region.arrangement, region.n, 1 if region.prefix is not None else 2
+    # A pattern is held three times in words of 8 octets (as found, gathered, written), with two keys to sort by.
     # For rank 3 more comes with each run of cells; in the worst case each cell is a run of its own.
     per_pattern = 3 * 8 * n_words(n) + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
     free = available_memory() if max_memory is None else max_memory
@@ -255,22 +255,24 @@ def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state:
 
     Notes
     -----
-    O(n_samples n rank).
+    O(n_samples n d).
     """
-    if not isinstance(n_samples, int | np.integer) or n_samples < 1:
-        raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}")
-    arrangement = as_arrangement(X)
+    n_samples, arrangement = whole_number(n_samples, "n_samples"), as_arrangement(X)
     if arrangement.rank == 0:
         return np.ones((1, arrangement.n), np.bool_)
     rng = np.random.default_rng(random_state)
-    coords, nonzero = arrangement.coords, ~arrangement.zero_rows
+    # Signs of x_i.u for standard Gaussian u in R^d depend on the part of u in the row space alone.
+    columns = arrangement.columns if arrangement.truncated else slice(None)
+    rows = arrangement.X[arrangement.representative][:, columns]
+    rows = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1])
+    nonzero = ~arrangement.zero_rows
     plane, flipped = arrangement.row_plane[nonzero], arrangement.row_sign[nonzero] < 0
     parts = []
     for start in range(0, n_samples, SAMPLE_BLOCK):
-        draws = rng.standard_normal((min(SAMPLE_BLOCK, n_samples - start), arrangement.rank))
-        draws = draws @ arrangement.isometric_map.T
-        values = draws @ coords.T
-        error = 2.0 * arrangement.rank * UNIT_ROUNDOFF * (np.abs(draws) @ np.abs(coords).T) + 1e-290
+        draws = rng.standard_normal((min(SAMPLE_BLOCK, n_samples - start), rows.shape[1]))
+        values = draws @ rows.T
+        # Dot products are off by gamma_d |u| |x| (Higham 2002, section 3.1), and by underflow.
+        error = 2.0 * rows.shape[1] * UNIT_ROUNDOFF * (np.abs(draws) @ np.abs(rows).T) + 1e-290
         values = values[(np.abs(values) > error).all(axis=1)]
         patterns = np.ones((len(values), arrangement.n), np.bool_)
         patterns[:, nonzero] = (values > 0.0)[:, plane] ^ flipped

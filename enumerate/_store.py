@@ -18,17 +18,18 @@ from exactrelu.enumerate.cone_tree._subtrees import NO_PREFIX, Subtree, divide, 
 from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.running._progress import shown
-from exactrelu.enumerate.running._tasks import run_tasks
+from exactrelu.enumerate.running._tasks import run_tasks, worker_count
 from exactrelu.enumerate.vertices._sort import lexicographic
 
 Octets = NDArray[np.uint8]
 
-FORMAT = 1
+FORMAT = 1  # of the manifest and the parts
 MANIFEST = "manifest.json"
-PART_CELLS = 1 << 17  # the most cells in a subtree of a part
-PART_BYTES = 1 << 26  # nor shall their patterns need more than this
-LEAST_PARTS = 64  # of a run that is worth dividing,
-LEAST_CELLS = 256  # unless that makes them tiny
+# The most cells in a subtree of a part, and bytes of their patterns: a part is a second's work or a few, and that is
+# what a kill costs.
+PART_CELLS, PART_BYTES = 1 << 17, 1 << 26
+# Parts of a run that is worth dividing, unless that leaves them less than so many cells.
+LEAST_PARTS, LEAST_CELLS = 64, 256
 
 
 class PatternFolder:
@@ -149,9 +150,11 @@ def enumerate_to(
     written under another name and renamed when complete.  One process at a time may write to a folder; its workers may
     be on other machines, because it is this process that writes.
     """
+    worker_count(n_jobs)  # refuses what it does before anything is written
     region = make_region(X, within, offsets)
     parts = _parts(region)
     folder = _opened(Path(path), _manifest(region, parts))
+    # The manifest has told that parts are numbered alike, so those that are there need not be looked at.
     finished = set(folder.finished)
     todo = [k for k in range(len(parts)) if k not in finished]
     weights = [part.most_cells(region.arrangement.rank) for part in parts]
@@ -172,6 +175,7 @@ def _parts(region: Region) -> list[Subtree]:
         return []
     if a.rank == 0:
         return [Subtree(0, NO_PREFIX)]
+    # Few cells make few parts; many make parts of bounded size.
     most = Subtree(a.n_planes - 1, NO_PREFIX).most_cells(a.rank)
     least = max(1, min(LEAST_PARTS, most // LEAST_CELLS))
     return divide(region, least, min(PART_CELLS, PART_BYTES // (8 * n_words(a.n))))
@@ -190,6 +194,7 @@ def _manifest(region: Region, parts: list[Subtree]) -> dict[str, Any]:
     """What identifies the patterns of a region, and how they are divided."""
     prefix = [] if region.prefix is None else region.prefix.tolist()
     data = sha256(f"{region.arrangement.fingerprint} {prefix} {region.affine} {region.empty}".encode())
+    # Another division of the same patterns, say by other constants, would make other parts.
     split = sha256()
     for part in parts:
         split.update(part.prefix.astype("<i8").tobytes() + b"|")
@@ -208,6 +213,7 @@ def _opened(path: Path, manifest: dict[str, Any]) -> PatternFolder:
     path.mkdir(exist_ok=True)
     if not (path / MANIFEST).exists():
         unfinished = path / f"{MANIFEST}.unfinished"
+        # A manifest that a kill has left half-written is all that may be there.
         strange = sorted(file.name for file in path.iterdir() if file != unfinished)
         if strange:
             raise ValueError(f"{path} is not empty, and not a folder of patterns: it holds {strange[0]}")

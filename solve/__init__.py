@@ -1,19 +1,20 @@
 """Certified training of ReLU networks: the convex program, its pricing, its certificates."""
 
-from exactrelu.certificates import Certificate, CertificateError, Verification
+from exactrelu.certificates import Certificate, CertificateError, NotProvenError, Verification
 from exactrelu.losses import Loss, PiecewiseLinearLoss, check_loss, get_loss
 
-from ._api import max_beta, train
-from ._path import path
-from ._solution import Solution, State
+from ._api import max_beta, path, train
+from ._solution import Solution, State, Status
 
 __all__ = [
     "Certificate",
     "CertificateError",
     "Loss",
+    "NotProvenError",
     "PiecewiseLinearLoss",
     "Solution",
     "State",
+    "Status",
     "Verification",
     "check_loss",
     "get_loss",

@@ -1,74 +1,34 @@
-"""Public functions of `exactrelu.solve`."""
+"""Public functions of `exactrelu.solve`, and the same for checked data."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
 from exactrelu._checks import check_beta
 from exactrelu._limits import one_blas_thread
-from exactrelu.losses import Loss
-from exactrelu.losses._library import PiecewiseLinearLoss, get_loss
+from exactrelu.enumerate import max_patterns
+from exactrelu.enumerate.running._tasks import worker_count
+from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve.master._cells import CellFinder
-from exactrelu.solve.pricing._search import Pricing
+from exactrelu.solve.pricing._climb import Pricing
 
+from . import _three_layers, _two_layers
 from ._problem import Problem, make_problem
-from ._progress import Progress
+from ._rounds import Options
 from ._solution import Solution, State
-from ._three_layers import JointTrainer, price_joint_at_zero
-from ._two_layers import PRICERS, _Trainer
 
-
-def _check_options(layers: int, width: int, pricing: str, tol: float, max_iter: int, time_limit: float | None) -> None:
-    if layers not in (2, 3):
-        raise ValueError(f"layers must be 2 or 3, got {layers!r}")
-    if not (_is_integer(width) and width >= 1):
-        raise ValueError(f"width must be a positive integer, got {width!r}")
-    if pricing not in PRICERS:
-        raise ValueError(f"unknown pricing {pricing!r}; known: {', '.join(sorted(PRICERS))}")
-    if not (isinstance(tol, Real) and np.isfinite(float(tol)) and tol > 0.0):
-        raise ValueError(f"tol must be positive, got {tol!r}")
-    if not (_is_integer(max_iter) and max_iter >= 1):
-        raise ValueError(f"max_iter must be a positive integer, got {max_iter!r}")
-    if time_limit is not None and not (isinstance(time_limit, Real) and time_limit > 0.0):
-        raise ValueError(f"time_limit must be positive seconds or None, got {time_limit!r}")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _threads(n_jobs: int | None) -> int:
-    """Number of threads that `n_jobs` stands for, or ValueError."""
-    if n_jobs is not None and (not _is_integer(n_jobs) or n_jobs == 0):
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
-    return int(effective_n_jobs(n_jobs))
-
-
-def _check_run(callback: object, verbose: int) -> None:
-    if callback is not None and not callable(callback):
-        raise ValueError(f"callback must be callable or None, got {callback!r}")
-    if not isinstance(verbose, int | np.integer):
-        raise ValueError(f"verbose must be an integer, got {verbose!r}")
-
-
-def _check_scope(patterns: str, time_limit: float | None, layers: int, loss: str | Loss) -> None:
-    """Raise ValueError for patterns or a loss that do not go with the other options."""
-    if patterns not in ("all", "sampled"):
-        raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
-    if patterns == "sampled" and time_limit is None:
-        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
-    if layers == 3 and patterns == "sampled":
-        raise ValueError("patterns='sampled' is for two layers, got layers=3")
-    if layers == 3 and isinstance(get_loss(loss), PiecewiseLinearLoss):
-        raise ValueError(f"three layers take smooth losses, got {get_loss(loss).name!r}")
+WAYS = ("auto", *sorted(_two_layers.PRICERS))  # of pricing
+QUICK_RANK = 3  # up to this rank branch and bound is faster than even a short enumeration
+FEW_PATTERNS = 50_000  # visited in about a second at rank 6; branch and bound may take minutes there
+DEEP_RANK = 7  # from this rank on a certificate is out of reach, unless there are few patterns
+DEEP_ROUNDS, ROUNDS = 3, 1000  # limits on the rounds of pricing, at such a rank and below
+FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow
 
 
 @one_blas_thread
@@ -83,9 +43,9 @@ def train(
     sample_weight: ArrayLike | None = None,
     rank: int | None = None,
     tol: float = 1e-6,
-    pricing: str = "bound",
+    pricing: str = "auto",
     patterns: str = "all",
-    max_iter: int = 1000,
+    max_iter: int | None = None,
     time_limit: float | None = None,
     n_jobs: int | None = None,
     warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | None = None,
@@ -110,7 +70,7 @@ def train(
     layers, width : int
         2, or 3 for parallel sub-networks ``f(X) = sum_k ((X W1_k)_+ w2_k)_+ w3_k`` of `width` neurons in their first
         layers, ``|W1_k|_F <= 1``, with the penalty ``beta/2 sum_k (|w2_k|^2 + w3_k^2)`` (Ergen & Pilanci 2021).
-        The width changes nothing for two layers.
+        With two layers the width is 1: the result is optimal over all widths.
     loss : str or Loss
         "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
         "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own
@@ -122,20 +82,23 @@ def train(
         Default: the numerical rank of X, nothing is cut off.
     tol : float
         Relative gap ``(objective - lower_bound) / |objective|`` at which to stop.
-    pricing : {"bound", "enumerate"}
-        Prove the bound by branch and bound, or by visiting every cell.
+    pricing : {"auto", "bound", "enumerate"}
+        Prove the bound by branch and bound, or by visiting every cell; "auto" visits them when there are few in more
+        than three dimensions.
     patterns : {"all", "sampled"}
         "sampled" is for ranks at which a certificate to `tol` is out of reach: descent from random
         networks and climbs from random directions take three quarters of `time_limit`, which it needs; a semidefinite
         relaxation (from rank 5 on) and, in the last quarter, branch and bound prove what they can.  Such a network is
         not known to be optimal; its gap is proven, however wide.
-    max_iter : int
-        Limit on the rounds of pricing.
+    max_iter : int, optional
+        Limit on the rounds of pricing.  Default: three from rank 7 on, where no proof to `tol` can be expected, so that
+        the result does not depend on the clock; a thousand below, with few patterns, and for sampled ones.
     time_limit : float, optional
         Seconds.  The best network so far is returned with its valid gap.
     n_jobs : int, optional
-        Threads of branch-and-bound pricing, -1 for one per processor.  Default: one.  With several the path to
-        the optimum may differ from run to run; the claims are proven all the same.
+        Threads of branch-and-bound pricing, -1 for one per processor.  Default: one, or what an active
+        ``joblib.parallel_config`` says.  With several the path to the optimum may differ from run to run; the claims
+        are proven all the same.
     warm_start : Solution, ReLUNetwork or ParallelReLUNetwork, optional
         A network to start from.
     callback : callable, optional
@@ -148,8 +111,8 @@ def train(
     Returns
     -------
     Solution
-        `converged` is True only when the proven relative gap is at most `tol`.  Ctrl-C returns the
-        best network so far.
+        `converged` is True only when the proven relative gap is at most `tol`; otherwise `status` says what ended
+        training.  Ctrl-C returns the best network so far.
 
     Raises
     ------
@@ -161,32 +124,48 @@ def train(
     With exhaustive pricing the work grows like the number of cells, O(n^(r-1)) for rank r; bound and
     prune visits a few hundred to a few thousand cones at rank 3, whatever n, each in O(rows that cut it).
     """
-    beta = check_beta(beta)
-    _check_options(layers, width, pricing, tol, max_iter, time_limit)
-    _check_scope(patterns, time_limit, layers, loss)
-    _check_run(callback, verbose)
     problem = make_problem(X, y, loss, rank, sample_weight)
-    progress = Progress(verbose)
-    deadline = None if time_limit is None else time.monotonic() + time_limit
-    common = (beta, tol, pricing, int(max_iter), deadline, callback, progress)
-    if layers == 3:
-        trainer: _Trainer | JointTrainer = JointTrainer(problem, int(width), *common)
-    else:
-        trainer = _Trainer(problem, *common, _threads(n_jobs))
+    return train_problem(
+        problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, max_iter=max_iter,
+        time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback, random_state=random_state,
+        verbose=verbose,
+    )  # fmt: skip
+
+
+@one_blas_thread
+def train_problem(
+    problem: Problem,
+    beta: float,
+    *,
+    layers: int = 2,
+    width: int = 1,
+    warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | None = None,
+    **options: Any,
+) -> Solution:
+    """`train` on data that `make_problem` has checked, once for several calls.
+
+    Parameters
+    ----------
+    problem : Problem
+    beta, layers, width, warm_start, **options
+        As in `train`.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError
+        As `train`, for options that are not legal.
+    """
+    beta = check_beta(beta)
+    _check_network(layers, width)
+    kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
+    trainer = kind(problem, beta, int(width), _checked_options(problem, layers, **options))
     if warm_start is not None:
         trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
-    try:
-        if patterns == "sampled" and isinstance(trainer, _Trainer) and time_limit is not None:
-            status = trainer.run_sampled(time_limit, np.random.default_rng(random_state))
-        else:
-            status = trainer.run()
-    except KeyboardInterrupt:
-        status = "interrupted"
-    finally:
-        progress.close()
-    if isinstance(trainer, JointTrainer):
-        return trainer.solution(status, rank)
-    return replace(trainer.solution(status, layers, int(width), rank), patterns=patterns)
+    return trainer.solve()
 
 
 @one_blas_thread
@@ -200,7 +179,7 @@ def max_beta(
     sample_weight: ArrayLike | None = None,
     rank: int | None = None,
     tol: float = 1e-9,
-    pricing: str = "bound",
+    pricing: str = "auto",
     n_jobs: int | None = None,
 ) -> float:
     """The smallest weight decay for which the zero network is optimal, ``h*(-grad L(0))``.
@@ -226,15 +205,159 @@ def max_beta(
     ValueError
         As in `train`.
     """
-    _check_options(layers, width, pricing, tol, 1, None)
     problem = make_problem(X, y, loss, rank, sample_weight)
-    if layers == 3:
-        return price_joint_at_zero(problem, int(width), tol, pricing).best
-    return price_at_zero(problem, tol, pricing, _threads(n_jobs)).best
+    return max_beta_of(problem, layers=layers, width=width, tol=tol, pricing=pricing, n_jobs=n_jobs)
 
 
-def price_at_zero(problem: Problem, tol: float, pricing: str, n_jobs: int = 1) -> Pricing:
-    """Pricing at the dual point of the zero network."""
-    nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
-    finder = CellFinder(problem) if problem.coordinates.rank and pricing == "enumerate" else None
-    return PRICERS[pricing](problem, nu, finder=finder, rel=tol, n_jobs=n_jobs)
+@one_blas_thread
+def max_beta_of(
+    problem: Problem,
+    *,
+    layers: int = 2,
+    width: int = 1,
+    tol: float = 1e-9,
+    pricing: str = "auto",
+    n_jobs: int | None = None,
+) -> float:
+    """`max_beta` of data that `make_problem` has checked."""
+    return float(price_at_zero(problem, layers, width, tol, pricing, n_jobs).best)
+
+
+def price_at_zero(
+    problem: Problem,
+    layers: int,
+    width: int,
+    tol: float,
+    pricing: str = "auto",
+    n_jobs: int | None = None,
+    time_limit: float | None = None,
+) -> Pricing:
+    """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
+    _check_network(layers, width)
+    options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
+    nu, way = problem.dual_point(np.zeros(len(problem.y))), options.pricing
+    ends: dict[str, Any] = {
+        "n_jobs": options.n_jobs,
+        "deadline": None if time_limit is None else time.monotonic() + time_limit,
+    }
+    if layers == 2:
+        return _two_layers.PRICERS[way](problem, nu, rel=options.tol, **ends)
+    return _three_layers.PRICERS[way](problem, nu, int(width), rel=max(options.tol, FINEST), **ends)
+
+
+def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[Solution]:
+    """Train for several weight decays, largest first, each warm-started from its predecessor.
+
+    Parameters
+    ----------
+    X : (n, d) array_like
+    y : (n,) array_like
+        As in `train`.
+    betas : (k,) array_like
+        Positive weight decays in any order; repeated ones count once.
+    **options
+        Keyword arguments of `train` but `warm_start`; `time_limit` is for each weight decay.
+
+    Returns
+    -------
+    list of Solution
+        By falling weight decay, which is ``solution.certificate.beta``; objectives and losses fall along it.
+
+    Raises
+    ------
+    ValueError
+        As `train`, and when `betas` is empty or not a list of positive numbers.
+    """
+    data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None}
+    data |= {name: options.pop(name) for name in data.keys() & options.keys()}
+    problem = make_problem(X, y, **data)
+    solutions: list[Solution] = []
+    for beta in falling(betas):
+        start = solutions[-1] if solutions else None
+        solutions.append(train_problem(problem, beta, warm_start=start, **options))
+    return solutions
+
+
+def falling(betas: ArrayLike) -> list[float]:
+    """Distinct positive weight decays, largest first, or ValueError."""
+    values = np.atleast_1d(np.asarray(betas, dtype=np.float64))
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"betas must be a list of positive numbers, got shape {values.shape}")
+    return [check_beta(beta) for beta in np.unique(values)[::-1].tolist()]
+
+
+def choose_pricing(problem: Problem, layers: int) -> str:
+    """The way of pricing for ``pricing="auto"``.
+
+    "enumerate" for few patterns in more than `QUICK_RANK` dimensions, "bound" otherwise; composite cells are too many
+    for a visit to be the default.
+    """
+    r = problem.rank
+    few = layers == 2 and r > QUICK_RANK and max_patterns(len(problem.y), r) <= FEW_PATTERNS
+    return "enumerate" if few else "bound"
+
+
+def choose_rounds(problem: Problem, pricing: str) -> int:
+    """The limit on rounds of pricing for ``max_iter=None``.
+
+    Where no certificate can be expected, few rounds: they end before any sensible time limit, so that
+    the network does not depend on the speed of the machine.
+    """
+    return DEEP_ROUNDS if pricing == "bound" and problem.rank >= DEEP_RANK else ROUNDS
+
+
+def _check_network(layers: int, width: int) -> None:
+    _require(layers in (2, 3), "layers", "2 or 3", layers)
+    _require(_is_integer(width) and width >= 1, "width", "a positive integer", width)
+    _require(layers == 3 or width == 1, "width", "1 with two layers, which are optimal over all widths", width)
+
+
+def _checked_options(
+    problem: Problem,
+    layers: int,
+    *,
+    tol: float = 1e-6,
+    pricing: str = "auto",
+    patterns: str = "all",
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    n_jobs: int | None = None,
+    callback: Callable[[State], object] | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    verbose: int = 0,
+) -> Options:
+    """The options of `train`, what is automatic decided; ValueError where they are not legal or do not go together."""
+    if pricing not in WAYS:
+        raise ValueError(f"unknown pricing {pricing!r}; known: {', '.join(WAYS)}")
+    if patterns not in ("all", "sampled"):
+        raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
+    _require(isinstance(tol, Real) and 0.0 < tol < np.inf, "tol", "positive", tol)
+    rounds = max_iter is None or (_is_integer(max_iter) and max_iter >= 1)
+    _require(rounds, "max_iter", "a positive integer or None", max_iter)
+    seconds = time_limit is None or (isinstance(time_limit, Real) and time_limit > 0.0)
+    _require(seconds, "time_limit", "positive seconds or None", time_limit)
+    _require(callback is None or callable(callback), "callback", "callable or None", callback)
+    _require(isinstance(verbose, int | np.integer), "verbose", "an integer", verbose)
+    sampled = patterns == "sampled"
+    if sampled and time_limit is None:
+        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
+    if sampled and layers == 3:
+        raise ValueError("patterns='sampled' is for two layers, got layers=3")
+    if layers == 3 and isinstance(problem.loss, PiecewiseLinearLoss):
+        raise ValueError(f"three layers take smooth losses, got {problem.loss.name!r}")
+    way = choose_pricing(problem, layers) if pricing == "auto" else pricing
+    if max_iter is None:  # sampling is ended by the clock
+        max_iter = ROUNDS if sampled else choose_rounds(problem, way)
+    threads = worker_count(n_jobs)
+    return Options(
+        float(tol), way, int(max_iter), time_limit, threads, callback, int(verbose), patterns, random_state
+    )  # fmt: skip
+
+
+def _require(legal: bool, name: str, wanted: str, value: object) -> None:
+    if not legal:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

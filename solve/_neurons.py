@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from exactrelu._typing import Array, Bools, Ints
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+
+from ._problem import Problem
 
 
 def signs_of(n_plus: int | Ints, width: int) -> Array:
@@ -51,21 +54,116 @@ class Neurons:
         return signs_of(self.n_plus, self.A.shape[1])
 
     @property
+    def W(self) -> Array:
+        """The neurons of two layers as rows, (K, r), a view."""
+        return self.A[:, 0]
+
+    @property
+    def lengths(self) -> Array:
+        """``|a_kj|``, (K, m)."""
+        return np.sqrt(np.einsum("kmr,kmr->km", self.A, self.A))
+
+    @property
     def norms(self) -> Array:
         """``sum_j |a_kj|``, (K,)."""
-        return np.linalg.norm(self.A, axis=2).sum(axis=1)
+        return self.lengths.sum(axis=1)
 
     def outputs(self, Z: Array) -> Array:
         """``(sum_j t_kj (Z a_kj)_+)_+``, without the output signs, (n, K). O(n K m r)."""
-        hidden = np.maximum(np.einsum("nr,kmr->nkm", Z, self.A), 0.0)
-        return np.maximum(np.einsum("nkm,km->nk", hidden, self.t), 0.0)
+        K, m, r = self.A.shape
+        hidden = np.maximum(Z @ self.A.reshape(K * m, r).T, 0.0)
+        if m == 1:
+            return hidden
+        return np.maximum(np.einsum("nkm,km->nk", hidden.reshape(len(Z), K, m), self.t), 0.0)
+
+    def evaluate(self, problem: Problem, beta: float) -> tuple[float, Array]:
+        """Objective of the convex program and prediction (n,) of these weights. O(n K m r)."""
+        f = self.outputs(problem.Z) @ self.signs
+        return problem.loss.value(f, problem.y) + beta * float(self.norms.sum()), f
+
+    def times(self, scale: Array) -> Neurons:
+        """Every sub-network by its factor, `scale` (K,), at least 0."""
+        return Neurons(self.signs, self.n_plus, self.A * scale[:, None, None])
 
     def take(self, index: Array | Ints | Bools) -> Neurons:
         """Some of the sub-networks, in the order of the index."""
         return Neurons(self.signs[index], self.n_plus[index], self.A[index])
+
+    def nonzero(self) -> Neurons:
+        """Those with a weight."""
+        return self.take(self.norms > 0.0)
 
     def joined(self, other: Neurons) -> Neurons:
         """The sub-networks of both."""
         return Neurons(
             np.append(self.signs, other.signs), np.append(self.n_plus, other.n_plus), np.concatenate([self.A, other.A])
         )
+
+
+def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | ParallelReLUNetwork:
+    """Weights in closed form, largest first, with balanced layers: the penalty is then ``beta sum |a_kj|``.
+
+    Two layers (Pilanci & Ergen 2020, Theorem 1): ``w = a/sqrt|a|``, ``alpha = s sqrt|a|``.  Three layers (Ergen &
+    Pilanci 2021, Theorem 3.1), with ``A = sum_j |a_j|``: ``w1_j = a_j/sqrt(|a_j| A)``, ``w2_j = t_j sqrt|a_j|``,
+    ``w3 = s sqrt A``; then ``|W1|_F = 1`` and ``(|w2|^2 + w3^2)/2 = A``.
+
+    Parameters
+    ----------
+    neurons : Neurons, in isometric coordinates
+    V : (d, r), basis of the row space
+    layers : 2 or 3
+
+    Returns
+    -------
+    ReLUNetwork or ParallelReLUNetwork
+    """
+    neurons = neurons.nonzero()
+    neurons = neurons.take(np.argsort(-neurons.norms, kind="stable"))
+    lengths, root = neurons.lengths, np.sqrt(neurons.norms)
+    if layers == 2:
+        return ReLUNetwork(V @ (neurons.W / root[:, None]).T, neurons.signs * root)
+    scale = np.sqrt(lengths) * root[:, None]
+    unit = neurons.A / np.where(scale > 0.0, scale, 1.0)[:, :, None]
+    W1 = np.einsum("dr,kmr->kdm", V, unit)
+    W1 /= np.maximum(np.sqrt(np.einsum("kdm,kdm->k", W1, W1)), 1.0)[:, None, None]  # rounding must not exceed 1
+    return ParallelReLUNetwork(W1, neurons.t * np.sqrt(lengths), neurons.signs * root)
+
+
+def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
+    """The neurons of a network to start from, projected on the row space of the data.
+
+    Neurons of two layers become sub-networks of one neuron where three layers are trained.
+
+    Parameters
+    ----------
+    network : ReLUNetwork, or ParallelReLUNetwork where three layers are trained
+    V : (d, r), basis of the row space
+    layers, width : int, of the networks that are trained
+
+    Returns
+    -------
+    Neurons, none of them zero
+
+    Raises
+    ------
+    ValueError
+        For a network that does not fit.
+    """
+    if not isinstance(network, (ReLUNetwork, ParallelReLUNetwork)) or network.layers > layers:
+        wanted = "a two-layer network" if layers == 2 else "a network"
+        raise ValueError(f"warm_start must be {wanted}, got {type(network).__name__}")
+    if isinstance(network, ParallelReLUNetwork):
+        first, second, outer = network.W1, network.w2, network.w3
+    else:
+        first, second, outer = network.W.T[:, :, None], np.ones((network.n_neurons, 1)), network.alpha
+    inputs, given = first.shape[1:]
+    if inputs != len(V):
+        raise ValueError(f"warm_start has {inputs} inputs, X has {len(V)} columns")
+    if given > width or (network.layers == 3 and given != width):
+        raise ValueError(f"warm_start has width {given}, training asks for {width}")
+    A = np.zeros((len(outer), width, V.shape[1]))
+    A[:, :given] = (np.swapaxes(first, 1, 2) @ V) * np.abs(second * outer[:, None])[:, :, None]
+    positive = np.pad(second > 0.0, ((0, 0), (0, width - given)))
+    order = np.argsort(~positive, axis=1, kind="stable")  # positive neurons first
+    n_plus = np.maximum(positive.sum(axis=1), 1)
+    return Neurons(np.sign(outer), n_plus, np.take_along_axis(A, order[:, :, None], axis=1)).nonzero()

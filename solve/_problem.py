@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from exactrelu._checks import check_matrix, check_scale, check_vector
 from exactrelu._coordinates import Coordinates, row_space
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Ints
+from exactrelu.certificates._bounds import rounding_slack
 from exactrelu.enumerate import Arrangement, merge_parallel
 from exactrelu.losses import Loss, get_loss
 from exactrelu.losses._weighted import WeightedLoss, with_weights
+
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,19 @@ class Problem:
     X : (n, d), y : (n,) as given, float64
     loss : Loss
     coordinates : Coordinates
+    truncation : int or None, the rank that the caller asked for
     """
 
     X: Array
     y: Array
     loss: Loss
     coordinates: Coordinates
+    truncation: int | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of coordinates r: the numerical rank of X, or less under truncation."""
+        return self.coordinates.rank
 
     @property
     def Z(self) -> Array:
@@ -49,30 +59,33 @@ class Problem:
     @cached_property
     def arrangement(self) -> Arrangement:
         """The hyperplanes of the rows, for the look-up of cells."""
-        return Arrangement(self._exact)
+        return Arrangement(self._exact, rank=self.coordinates.rank)
 
     @property
     def _exact(self) -> Array:
         """The rows whose combinatorics count: those given, or Z under truncation."""
         return self.Z if self.coordinates.truncated else self.X
 
+    @property
+    def to_coordinates(self) -> Array:
+        """``vectors @ to_coordinates`` maps vectors of the arrangement's columns to isometric ones, (columns, r)."""
+        return np.eye(self.rank) if self.coordinates.truncated else self.coordinates.V
+
     @cached_property
     def lengths(self) -> Array:
         """Euclidean norms of the rows of Z, (n,)."""
         return np.asarray(np.linalg.norm(self.Z, axis=1))
 
-    def slack(self, nu: Array) -> float:
-        """Bound of what rounding and the change of coordinates can hide from h*(nu).
+    def dual_point(self, f: Array) -> Array:
+        """``nu = -grad L(f)`` of a prediction f, (n,), which is dual feasible once it is scaled to ``h* <= beta``."""
+        return -self.loss.gradient(f, self.y)
 
-        A computed value is a sum of at most n products of at most r + depth terms; the standard bound
-        gamma_k <= 1.01 k u with k = n + 100 r + 100 covers the sums, the combination of rays down to depth
-        100 r, and rows whose side was misjudged by rounding.  Rows outside of the row space that Z keeps
-        add ``sum |nu_i| |x_i - V z_i|``, but not under truncation, where Z *is* the data.
+    def slack(self, nu: Array, width: int = 1) -> float:
+        """Bound of what rounding and the change of coordinates can hide from h*(nu): twice what a proof of it may need.
+
+        So dual points scaled by it leave room for the rounding of whoever proves them again (see `rounding_slack`).
         """
-        n, r = self.Z.shape
-        size = float(np.abs(nu) @ self.lengths)
-        hidden = 0.0 if self.coordinates.truncated else float(np.abs(nu) @ self.coordinates.error)
-        return 1.01 * (n + 100 * r + 100) * np.finfo(float).eps * size + hidden
+        return 2.0 * rounding_slack(self.coordinates, nu, width)
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,8 @@ class Bundle:
     """
 
     Z: Array
-    index: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    index: Ints
+    rows: Ints
     length: Array
 
     def weights(self, nu: Array) -> Array:
@@ -106,7 +119,7 @@ def bundle_rows(Z: Array, exact: Array) -> Bundle:
     return _bundle(Z, rows, *merge_parallel(exact[rows]))
 
 
-def _bundle(Z: Array, rows: NDArray[np.int64], line: NDArray[np.int64], side: NDArray[np.int64]) -> Bundle:
+def _bundle(Z: Array, rows: Ints, line: Ints, side: Ints) -> Bundle:
     """Merge `rows` of `Z` that lie on one line, on the same side."""
     length = np.linalg.norm(Z[rows], axis=1)
     long = length > 0.0  # a norm below 1e-160 is 0, and hidden by any rounding
@@ -118,7 +131,22 @@ def _bundle(Z: Array, rows: NDArray[np.int64], line: NDArray[np.int64], side: ND
 def make_problem(
     X: ArrayLike, y: ArrayLike, loss: str | Loss, rank: int | None, sample_weight: ArrayLike | None = None
 ) -> Problem:
-    """Check the arguments of training and move to isometric coordinates."""
+    """Check the arguments of training and move to isometric coordinates; the one place where the rank is decided.
+
+    Parameters
+    ----------
+    X, y, loss, rank, sample_weight
+        As in `exactrelu.solve.train`.
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    ValueError
+        When one of them is not legal; the message shows what arrived.  O(n d min(n, d)).
+    """
     data = check_matrix(X)
     targets = check_vector(y, data.shape[0])
     chosen = get_loss(loss)
@@ -126,4 +154,4 @@ def make_problem(
     weighted = with_weights(chosen, sample_weight, len(targets))
     if isinstance(weighted, WeightedLoss):
         check_scale(weighted.weight, "sample_weight")
-    return Problem(data, targets, weighted, row_space(data, rank))
+    return Problem(data, targets, weighted, row_space(data, rank), None if rank is None else int(rank))

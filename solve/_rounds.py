@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.certificates._bounds import dual_value, relative_gap
+from exactrelu.certificates._bounds import dual_value, relative_gap, truncation_factor
+from exactrelu.certificates._certificate import Certificate
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 
-from ._problem import Problem
-from ._progress import Progress
-from ._solution import State
+from ._problem import EPS, Problem
+from ._solution import Solution, State, Status
 
-EPS = float(np.finfo(float).eps)
+# Of tol, the part that pricing may leave open; the rest is for the master problem and for rounding.
+FINE = 0.4
+# Far from the end pricing is only as accurate as a tenth of what the last one found the dual constraint violated by.
+COARSE, OF_VIOLATION = 1e-2, 0.1
+# Gaps two rounds apart that do not halve count as stalled: then steps are exact.  Twelve rounds, exact ones among
+# them, that leave 0.999 of the gap are the end.
+HALVED, END_ROUNDS, END_PART = 0.5, 12, 0.999
+FALLS_FAST = 1e-3  # decrease of the objective, as a part of it, that makes a round worth more than a proof
+
+
+@dataclass(frozen=True)
+class Options:
+    """How training is to go, checked; see `exactrelu.solve.train` for the meaning of each."""
+
+    tol: float
+    pricing: str
+    max_iter: int
+    time_limit: float | None
+    n_jobs: int
+    callback: Callable[[State], object] | None
+    verbose: int
+    patterns: str
+    random_state: int | np.random.Generator | None
 
 
 class Rounds(ABC):
@@ -24,35 +49,26 @@ class Rounds(ABC):
 
     Attributes
     ----------
+    best : Neurons, of the best network;  master : its restricted master problem
     nu : (n,) dual point of the current network, set by `_price`
     theta : (n,) the dual point of the best bound
+    deadline : float or None, `time.monotonic` value at which to stop
     cells : int, cells or cones visited by pricing so far
     """
 
-    problem: Problem
-    beta: float
-    tol: float
-    max_iter: int
-    deadline: float | None
-    callback: Callable[[State], object] | None
-    progress: Progress
-    started: float
-    objective: float
-    lower_bound: float
-    nu: Array
-    theta: Array
-    cells: int
-    history: list[State]
+    layers: ClassVar[int]
+    best: Any
+    master: Any
 
-    @property
-    @abstractmethod
-    def n_neurons(self) -> int:
-        """Neurons of the best network."""
-
-    @property
-    @abstractmethod
-    def n_sweeps(self) -> int:
-        """Sweeps of block coordinate descent over the active cells so far."""
+    def __init__(self, problem: Problem, beta: float, width: int, options: Options) -> None:
+        self.problem, self.beta, self.width, self.options = problem, beta, width, options
+        self.tol = options.tol
+        self.started = time.monotonic()
+        self.deadline = None if options.time_limit is None else self.started + options.time_limit
+        self.objective, self.cells = np.inf, 0
+        self.nu = self.theta = np.zeros(len(problem.y))
+        self.lower_bound = dual_value(problem.loss, self.theta, problem.y)
+        self.history: list[State] = []
 
     @abstractmethod
     def _price(self, violation: float) -> Any:
@@ -62,42 +78,99 @@ class Rounds(ABC):
     def _improve(self, priced: Any, exact: bool) -> None:
         """Use what pricing found; with `exact` by plain column generation, which ends after finitely many rounds."""
 
-    def run(self) -> str:
-        """Alternate pricing and improvement until a stopping rule holds; returns the status."""
+    @abstractmethod
+    def _network(self) -> ReLUNetwork | ParallelReLUNetwork:
+        """The best network, made as small as its objective allows."""
+
+    def solve(self) -> Solution:
+        """Train, show the rounds, and return the best network with what is proven of it; Ctrl-C ends the rounds."""
+        try:
+            status = self.run()
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        finally:
+            if self._on_terminal:
+                print(file=sys.stderr)
+        return self._solution(status)
+
+    def run(self) -> Status:
+        """Alternate pricing and improvement until a stopping rule holds."""
         violation = np.inf
-        for number in range(self.max_iter):
+        for _ in range(self.options.max_iter):
             priced = self._price(violation)
             violation = priced.best / self.beta - 1.0
-            state = self._take_stock(number, priced.upper)
+            state = self._take_stock(priced.upper)
             if state.gap <= self.tol:
-                return "certified"
-            if self.callback is not None and self.callback(state):
-                return "stopped by the callback"
+                return Status.CERTIFIED
+            if self._called_off(state):
+                return Status.CALLBACK
             if self._late() or priced.late:
-                return "time limit"
+                return Status.TIME_LIMIT
             if self._hopeless():
-                return "no further progress in double precision"
+                hidden = self.problem.slack(self.nu, self.width) > self.tol * self.beta
+                return Status.ROUNDING if hidden else Status.STALLED
             self._improve(priced, exact=self._stalled())
-        return f"iteration limit ({self.max_iter} rounds)"
+        return Status.ITERATION_LIMIT
+
+    def _solution(self, status: Status) -> Solution:
+        """The best network with its certificate, the one place where both are put together."""
+        problem, beta = self.problem, self.beta
+        network = self._network()
+        objective = float(network.objective(problem.X, problem.y, beta, loss=problem.loss))
+        lower_bound = min(self.lower_bound, objective)
+        gap = relative_gap(objective, lower_bound)
+        factor = float(truncation_factor(problem.coordinates, problem.loss, problem.y, beta))
+        certificate = Certificate(
+            beta, problem.loss.name, self.layers, self.width, self.theta, objective, lower_bound, gap, network,
+            problem.truncation, factor, self.options.pricing,
+        )  # fmt: skip
+        patterns = self.options.patterns
+        return Solution(
+            objective, lower_bound, gap, gap <= self.tol, network, certificate, self.history, status, patterns
+        )
+
+    def _accuracy(self, violation: float) -> tuple[float, float]:
+        """What pricing is to prove: ``h* <= target``, or else h* to the relative accuracy `rel`."""
+        fine = FINE * self.tol
+        return self.beta * (1.0 + fine), max(fine, min(COARSE, OF_VIOLATION * violation))
 
     def _offer_dual(self, nu: Array, upper: float) -> None:
         """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``."""
         # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
         theta = nu * ((self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS))
-        bound = min(dual_value(self.problem.loss, theta, self.problem.y), self.objective)
+        bound = min(float(dual_value(self.problem.loss, theta, self.problem.y)), self.objective)
         if bound > self.lower_bound:
             self.lower_bound, self.theta = bound, theta
 
-    def _take_stock(self, number: int, upper: float) -> State:
+    def _take_stock(self, upper: float) -> State:
         """Update the bound and the history after pricing proved ``h*(nu) <= upper``."""
         self._offer_dual(self.nu, upper)
+        neurons = int(np.count_nonzero(self.best.lengths))
+        gap = relative_gap(self.objective, self.lower_bound)
         state = State(
-            number, time.monotonic() - self.started, self.n_neurons, self.objective, self.lower_bound,
-            relative_gap(self.objective, self.lower_bound), self.cells, self.n_sweeps,
+            len(self.history), time.monotonic() - self.started, neurons, self.objective, self.lower_bound, gap,
+            self.cells, self.master.sweeps,
         )  # fmt: skip
         self.history.append(state)
-        self.progress.show(state)
+        if self.options.verbose > 0:
+            self._show(state)
         return state
+
+    @property
+    def _on_terminal(self) -> bool:
+        return self.options.verbose > 0 and sys.stderr.isatty()
+
+    def _show(self, state: State) -> None:
+        """One line per round: rewritten in place on a terminal, appended elsewhere."""
+        line = (
+            f"round {state.round:3d}   neurons {state.neurons:4d}   objective {state.objective:.8g}   "
+            f"bound {state.lower_bound:.8g}   gap {state.gap:.1e}   cells seen {state.cells:,}   {state.seconds:.1f} s"
+        )
+        before, end = ("\r\033[K", "") if self._on_terminal else ("", "\n")
+        print(before + line, end=end, file=sys.stderr, flush=True)
+
+    def _called_off(self, state: State) -> bool:
+        return self.options.callback is not None and bool(self.options.callback(state))
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -105,14 +178,14 @@ class Rounds(ABC):
     def _stalled(self) -> bool:
         """True when two rounds brought no real progress: then only the exact steps are taken."""
         h = self.history
-        return len(h) > 2 and h[-1].gap > 0.5 * h[-3].gap and not self._falls_fast()
+        return len(h) > 2 and h[-1].gap > HALVED * h[-3].gap and not self._falls_fast()
 
     def _falls_fast(self) -> bool:
         """True while a round lowers the objective by more than a thousandth."""
         h = self.history
-        return len(h) < 2 or h[-1].objective < (1.0 - 1e-3) * h[-2].objective
+        return len(h) < 2 or h[-1].objective < (1.0 - FALLS_FAST) * h[-2].objective
 
     def _hopeless(self) -> bool:
         """True when many rounds, exact steps among them, moved neither the objective nor the bound."""
         h = self.history
-        return len(h) > 12 and h[-1].gap > 0.999 * h[-12].gap
+        return len(h) > END_ROUNDS and h[-1].gap > END_PART * h[-END_ROUNDS].gap

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
 
 from exactrelu.certificates._certificate import Certificate
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+
+
+class Status(StrEnum):
+    """Why training ended; a member equals its text.
+
+    Attributes
+    ----------
+    CERTIFIED : the gap is at most the tolerance
+    TIME_LIMIT : `time_limit` passed
+    ITERATION_LIMIT : `max_iter` rounds of pricing were done
+    CALLBACK : `callback` asked for it
+    STALLED : many rounds moved neither objective nor bound
+    ROUNDING : rounding in data of this scale hides more than the tolerance
+    INTERRUPTED : Ctrl-C
+    """
+
+    CERTIFIED = "certified"
+    TIME_LIMIT = "time limit"
+    ITERATION_LIMIT = "iteration limit"
+    CALLBACK = "stopped by the callback"
+    STALLED = "no further progress in double precision"
+    ROUNDING = "rounding of the data hides more than tol allows: scale the columns of X"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -45,8 +68,8 @@ class Solution:
     converged : bool, True only when ``gap <= tol``
     network : ReLUNetwork, or ParallelReLUNetwork for three layers
     certificate : Certificate
-    history : list of dict, one `State` per round of pricing
-    status : str, "certified" or what stopped it early
+    history : list of State, one per round of pricing
+    status : Status, ``Status.CERTIFIED`` or what stopped it early
     patterns : {"all", "sampled"}, where training looked for neurons; the bound speaks of all in both cases
     """
 
@@ -56,8 +79,8 @@ class Solution:
     converged: bool
     network: ReLUNetwork | ParallelReLUNetwork
     certificate: Certificate
-    history: list[dict[str, Any]] = field(default_factory=list)
-    status: str = ""
+    history: list[State] = field(default_factory=list)
+    status: Status = Status.CERTIFIED
     patterns: str = "all"
 
     @property
@@ -67,7 +90,8 @@ class Solution:
 
     def __repr__(self) -> str:
         """The figures, and whether they are proven to the tolerance."""
-        verdict = "certified" if self.converged else f"not certified: {self.status}"
+        sampled = "; patterns were sampled" if self.patterns == "sampled" else ""
+        verdict = "certified" if self.converged else f"not certified: {self.status}{sampled}"
         return (
             f"Solution(objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, "
             f"neurons={self.network.n_neurons}, {verdict})"

@@ -2,158 +2,85 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-
 import numpy as np
 
-from exactrelu._typing import Array
-from exactrelu.certificates._bounds import dual_value, relative_gap, truncation_factor
-from exactrelu.certificates._certificate import Certificate
+from exactrelu.certificates._bounds import relative_gap
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve.descent._composite_slide import (
-    Ensemble,
-    ensemble_value,
-    first_ensemble,
-    simplified,
-    slide_ensemble,
-)
-from exactrelu.solve.master._composite_cells import JointBlock, JointCells
-from exactrelu.solve.master._composite_master import JointMaster
-from exactrelu.solve.pricing._composite_complete import price_joint_by_enumeration
-from exactrelu.solve.pricing._composite_search import Column, JointPricing, distinct_columns, price_joint_by_bound
+from exactrelu.solve.descent._reduce import simplified, without_dependent
+from exactrelu.solve.descent._slide import first_weights, slide
+from exactrelu.solve.master._composite_cells import CompositeBlock, CompositeCells
+from exactrelu.solve.master._composite_master import CompositeMaster
+from exactrelu.solve.pricing._climb import Pricing, distinct
+from exactrelu.solve.pricing._composite_complete import price_composite_by_enumeration
+from exactrelu.solve.pricing._composite_search import price_composite_by_bound
 
+from ._neurons import Neurons, network_of, neurons_of
 from ._problem import Problem
-from ._progress import Progress
-from ._rounds import Rounds
-from ._solution import Solution, State
+from ._rounds import Options, Rounds
 
-PRICERS: dict[str, Callable[..., JointPricing]] = {
-    "bound": price_joint_by_bound,
-    "enumerate": price_joint_by_enumeration,
-}
-PATIENCE = 100_000  # cones after which a violating direction is enough while the objective still falls fast
+PRICERS = {"bound": price_composite_by_bound, "enumerate": price_composite_by_enumeration}
+ENOUGH_CONES = 100_000  # after which a violating direction is enough while the objective still falls fast
+FRESH_PER_SIZE = 4  # new sub-networks per round, a multiple of what a composite cell may need
+SLIDES = 40  # Gauss-Newton steps
+# New directions get a first weight in the master, as a part of the total or of this least total; a few suffice when
+# the slide has used them.
+FRESH, LEAST_TOTAL, FRESH_SLID = 1e-3, 1e-6, 3
+MASTER_TOL = 1e-2  # part of tol, of the master's objective
 MAX_MOVES = 40  # master solves with moves across facets, per round
-FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow
-FRESH = 1e-3  # first weight of a new direction, as a part of the total
+LEAST_GAIN = 1e-2  # of a move, as a part of tol or of the gap
+SPENT, SPARED = 0.1, 0.5  # parts of tol, and of what the certificate leaves of it, that fewer neurons may cost
 
 
-def price_joint_at_zero(problem: Problem, width: int, tol: float, pricing: str) -> JointPricing:
-    """Pricing at the dual point of the zero network, to relative accuracy `tol`, at best FINEST."""
-    nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
-    return PRICERS[pricing](problem, nu, width, rel=max(tol, FINEST))
-
-
-@dataclass
-class JointTrainer(Rounds):
+class CompositeTrainer(Rounds):
     """One run of column generation; holds the best network and the best bound at every moment."""
 
-    problem: Problem
-    width: int
-    beta: float
-    tol: float
-    pricing: str
-    max_iter: int
-    deadline: float | None
-    callback: Callable[[State], object] | None
-    progress: Progress
-    started: float = field(default_factory=time.monotonic)
-    ensemble: Ensemble = field(init=False)
-    objective: float = field(init=False)
-    lower_bound: float = field(init=False)
-    theta: Array = field(init=False)
-    cells: int = 0
-    history: list[State] = field(default_factory=list)
+    layers = 3
 
-    def __post_init__(self) -> None:
-        self.ensemble = Ensemble.empty(self.width, self.problem.coordinates.rank)
-        self.objective = ensemble_value(self.problem, self.beta, self.ensemble)[0]
-        self.theta = np.zeros(len(self.problem.y))
-        self.lower_bound = dual_value(self.problem.loss, self.theta, self.problem.y)
-        self.finder = JointCells(self.problem, self.width)
-        self.master = JointMaster(self.finder, self.beta)
+    def __init__(self, problem: Problem, beta: float, width: int, options: Options) -> None:
+        super().__init__(problem, beta, width, options)
+        self._keep(Neurons.empty(width, problem.rank))
+        self.finder = CompositeCells(problem, width)
+        self.master = CompositeMaster(self.finder, beta, self.deadline)
 
-    def start_from(self, network: ParallelReLUNetwork | ReLUNetwork) -> None:
+    def start_from(self, network: object) -> None:
         """Start from a network, projected on the row space of the data; two-layer neurons become sub-networks."""
-        d = self.problem.X.shape[1]
-        if isinstance(network, ReLUNetwork):
-            W1 = np.zeros((network.n_neurons, network.W.shape[0], self.width))
-            w2 = np.zeros((network.n_neurons, self.width))
-            length = np.linalg.norm(network.W, axis=0)
-            W1[:, :, 0] = (network.W / np.where(length > 0.0, length, 1.0)).T
-            w2[:, 0] = length
-            network = ParallelReLUNetwork(W1, w2, network.alpha)
-        if network.W1.shape[1] != d or network.width != self.width:
-            given = f"{network.W1.shape[1]} inputs and width {network.width}"
-            raise ValueError(f"warm_start has {given}, training asks for {d} and {self.width}")
-        blocks = np.einsum("kdm,dr,km->kmr", network.W1, self.problem.coordinates.V, np.abs(network.w2))
-        blocks *= np.abs(network.w3)[:, None, None]
-        positive = network.w2 > 0.0
-        order = np.argsort(~positive, axis=1, kind="stable")  # positive neurons first
-        A = np.take_along_axis(blocks, order[:, :, None], axis=1)
-        n_plus = np.maximum(positive.sum(axis=1), 1)
-        found = Ensemble(np.sign(network.w3), n_plus, A)
-        self._keep(found.take((found.norms > 0.0) & (found.signs != 0.0)))
+        self._keep(neurons_of(network, self.problem.coordinates.V, 3, self.width))
 
-    @property
-    def n_neurons(self) -> int:
-        """Neurons of the best network."""
-        return int(np.count_nonzero(self.ensemble.A.any(axis=2)))
-
-    @property
-    def n_sweeps(self) -> int:
-        """Sweeps of block coordinate descent over the active cells so far."""
-        return self.master.sweeps
-
-    def _price(self, violation: float) -> JointPricing:
+    def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
-        f = ensemble_value(self.problem, self.beta, self.ensemble)[1]
-        self.nu = -self.problem.loss.gradient(f, self.problem.y)
-        fine = 0.4 * self.tol
-        priced = PRICERS[self.pricing](
-            self.problem, self.nu, self.width,
-            target=self.beta * (1.0 + fine), rel=max(fine, min(1e-2, 0.1 * violation)),
-            starts=self.ensemble.columns(), deadline=self.deadline,
-            patience=PATIENCE if self._falls_fast() else None,
+        self.nu = self.problem.dual_point(self.outputs)
+        target, rel = self._accuracy(violation)
+        priced = PRICERS[self.options.pricing](
+            self.problem, self.nu, self.width, target=target, rel=rel, starts=self.best, deadline=self.deadline,
+            patience=ENOUGH_CONES if self._falls_fast() else None, n_jobs=self.options.n_jobs,
         )  # fmt: skip
         self.cells += priced.nodes
         return priced
 
-    def _keep(self, ensemble: Ensemble, allowed: float = 0.0) -> bool:
-        """Make this the current network when it is better, or worse by a part `allowed`; returns whether it is."""
-        value = ensemble_value(self.problem, self.beta, ensemble)[0]
-        better = value <= self.objective + allowed * abs(self.objective)
-        if better:
-            self.ensemble, self.objective = ensemble, value
-        return better
+    def _keep(self, neurons: Neurons, allowed: float = 0.0) -> None:
+        """Make this the current network when it is better, or worse by a part `allowed`."""
+        value, f = neurons.evaluate(self.problem, self.beta)
+        if value <= self.objective + (allowed * abs(self.objective) if allowed else 0.0):
+            self.best, self.objective, self.outputs = neurons, float(value), f
 
-    def _improve(self, priced: JointPricing, exact: bool) -> None:
+    def _improve(self, priced: Pricing, exact: bool) -> None:
         """Add violating directions, slide, solve the master over the cells reached, move across facets.
 
         With `exact` the sub-networks stay in their cells and the new cells join as they are: plain column
         generation, which ends after finitely many rounds.
         """
-        size = self.width * self.problem.coordinates.rank
-        violating = [column for column in priced.columns if column.value > self.beta]
-        chosen = distinct_columns(violating, limit=4 * (size + 1))
+        violating = priced.neurons.take(priced.values > self.beta)
+        chosen = violating.take(distinct(violating, FRESH_PER_SIZE * (self.width * self.problem.rank + 1)))
         blocks = list(self.master.blocks) if exact else []
-        if chosen and not exact:
-            f = ensemble_value(self.problem, self.beta, self.ensemble)[1]
-            fresh = first_ensemble(self.problem, self.beta, f, chosen)
-            self._keep(slide_ensemble(self.problem, self.beta, self.ensemble.joined(fresh)))
-            for column in self.ensemble.columns():
-                blocks += self._block(column, 1.0)
-        total = max(float(self.ensemble.norms.sum()), 1e-6)
-        for column in chosen if exact else chosen[:3]:
-            blocks += self._block(column, FRESH * total)
-        self._solve_master(blocks, exact)
+        if len(chosen) and not exact:
+            fresh = first_weights(self.problem, self.beta, self.outputs, chosen)
+            self._keep(slide(self.problem, self.beta, self.best.joined(fresh), max_steps=SLIDES))
+            blocks = self.finder.around(self.best)
+            chosen = chosen.take(np.arange(min(FRESH_SLID, len(chosen))))
+        size = FRESH * max(float(self.best.norms.sum()), LEAST_TOTAL)
+        self._solve_master(blocks + self.finder.around(chosen.times(np.full(len(chosen), size))), exact)
 
-    def _block(self, column: Column, size: float) -> list[JointBlock]:
-        cell = self.finder.at(column.sign, column.n_plus, size * column.a)
-        return [] if cell is None else [cell]
-
-    def _solve_master(self, blocks: list[JointBlock], exact: bool) -> None:
+    def _solve_master(self, blocks: list[CompositeBlock], exact: bool) -> None:
         """Solve over the given cells, then let sub-networks move or spread across facets while that helps.
 
         With `exact` the result is taken even where sliding had found a minutely better network: the dual point of a
@@ -161,19 +88,12 @@ class JointTrainer(Rounds):
         """
         before = np.inf
         # while the gap is wide, a new round of pricing gains more than small moves
-        least = 1e-2 * max(self.tol, min(relative_gap(self.objective, self.lower_bound), 1.0))
+        least = LEAST_GAIN * max(self.tol, min(relative_gap(self.objective, self.lower_bound), 1.0))
         for _ in range(MAX_MOVES if blocks else 0):
             self.master.set_blocks(blocks)
-            value = self.master.solve(1e-2 * self.tol)
+            value = self.master.solve(MASTER_TOL * self.tol)
+            self._keep(self.master.neurons(), MASTER_TOL * self.tol if exact else 0.0)
             kept = self.master.blocks
-            self._keep(
-                Ensemble(
-                    np.array([block.sign for block in kept]),
-                    np.array([block.n_plus for block in kept], dtype=np.int64),
-                    np.array([block.a for block in kept]).reshape(len(kept), self.width, -1),
-                ),
-                1e-2 * self.tol if exact else 0.0,
-            )
             if not kept or self._late() or not value < before - least * abs(value):
                 return
             before = value
@@ -182,71 +102,12 @@ class JointTrainer(Rounds):
                 return
             blocks = [*kept, *found]
 
-    def solution(self, status: str, rank: int | None) -> Solution:
-        """The best network so far with its certificate."""
-        problem = self.problem
-        # a tenth of the tolerance may go into a network of fewer neurons, if the certificate allows
-        allowed = self.objective + 0.1 * self.tol * abs(self.objective)
+    def _network(self) -> ReLUNetwork | ParallelReLUNetwork:
+        """A network of fewer neurons, for which a part of the tolerance is spent if the certificate allows."""
+        size = abs(self.objective)
+        allowed = self.objective + SPENT * self.tol * size
         if relative_gap(self.objective, self.lower_bound) <= self.tol:
-            spare = self.tol * self.objective - (self.objective - self.lower_bound)
-            allowed = min(allowed, self.objective + 0.5 * spare)
-        ensemble = simplified(problem, self.beta, self.ensemble, allowed)
-        network = network_of(reduce_ensemble(problem.Z, ensemble), problem.coordinates.V)
-        objective = network.objective(problem.X, problem.y, self.beta, problem.loss)
-        lower_bound = min(self.lower_bound, objective)
-        gap = relative_gap(objective, lower_bound)
-        factor = truncation_factor(problem.coordinates, problem.loss, problem.y, self.beta)
-        certificate = Certificate(
-            self.beta, problem.loss.name, 3, self.width, self.theta, objective, lower_bound, gap, network,
-            rank, factor, self.pricing,
-        )  # fmt: skip
-        history = [asdict(state) for state in self.history]
-        return Solution(objective, lower_bound, gap, gap <= self.tol, network, certificate, history, status)
-
-
-def reduce_ensemble(Z: Array, ensemble: Ensemble) -> Ensemble:
-    """The same outputs on the data from at most n sub-networks, at no higher penalty.
-
-    While more than n are left their outputs are linearly dependent, ``sum_k z_k f_k = 0``; the weights move
-    along z, in the direction that does not raise the penalty, until one of them is zero (Caratheodory).  O(K n^3).
-    """
-    n = len(Z)
-    while len(ensemble.signs) > n:
-        outputs = ensemble.outputs(Z) * ensemble.signs
-        z = np.linalg.svd(outputs[:, : n + 1])[2][-1]
-        if z @ ensemble.norms[: n + 1] > 0.0:
-            z = -z
-        if not (z < 0.0).any():
-            z = -z
-        ratio = np.where(z < 0.0, -1.0 / np.where(z < 0.0, z, -1.0), np.inf)
-        scale = np.ones(len(ensemble.signs))
-        scale[: n + 1] += ratio.min() * z
-        scale[int(ratio.argmin())] = 0.0
-        ensemble = Ensemble(ensemble.signs, ensemble.n_plus, ensemble.A * np.maximum(scale, 0.0)[:, None, None])
-        ensemble = ensemble.take(scale > 0.0)
-    return ensemble
-
-
-def network_of(ensemble: Ensemble, V: Array) -> ParallelReLUNetwork:
-    """Weights in closed form (Ergen & Pilanci 2021, Theorem 3.1).
-
-    With ``A = sum_j |a_j|``: ``w1_j = a_j/sqrt(|a_j| A)``, ``w2_j = t_j sqrt|a_j|``, ``w3 = s sqrt A``.  Then
-    ``|W1|_F = 1`` and ``beta/2 (|w2|^2 + w3^2) = beta A``.
-
-    Parameters
-    ----------
-    ensemble : Ensemble in isometric coordinates;  V : (d, r) basis of the row space
-
-    Returns
-    -------
-    ParallelReLUNetwork, largest sub-networks first
-    """
-    ensemble = ensemble.take(np.argsort(-ensemble.norms, kind="stable"))
-    length = np.linalg.norm(ensemble.A, axis=2)  # (K, m)
-    total = length.sum(axis=1)
-    scale = np.sqrt(length * total[:, None])
-    unit = ensemble.A / np.where(scale > 0.0, scale, 1.0)[:, :, None]
-    W1 = np.einsum("dr,kmr->kdm", V, unit)
-    norms = np.sqrt(np.einsum("kdm,kdm->k", W1, W1))
-    W1 /= np.maximum(norms, 1.0)[:, None, None]  # rounding must not leave it above 1
-    return ParallelReLUNetwork(W1, ensemble.t * np.sqrt(length), ensemble.signs * np.sqrt(total))
+            spare = self.tol * size - (self.objective - self.lower_bound)
+            allowed = min(allowed, self.objective + SPARED * spare)
+        neurons = simplified(self.problem, self.beta, self.best, allowed)
+        return network_of(without_dependent(self.problem.Z, neurons), self.problem.coordinates.V, 3)

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from naive_three import composite_cells, joint_program
+from naive_three import composite_cells, composite_program
 from naive_training import cone_program, loss_value, minus_gradient_at_zero, price_patterns
 
 from exactrelu.enumerate import count_patterns, sign_patterns
@@ -172,7 +172,7 @@ def compare(problem: FuzzProblem, beta: float, patterns: np.ndarray, solutions: 
     """
     X, y, weight, loss = problem.X, problem.y, problem.weight, problem.loss
     if problem.layers == 3:
-        value, exact = joint_program(X, y, beta, composite_cells(X, 2), loss, weight)
+        value, exact = composite_program(X, y, beta, composite_cells(X, 2), loss, weight)
     else:
         value, exact = cone_program(X, y, beta, patterns, loss, weight)
     if not exact:

@@ -82,10 +82,10 @@ def features(X, cell):
 
 def full_three_layer_program(X, y, beta, m, loss="squared", cells=None):
     """Optimal value of the convex program over every composite cell and every two-layer cell (CVXPY, Clarabel)."""
-    return joint_program(X, y, beta, composite_cells(X, m) if cells is None else cells, loss)[0]
+    return composite_program(X, y, beta, composite_cells(X, m) if cells is None else cells, loss)[0]
 
 
-def joint_program(X, y, beta, cells, loss="squared", sample_weight=None):
+def composite_program(X, y, beta, cells, loss="squared", sample_weight=None):
     """The same for given composite cells, and whether Clarabel reached its accuracy."""
     X = np.asarray(X, dtype=float)
     blocks, cones = [], []

@@ -1,11 +1,13 @@
 """Benchmarks: fitted exponents, studies that go on where they stopped, the guard, the command line."""
 
 import importlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +19,9 @@ import exactrelu.bench as bench
 from exactrelu.bench import _measure, guard, scaling
 from exactrelu.bench._figures import scaling_figure
 from exactrelu.bench._fit import asymptotic_exponent, exponent, local_exponents, theory
-from exactrelu.bench._grid import configurations
-from exactrelu.bench._instances import SYNTHETIC, planted, synthetic
+from exactrelu.bench._grid import Grid, read_data
+from exactrelu.bench._instances import ARRANGEMENTS, SYNTHETIC, TABLES, planted, synthetic
+from exactrelu.bench._process import Worker
 from exactrelu.bench._record import Record, command_line, drop_tail, read_record
 from exactrelu.bench._report import fit_lines
 from exactrelu.commands._cli import main as cli
@@ -121,11 +124,16 @@ def test_synthetic_data_have_the_rank_asked_for(kind):
     assert count_patterns(X) == count_patterns(X[:, :3])
 
 
+@pytest.mark.parametrize(("name", "cells"), [*zip(ARRANGEMENTS, (94572, 51840, 1066044), strict=True)])
+def test_arrangements_have_as_many_cells_as_is_known(name, cells):
+    assert count_patterns(TABLES[name]()[0]) == cells
+
+
 def test_counted_sweeps_and_cones_never_fall():
     X, y = planted(200, 3)
     solution = train(X, y, 0.01 * max_beta(X, y))
     for name in ("sweeps", "cells"):
-        found = [state[name] for state in solution.history]
+        found = [getattr(state, name) for state in solution.history]
         assert found == sorted(found)
         assert found[-1] > 0
 
@@ -133,14 +141,21 @@ def test_counted_sweeps_and_cones_never_fall():
 # Studies
 
 
+GRID = Grid("enumerate", (10, 20, 40), r=(2, 3), repeat=1)
+ARGUMENTS = ("--what", "enumerate", "-n", "10", "20", "40", "-r", "2", "3", "--repeat", "1")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted study: its file and rows."""
     out = tmp_path_factory.mktemp("study") / "whole.csv"
-    return out, scaling.study("enumerate", [10, 20, 40], r=[2, 3], repeat=1, out=out, command="a command")
+    return out, scaling.study(GRID, out=out, command="a command")
 
 
-ARGUMENTS = ("--what", "enumerate", "-n", "10", "20", "40", "-r", "2", "3", "--repeat", "1")
+@pytest.fixture
+def here(monkeypatch):
+    """All is measured in this process, which has compiled it: one of its own takes seconds to start."""
+    monkeypatch.setattr(scaling, "measured", lambda config, worker: _measure.measure(config))
 
 
 def test_study_counts_and_records(whole):
@@ -166,38 +181,48 @@ def test_study_counts_and_records(whole):
 def test_complete_study_stays_as_it_is(whole, tmp_path):
     copy = tmp_path / "copy.csv"
     copy.write_bytes(whole[0].read_bytes())
-    rows = scaling.study("enumerate", [10, 20, 40], r=[2, 3], repeat=1, out=copy, resume=True, command="another")
+    rows = scaling.study(GRID, out=copy, resume=True, command="another")
     assert rows == whole[1]
     kept, before = copy.read_text().splitlines(), whole[0].read_text().splitlines()
     assert [line for line in kept if not line.startswith("# from here on")] == before
 
 
 @pytest.mark.parametrize("keep", [0, 1, 4])
-def test_resume_after_a_cut(whole, tmp_path, keep):
+def test_resume_after_a_cut(whole, here, tmp_path, keep):
     """Cut within a row, after a row, in the header: the half-written line goes, the rest is measured."""
     lines = whole[0].read_text().splitlines(keepends=True)
     header = next(k for k, line in enumerate(lines) if not line.startswith("#")) + 1
     cut = tmp_path / "cut.csv"
     cut.write_text("".join(lines[: header + keep]) + lines[header + keep][:17])
-    rows = scaling.study("enumerate", [10, 20, 40], r=[2, 3], repeat=1, out=cut, resume=True)
+    rows = scaling.study(GRID, out=cut, resume=True)
     assert counts(rows) == counts(whole[1])
     assert counts(read_record(cut)[1]) == counts(rows)
 
 
 @pytest.mark.parametrize("text", ["", "# machine: none\n", "# machine: none\nwhat,da"])
-def test_resume_of_nothing_starts_anew(whole, tmp_path, text):
+def test_resume_of_nothing_starts_anew(whole, here, tmp_path, text):
     out = tmp_path / "new.csv"
     out.write_text(text)
-    rows = scaling.study("enumerate", [10], r=[2], repeat=1, out=out, resume=True)
+    rows = scaling.study(Grid("enumerate", (10,), r=(2,), repeat=1), out=out, resume=True)
     assert counts(rows) == counts(whole[1])[:1]
     assert read_record(out)[1] == rows
 
 
+# The study of the command line, but after two rows it waits for the signal
+ENDLESS = """
+import sys, time
+from exactrelu.bench import scaling
+measured = scaling.measured
+scaling.measured = lambda config, worker: measured(config, worker) if config.n < 40 else time.sleep(1e6)
+sys.exit(scaling.main())
+"""
+
+
 @pytest.mark.parametrize("kill", ["SIGKILL", "SIGINT"])
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_resume_after_a_signal(whole, tmp_path, kill):
+def test_resume_after_a_signal(whole, here, tmp_path, kill):
     out = tmp_path / "stopped.csv"
-    command = [sys.executable, "-m", "exactrelu.bench.scaling", *ARGUMENTS, "--out", str(out)]
+    command = [sys.executable, "-c", ENDLESS, *ARGUMENTS, "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (out.exists() and out.read_text().count("finished") >= 2):
             time.sleep(0.01)
@@ -205,132 +230,190 @@ def test_resume_after_a_signal(whole, tmp_path, kill):
         code, told = process.wait(), process.stderr.read()
     assert code == (-signal.SIGKILL if kill == "SIGKILL" else scaling.INTERRUPTED)
     assert kill == "SIGKILL" or "--resume goes on" in told
-    assert 2 <= len([line for line in out.read_text().splitlines() if "finished" in line]) < 6
-    again = [sys.executable, "-m", "exactrelu", "bench", "scaling", *ARGUMENTS, "--out", str(out), "--resume"]
-    subprocess.run(again, check=True, capture_output=True)
+    assert len([line for line in out.read_text().splitlines() if "finished" in line]) == 2
+    assert scaling.main([*ARGUMENTS, "--out", str(out), "--resume"]) == 0
     assert counts(read_record(out)[1]) == counts(whole[1])
 
 
-def test_no_measurement_outlives_its_study():
-    (config,) = configurations("enumerate", [3000], None, [4], None, [0.1], "auto", "gaussian", "squared", None, None,
-                               1, 1, 1, None)  # fmt: skip
-    with subprocess.Popen([sys.executable, "-m", "exactrelu.bench._measure"], stdin=subprocess.PIPE, text=True) as work:
-        work.stdin.write(_measure.request(config))
-        work.stdin.close()
-        assert work.wait() == 1
+def start_and_vanish(connection, config):
+    """A study that is killed while its process measures."""
+    worker = Worker()
+    worker._start()
+    worker._connection.send((_measure.measure_apart, config))
+    connection.send(worker._process.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")
+def test_no_measurement_outlives_its_study(monkeypatch):
+    """At rank 4 and n = 3000 there are 9e9 cells: nothing ends by itself in time."""
+    monkeypatch.setitem(sys.modules, "test_bench", sys.modules[__name__])
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    monkeypatch.setattr(start_and_vanish, "__module__", "test_bench")
+    (config,) = Grid("enumerate", (3000,), r=(4,)).configurations()
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=start_and_vanish, args=(theirs, config))
+    process.start()
+    pid = ours.recv()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    while is_running(pid):
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    """Whether there is such a process, and it is no mere entry that its parent has not fetched."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_resume_refuses_another_study(whole, tmp_path):
     other = tmp_path / "other.csv"
     other.write_bytes(whole[0].read_bytes())
+    another = Grid("enumerate", (10, 20), r=(2, 3), repeat=1)
     with pytest.raises(ValueError, match="another study"):
-        scaling.study("enumerate", [10, 20], r=[2, 3], repeat=1, out=other, resume=True)
+        scaling.study(another, out=other, resume=True)
     assert read_record(other)[1] == whole[1]
     other.write_text("x,y\n1,2\n")
     with pytest.raises(ValueError, match="another study"):
-        scaling.study("enumerate", [10, 20], r=[2, 3], repeat=1, out=other, resume=True)
+        scaling.study(another, out=other, resume=True)
 
 
 def test_time_limit_is_told(tmp_path):
     """At rank 4 the second size has 3e9 cells: no machine visits them in the time."""
     out = tmp_path / "limit.csv"
-    options = {"r": [4], "repeat": 1, "time_limit": 2.0, "out": out}
-    rows = scaling.study("enumerate", [20, 2000, 2500, 3000], **options)
+    grid = Grid("enumerate", (20, 2000, 2500, 3000), r=(4,), repeat=1, time_limit=2.0)
+    rows = scaling.study(grid, out=out)
     assert [row["status"] for row in rows] == [
         "finished", "time limit", "skipped: n = 2000 did not finish", "skipped: n = 2000 did not finish",
     ]  # fmt: skip
     assert [row["cells"] for row in rows] == [max_patterns(20, 4), None, None, None]
-    assert counts(scaling.study("enumerate", [20, 2000, 2500, 3000], **options, resume=True)) == counts(rows)
+    assert counts(scaling.study(grid, out=out, resume=True)) == counts(rows)
 
 
-def test_study_of_training(tmp_path):
-    rows = scaling.study("train", [30, 60], r=[3], data="planted", beta_ratio=[0.1], seeds=2, repeat=1)
+def test_study_of_training(here):
+    rows = scaling.study(Grid("train", (30, 60), r=(3,), data="planted", seeds=2, repeat=1))
     assert [(row["n"], row["seed"]) for row in rows] == [(30, 0), (30, 1), (60, 0), (60, 1)]
     for row in rows:
         X, y = planted(row["n"], 3, row["seed"])
-        solution = train(X, y, 0.1 * max_beta(X, y), n_jobs=1)
+        solution = train(X, y, 0.1 * max_beta(X, y))
         assert row["status"] == "finished"
         assert row["gap"] <= 1e-6
-        assert row["pricing"] == "bound"
         assert (row["rounds"], row["neurons"]) == (len(solution.history), solution.network.n_neurons)
-        assert (row["nodes"], row["sweeps"]) == (solution.history[-1]["cells"], solution.history[-1]["sweeps"])
+        assert (row["nodes"], row["sweeps"]) == (solution.history[-1].cells, solution.history[-1].sweeps)
+        assert row["objective"] == pytest.approx(solution.objective, rel=1e-5)
 
 
-def test_study_of_composite_cells_and_pricing():
-    (row,) = scaling.study("composite", [8], r=[2], data="integer", repeat=1)
+def test_depths_are_compared_on_the_same_data(here):
+    """A third layer never raises the optimum."""
+    two, three = scaling.study(Grid("train", (10,), r=(2,), m=(1, 2), data="planted3", tol=1e-3, repeat=1))
+    assert three["objective"] * (1.0 - 1e-3) <= two["objective"]
+
+
+def test_study_of_composite_cells_lists_and_pricing(here):
+    (row,) = scaling.study(Grid("composite", (8,), r=(2,), data="integer", repeat=1))
     assert row["cells"] == count_composite_cells(synthetic("integer", 8, 2, 2, 2, 0, "squared")[0], 2)
-    (row,) = scaling.study("price", [40], r=[3], pricing="enumerate", repeat=1)
+    (row,) = scaling.study(Grid("list", (30,), repeat=1))
+    assert row["cells"] == max_patterns(30, 3)
+    (row,) = scaling.study(Grid("price", (40,), r=(3,), pricing="enumerate", repeat=1))
     assert row["nodes"] == max_patterns(40, 3)
-    (row,) = scaling.study("price", [20], r=[2], m=[2], repeat=1)
+    (row,) = scaling.study(Grid("price", (20,), r=(2,), m=(2,), repeat=1))
     assert row["nodes"] > 0
 
 
-def test_study_of_a_file(tmp_path):
+def test_study_of_a_table(here, tmp_path):
     X, y = planted(40, 3)
     path = tmp_path / "table.csv"
     np.savetxt(path, np.column_stack([X, y]), delimiter=",", header="a,b,c,target", comments="")
-    rows = scaling.study("enumerate", [20, 40], data=str(path), repeat=1)
+    rows = scaling.study(Grid("enumerate", (20, 40), data=str(path), repeat=1))
     assert [row["cells"] for row in rows] == [max_patterns(20, 3), max_patterns(40, 3)]
     assert {row["data"] for row in rows} == {"table.csv"}
-    (row,) = scaling.study("enumerate", [40], r=[2], data=str(path), repeat=1)  # truncated
+    (row,) = scaling.study(Grid("enumerate", r=(2,), data=str(path), repeat=1))  # all rows, truncated
     assert row["cells"] == max_patterns(40, 2)
-    (row,) = scaling.study("train", [40], data=str(path), repeat=1)
+    (row,) = scaling.study(Grid("enumerate", (30,), data=str(path), intercept=True, repeat=1))
+    assert (row["d"], row["r"], row["cells"]) == (4, 4, max_patterns(30, 4))
+    (row,) = scaling.study(Grid("train", (40,), data=str(path), repeat=1))
     assert (row["status"], row["d"], row["r"]) == ("finished", 3, 3)
     wrong = [
-        ({"n": [41]}, "40 rows"),
-        ({"n": [40], "d": [3]}, "d has no meaning"),
-        ({"n": [40], "target": "z"}, "no column 'z'"),
+        ({"n": (41,)}, "40 rows"),
+        ({"n": (40,), "d": (3,)}, "d has no meaning"),
+        ({"n": (40,), "target": "z"}, "no column 'z'"),
     ]
     for options, match in wrong:
         with pytest.raises(ValueError, match=match):
-            scaling.study("train", data=str(path), **options)
+            scaling.study(Grid("train", data=str(path), **options))
+
+
+def test_targets_of_two_values_are_labels(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("a,label\n1,0\n2,1\n3,1\n")
+    np.testing.assert_array_equal(read_data(str(path), None, "squared", intercept=True)[1], [-1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="which column"):
+        read_data("E6", None, "squared", intercept=False)
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"what": "nonsense"}, "what must be one of"),
-        ({"n": []}, "at least one"),
-        ({"n": [0]}, "positive"),
-        ({"n": [2], "r": [3]}, "at least the rank"),
-        ({"r": []}, "at least one"),
-        ({"r": [3], "d": [2]}, "as many columns"),
-        ({"m": [2]}, "no meaning for enumerate"),
-        ({"what": "composite", "m": [1]}, "at least 2"),
+        ({"n": None}, "n must say which"),
+        ({"n": ()}, "at least one"),
+        ({"n": (0,)}, "positive"),
+        ({"n": (2,), "r": (3,)}, "at least the rank"),
+        ({"r": ()}, "at least one"),
+        ({"r": (3,), "d": (2,)}, "as many columns"),
+        ({"m": (2,)}, "no meaning for enumerate"),
+        ({"what": "composite", "m": (1,)}, "at least 2"),
         ({"pricing": "guess"}, "pricing must be one of"),
         ({"data": "noise"}, "data must be one of"),
-        ({"target": "y"}, "target names a column"),
+        ({"target": "y"}, "no table"),
+        ({"intercept": True}, "no table"),
         ({"loss": "zero"}, "loss"),
-        ({"beta_ratio": [1.0]}, "below 1"),
+        ({"beta_ratio": (1.0,)}, "below 1"),
         ({"repeat": 0}, "repeat must be at least 1"),
         ({"time_limit": 0.0}, "time_limit must be positive"),
-        ({"resume": True}, "resume needs out"),
     ],
 )
 def test_study_refuses(change, match):
     with pytest.raises(ValueError, match=match):
-        scaling.study(**{"what": "enumerate", "n": [10], **change})
+        scaling.study(Grid(**{"what": "enumerate", "n": (10,), **change}))
+    with pytest.raises(ValueError, match="resume needs out"):
+        scaling.study(GRID, resume=True)
 
 
 def test_study_of_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        scaling.study("enumerate", [10], data=str(tmp_path / "missing.csv"))
+        scaling.study(Grid("enumerate", (10,), data=str(tmp_path / "missing.csv")))
     assert scaling.main(["--what", "enumerate", "-n", "10", "--data", str(tmp_path / "missing.csv")]) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_failed_measurement_is_told(monkeypatch):
+def test_failed_measurement_is_told():
     """A worker that refuses is not a row; one that is killed is a row that says so."""
-    (config,) = configurations("enumerate", [10], None, [2], None, [0.1], "auto", "gaussian", "squared", None, None,
-                               1, 1, 1, None)  # fmt: skip
-    monkeypatch.setattr(scaling, "request", lambda _: "{}\n")
-    with pytest.raises(RuntimeError, match="exit code"):
-        scaling.measured(config)
-    monkeypatch.setattr(scaling, "request", lambda _: _measure.request(config).replace('"gaussian"', '"gone.csv"'))
-    with pytest.raises(ValueError, match=r"gone\.csv"):
-        scaling.measured(config)
-    monkeypatch.setattr(scaling, "WORKER", ("-c", "import os; os.abort()"))
-    assert scaling.measured(config) == {"status": f"ended by signal {int(signal.SIGABRT)}"}
+    (config,) = Grid("enumerate", (10,), r=(2,)).configurations()
+    with Worker(setup=60.0) as worker:
+        with pytest.raises(ValueError, match=r"gone\.csv"):
+            scaling.measured(replace(config, data="gone.csv"), worker)
+        with pytest.raises(RuntimeError, match="TypeError"):
+            scaling.measured(replace(config, r=None), worker)
+        worker._process.kill()
+        assert scaling.measured(config, worker) == {"status": f"ended by signal {int(signal.SIGKILL)}"}
+
+
+@pytest.mark.parametrize("name", scaling.PRESETS)
+def test_presets_make_sense(name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(scaling, "study", lambda *grids, **options: asked.append((grids, options)))
+    assert bench.run(name, ["--threads", "3", "--seeds", "4"]) == 0
+    ((grids, options),) = asked
+    assert options["command"] == f"exactrelu bench {name} --threads 3 --seeds 4"
+    configs = [config for grid in grids for config in grid.configurations()]
+    assert {config.threads for config in configs} == {3}
+    assert {config.seed for config in configs} == set(range(4))
+    assert set(bench.PRESETS) == set(scaling.PRESETS)
 
 
 # Figures
@@ -377,9 +460,8 @@ def test_command_of_both_ways_to_call(monkeypatch):
 
 @pytest.fixture
 def small_guard(monkeypatch, tmp_path):
-    monkeypatch.setattr(guard, "CELLS", (("enumerate", 20, 3, {}),))
-    monkeypatch.setattr(guard, "SEARCHES", (("train", 60, 2, {}),))
-    monkeypatch.setattr(guard, "DEGENERATE", {"square": lambda: np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])})
+    grids = (Grid("enumerate", (20,)), Grid("enumerate", data="E6", r=(2,)), Grid("train", (60,), r=(2,)))
+    monkeypatch.setattr(guard, "CASES", grids)
     table = tmp_path / "guard.csv"
     assert guard.main(["--update", "--file", str(table)]) == 0
     return table
@@ -389,7 +471,7 @@ def test_guard_agrees_with_itself(small_guard, capsys):
     assert guard.main(["--file", str(small_guard)]) == 0
     assert "nothing grew" in capsys.readouterr().out
     table = {(row["case"], row["quantity"]): row["counted"] for row in read_record(small_guard)[1]}
-    assert table["enumerate, square", "cells"] == 4
+    assert table["enumerate, gaussian, n = 20, r = 3, m = 1, seed 0", "cells"] == max_patterns(20, 3)
     assert {quantity for _, quantity in table} == {"cells", "nodes", "rounds", "sweeps", "neurons"}
 
 
@@ -428,7 +510,7 @@ def test_guard_without_a_table(tmp_path):
 
 def test_table_that_ships_knows_the_cases():
     known = {row["case"] for row in read_record(guard.TABLE)[1]}
-    assert known == {f"enumerate, {name}" for name in guard.DEGENERATE} | {name for name, _ in guard.cases()}
+    assert known == {name for name, _ in guard.cases()}
 
 
 # The command line
@@ -443,10 +525,10 @@ def test_bench_lists_its_commands(capsys):
 
 def test_every_module_is_a_command():
     on_disk = {path.stem for path in (ROOT / "bench").glob("*.py") if not path.stem.startswith("_")}
-    assert on_disk <= set(bench.COMMANDS)
-    for name in sorted(on_disk):
+    assert on_disk | set(bench.PRESETS) == set(bench.COMMANDS)
+    for name in bench.COMMANDS:
         with pytest.raises(SystemExit) as stop:
-            importlib.import_module(f"exactrelu.bench.{name}").main(["--help"])
+            bench.run(name, ["--help"])
         assert stop.value.code == 0
 
 

@@ -5,10 +5,14 @@ import pytest
 from naive_training import distinct_directions
 
 from exactrelu.enumerate import cell_across, cell_containing, iter_cells
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.master._cells import CellFinder
 from exactrelu.solve.master._master import Master
-from exactrelu.solve.pricing._search import BoundAndPrune, distinct, root_cones, split_by_sign
+from exactrelu.solve.pricing._bound import push_roots
+from exactrelu.solve.pricing._climb import distinct
+from exactrelu.solve.pricing._search import NeuronTree
+from exactrelu.solve.pricing._stack import DEPTH, ROOT, root_cones, rows_by_sign
 
 
 def data(n, r, seed=0):
@@ -68,10 +72,10 @@ def test_distinct_directions(limit):
     rng = np.random.default_rng(3)
     directions = rng.standard_normal((40, 2))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
-    values = rng.standard_normal(40)
-    values[:2] = 0.0
-    assert distinct(directions, values, limit, 0.9).tolist() == distinct_directions(directions, values, limit, 0.9)
-    assert distinct(directions[:0], values[:0], limit).size == 0
+    signs = rng.choice([-1.0, 1.0], 40)
+    neurons = Neurons.of_two_layers(signs, directions)
+    assert distinct(neurons, limit, 0.9).tolist() == distinct_directions(directions, signs, limit, 0.9)
+    assert distinct(neurons.take(signs == 0.0), limit).size == 0
 
 
 @pytest.mark.parametrize("nu_sign", [None, 1.0])
@@ -79,19 +83,23 @@ def test_root_cones_hold_the_sums_at_their_rays(nu_sign):
     rng = np.random.default_rng(4)
     Z, nu = rng.standard_normal((30, 3)), rng.standard_normal(30)
     nu = nu if nu_sign is None else np.abs(nu)
-    families = split_by_sign(Z, nu)
-    tree, roots = BoundAndPrune(families, np.zeros(1)), list(root_cones(3))
-    assert tree.push_roots(np.array(roots)) == len(roots)
+    rows, n_upper = rows_by_sign(Z, nu)
+    np.testing.assert_allclose(rows[:n_upper], (Z * nu[:, None])[nu > 0.0])
+    np.testing.assert_allclose(rows[n_upper:], (Z * -nu[:, None])[nu < 0.0])
+    tree, roots = NeuronTree(rows, n_upper, np.zeros(1)), list(root_cones(3))
+    push_roots(tree.stack, tree.work, np.array(roots), rows, n_upper)
+    stack = tree.stack
+    assert stack.state[DEPTH] == stack.state[ROOT] == len(roots)
     start = 0
     for level, rays in enumerate(roots):
-        assert tree.meta[level, 0] == start
-        for family, A in enumerate(families):
+        assert stack.meta[level, 0] == start
+        for family, A in enumerate((rows[:n_upper], rows[n_upper:])):
             dots = rays @ A.T
             cuts = (dots < 0.0).any(axis=0) & (dots > 0.0).any(axis=0)
-            np.testing.assert_allclose(tree.sums[level, family], np.maximum(dots, 0.0).sum(axis=1), atol=1e-12)
+            np.testing.assert_allclose(stack.sums[level, family], np.maximum(dots, 0.0).sum(axis=1), atol=1e-12)
             np.testing.assert_allclose(
-                tree.sums[level, 2 + family], np.maximum(dots[:, ~cuts], 0.0).sum(axis=1), atol=1e-12
+                stack.sums[level, 2 + family], np.maximum(dots[:, ~cuts], 0.0).sum(axis=1), atol=1e-12
             )
-            assert tree.meta[level, 1 + family] == cuts.sum()
-            np.testing.assert_array_equal(tree.pool[:, start : start + cuts.sum()], dots[:, cuts])
+            assert stack.meta[level, 1 + family] == cuts.sum()
+            np.testing.assert_array_equal(stack.pool[:, start : start + cuts.sum()], dots[:, cuts])
             start += cuts.sum()

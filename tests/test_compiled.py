@@ -1,6 +1,7 @@
 """Compilation is announced once, kept on disk where that is possible, and done without where it is not."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -10,13 +11,27 @@ import pytest
 # A kernel that compiles in a fraction of a second, called twice.
 CALL = """
 import numpy as np
-from exactrelu.solve.pricing._cones import unit_mix
-mix = np.array([3.0, 4.0])
+from exactrelu.enumerate.vertices._sort import canonical_half
+words = np.array([[3]])
 for _ in range(2):
-    unit_mix(np.eye(2), 0, 1, mix)
-print(mix)
+    canonical_half(words, 0, np.int64(1), np.array([1]))
+print(words)
 """
 NO_FOLDER = "import numba.core.caching\nnumba.core.caching.CacheImpl._locator_classes = []\n"
+READ_ONLY = """
+import os, tempfile
+from numba.core import caching
+def refuse(*args, **options):
+    raise PermissionError(13, "read-only")
+caching.tempfile.TemporaryFile = caching.IndexDataCacheFile._open_for_write = refuse
+"""
+# Not the folders beside the sources and of the user, which other tests may have filled with the same code.
+ONLY_GIVEN = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = [
+    locator for locator in caching.CacheImpl._locator_classes if "UserProvided" in locator.__name__
+]
+"""
 SILENCE = "import logging\nlogging.getLogger('exactrelu').setLevel(logging.ERROR)\n"
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
@@ -25,7 +40,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing 
 def stderr_of(code, folder):
     variables = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)
-    assert done.stdout == "[0.6 0.8]\n"
+    assert done.stdout == "[[2]]\n"
     return done.stderr.splitlines()
 
 
@@ -41,6 +56,44 @@ def test_without_a_writable_folder_it_works_and_says_how_to_give_one(tmp_path):
         (line,) = stderr_of(NO_FOLDER + CALL, tmp_path)
         assert "NUMBA_CACHE_DIR" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def cached(folder, suffix):
+    """The one file of a kernel in a cache: .nbi is the index, .nbc the machine code."""
+    (file,) = folder.rglob(f"*.canonical_half-*{suffix}")
+    return file
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".nbi", 0), (".nbi", -20), (".nbc", 20)])
+def test_a_damaged_file_is_made_anew(tmp_path, suffix, size):
+    stderr_of(CALL, tmp_path)
+    file = cached(tmp_path, suffix)
+    file.write_bytes(file.read_bytes()[:size])
+    lines = stderr_of(CALL, tmp_path)
+    assert [line for line in lines if "damaged" in line and str(tmp_path) in line and "delete" in line]
+    assert stderr_of(CALL, tmp_path) == []  # whole again
+    assert len(cached(tmp_path, ".nbc").read_bytes()) > 20
+
+
+def test_a_folder_that_can_only_be_read_is_used(tmp_path):
+    stderr_of(CALL, tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.nb?")}
+    assert stderr_of(READ_ONLY + CALL, tmp_path) == []  # nothing is compiled
+    code = cached(tmp_path, ".nbc")
+    code.unlink()
+    assert len(stderr_of(ONLY_GIVEN + READ_ONLY + CALL, tmp_path)) == 1  # compiled, and not kept
+    code.write_bytes(before[code][:-20])
+    assert "damaged" in stderr_of(READ_ONLY + CALL, tmp_path)[0]
+    assert set(tmp_path.rglob("*.nb?")) == set(before)
+
+
+def test_code_of_another_source_in_a_folder_that_can_only_be_read_is_not_used(tmp_path):
+    stderr_of(CALL, tmp_path)
+    index = cached(tmp_path, ".nbi")
+    this = len(pickle.dumps(numba.__version__, protocol=-1))
+    index.write_bytes(pickle.dumps("0.0") + index.read_bytes()[this:])  # by another Numba
+    (line,) = stderr_of(ONLY_GIVEN + READ_ONLY + CALL, tmp_path)
+    assert "NUMBA_CACHE_DIR" in line
 
 
 def test_the_line_goes_through_logging(tmp_path):

@@ -18,7 +18,7 @@ def valid(tmp_path_factory):
     path = tmp_path_factory.mktemp("valid") / "model.npz"
     found = []
     for layers in (2, 3):
-        solution = train(X, y, 0.5, tol=1e-2, layers=layers, width=2)
+        solution = train(X, y, 0.5, tol=1e-2, layers=layers, width=layers - 1)
         save_model(path, solution.network, solution.certificate, {"target": "y", "seconds": 2.0})
         found.append((path.read_bytes(), load_model(path)))
     return found

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +57,17 @@ def test_reference_lists_every_public_name(package):
     assert listed == {name for name in public if not inspect.ismodule(getattr(module, name))}
 
 
+def test_the_picture_of_the_architecture_is_that_of_the_sources(tmp_path):
+    """What is written in it; where letters stand is matplotlib's."""
+    subprocess.run([sys.executable, ROOT / "docs" / "draw_architecture.py", tmp_path / "new.svg"], check=True)
+    drawn, committed = (
+        sorted(re.findall(r"<text[^>]*>([^<]*)</text>", (folder / name).read_text(encoding="utf-8")))
+        for folder, name in ((tmp_path, "new.svg"), (ROOT / "docs", "architecture.svg"))
+    )
+    assert len(drawn) > 50
+    assert drawn == committed
+
+
 def test_every_page_stands_in_the_table_of_contents():
     entries = {line for block in re.findall(r"```{toctree}\n(.*?)```", text_of("index.md"), re.DOTALL)
                for line in block.splitlines() if line and not line.startswith(":")}  # fmt: skip
@@ -67,14 +80,12 @@ def test_every_example_is_shown():
     assert shown == {script.name for script in (ROOT / "examples").glob("*.py")}
 
 
-NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests)/[\w/]+\.py)(?:::(\w+))?")
+NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests|docs)/[\w/]+\.py)(?:::(\w+))?")
 
 
 def test_pages_name_files_and_tests_that_exist():
     """Paths such as ``solve/_api.py`` and tests such as ``tests/test_pricing.py::test_scaling`` in the text."""
-    for name in ("pricing.md", "architecture.md"):
-        for path, test in re.findall(
-            r"`((?:src/exactrelu|solve|enumerate|bench|tests)/[\w/]+\.py)(?:::(\w+))?", text_of(name)
-        ):
+    for name in ("pricing.md", "architecture.md", "where_to_put.md"):
+        for path, test in NAMED.findall(text_of(name)):
             assert (ROOT / path).exists(), path
             assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), test

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import inspect
 import textwrap
+from enum import Enum
 
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
@@ -76,6 +77,9 @@ def test_parameters_match_the_signature(name):
     if dataclasses.is_dataclass(item) and not doc["Parameters"]:  # a record: its fields are its attributes
         names = documented(doc, "Attributes")
         assert [n for n in names if n in parameters] == parameters
+        return
+    if inspect.isclass(item) and issubclass(item, Enum):  # its members are what is documented
+        assert documented(doc, "Attributes") == list(item.__members__)
         return
     if dataclasses.is_dataclass(item):  # an estimator: keywords, the inherited ones first in the signature
         assert sorted(documented(doc, "Parameters")) == sorted(parameters)

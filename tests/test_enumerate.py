@@ -110,7 +110,7 @@ def test_extreme_scales_of_rows_and_columns_change_nothing(power):
     rows = 2.0 ** np.random.default_rng(1).integers(-abs(power), abs(power), (12, 1))
     columns = 2.0 ** np.array([power, 0, -power])
     expected = sign_patterns(X)
-    np.testing.assert_array_equal(sign_patterns(Arrangement(X * rows * columns, rank=3)), expected)
+    np.testing.assert_array_equal(sign_patterns(X * rows * columns), expected)
 
 
 def test_columns_of_very_different_size_at_default_rank():
@@ -209,15 +209,15 @@ def test_deletion_and_restriction_by_enumeration(X, k):
 
 
 def test_rank_below_the_number_of_columns():
-    X = gaussian(9, 2) @ np.array([[1.0, 2.0, -1.0, 0.5], [0.0, 1.0, 3.0, 1.0]])
+    X = np.arange(1.0, 19.0).reshape(9, 2) ** 2 @ np.array([[1.0, 2.0, -1.0, 4.0], [0.0, 1.0, 3.0, 1.0]])
     assert Arrangement(X).rank == 2
     assert count_patterns(X) == max_patterns(9, 2)
 
 
-def test_rank_keeps_directions_that_are_numerically_negligible():
+def test_directions_that_are_numerically_negligible_count():
     X = np.array([[1.0, 1.0], [1.0, 1.0 + 2.0**-52]])
-    assert count_patterns(Arrangement(X)) == 2
-    assert count_patterns(Arrangement(X, rank=2)) == 4
+    assert count_patterns(Arrangement(X, rank=1)) == 2
+    assert count_patterns(X) == 4
 
 
 def test_max_patterns_is_covers_function():
@@ -284,7 +284,7 @@ BAD = [
     ([[np.inf, 1.0]], r"finite, got inf at \(0, 0\)"),
     ([["a", "b"]], "numeric, got dtype <U1"),
     ([[1j, 2.0]], "numeric, got dtype complex128"),
-    ([[None, object()]], "numeric, got list of dtype object"),
+    ([[None, object()]], "numeric, got NoneType None"),
     ([[2**53 + 1, 1]], "9007199254740993"),
 ]
 
@@ -304,18 +304,12 @@ def test_bad_arguments():
     X = gaussian(4, 2)
     with pytest.raises(ValueError, match="got 'guess'"):
         count_patterns(X, method="guess")
-    with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="n must be a positive integer, got 0"):
         max_patterns(0, 1)
     with pytest.raises(ValueError, match=r"rank must be an integer of at least 0, got 1\.5"):
         max_patterns(3, 1.5)
     with pytest.raises(ValueError, match="n_samples must be a positive integer, got 0"):
         sample_patterns(X, 0, random_state=0)
-    with pytest.raises(ValueError, match="numerical rank 2 and min"):
-        Arrangement(X, rank=1)
-    with pytest.raises(ValueError, match="got 3"):
-        Arrangement(X, rank=3)
-    with pytest.raises(ValueError, match="exact rank 1"):
-        Arrangement([[1.0, 2.0], [3.0, 6.0]], rank=2)
 
 
 @pytest.mark.parametrize("X", [[[2.0]], [[-1, 4]], [[True, False], [True, True]], np.float32([[1.5, -2.0]])])

@@ -20,8 +20,9 @@ from exactrelu.enumerate import (
     neighbours,
     sign_patterns,
 )
-from exactrelu.enumerate.cone_tree._leaf import CELLS, COUNT, PATTERNS
-from exactrelu.enumerate.cone_tree._walk import TreeWalk, Workspace
+from exactrelu.enumerate.cone_tree._frames import Workspace
+from exactrelu.enumerate.cone_tree._state import CELLS, COUNT, PATTERNS
+from exactrelu.enumerate.cone_tree._walk import TreeWalk
 
 from naive import exact_rays, fractions, independent_coordinates, inside
 
@@ -159,6 +160,19 @@ def test_only_what_is_asked_for():
     assert len(chunk) == 10
 
 
+def test_facet_normals_point_into_the_cell():
+    X = np.random.default_rng(3).integers(-2, 3, (12, 3)).astype(float)
+    turn = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, -1.0]])  # other coordinates: X u = (X turn) v
+    (chunk,) = iter_cells(X, facets=True)
+    for k in range(len(chunk)):
+        normals = chunk.facet_normals(k, X)
+        assert len(normals) == np.diff(chunk.facets[0])[k]
+        assert (normals @ chunk.points[k] > 0.0).all()
+        np.testing.assert_array_equal(chunk.facet_normals(k, X @ turn), normals @ turn)
+    with pytest.raises(ValueError, match="facets=True"):
+        next(iter_cells(X)).facet_normals(0, X)
+
+
 def test_cells_of_all_zero_data():
     (chunk,) = iter_cells(np.zeros((3, 2)), rays=True, facets=True, row_sums=np.ones((3, 1)))
     assert chunk.patterns.tolist() == [[0b11100000]]
@@ -204,11 +218,22 @@ def test_cell_containing_a_direction_on_hyperplanes():
 
 
 def test_cell_containing_with_fewer_columns_than_features():
-    X = gaussian(30, 2) @ gaussian(2, 5, 1)
+    rng = np.random.default_rng(0)
+    X = rng.integers(-50, 51, (30, 2)) @ rng.integers(-9, 10, (2, 5)).astype(float)  # exact: rank 2
+    assert Arrangement(X).rank == 2
     for u in gaussian(10, 5, 2):
         cell = cell_containing(X, u)
-        np.testing.assert_array_equal(cell.pattern, X @ u > 0)
-        np.testing.assert_array_equal(cell.pattern, X @ cell.point > 0)
+        np.testing.assert_array_equal(cell.pattern, (X @ u > 0) | ~X.any(axis=1))
+        np.testing.assert_array_equal(cell.pattern, (X @ cell.point > 0) | ~X.any(axis=1))
+
+
+def test_cell_containing_a_direction_whose_side_rounding_hides():
+    """In floats 0.1 - 0.3 + 0.2 is not 0, and the products of 1e17 swallow the 1."""
+    X = np.array([[1e17, 1.0, -1e17], [0.1, -0.3, 0.2], [0.0, 1.0, 0.0]])
+    cell = cell_containing(X, [1.0, 1.0, 1.0])
+    exact = [sum(row) > 0 for row in fractions(X)]
+    assert cell.pattern.tolist() == exact
+    assert not cell_containing(-X, [1.0, 1.0, 1.0]).pattern[[i for i in range(3) if exact[i]]].any()
 
 
 @quick
@@ -285,7 +310,7 @@ def test_streaming_does_not_run_ahead():
 
 
 def test_threads_share_an_arrangement():
-    a = Arrangement(np.random.default_rng(1).standard_normal((12, 3)) @ np.diag([1 / 3, np.pi, 1.0]))
+    a = Arrangement(np.random.default_rng(1).standard_normal((8, 3)) @ np.diag([1 / 3, np.pi, 1.0]))
     X = np.vstack([a.X, 3.0 * a.X, a.X[:4] + a.X[4:8]])
     shared = Arrangement(X)
     expected = sign_patterns(X, packed=True)
@@ -295,7 +320,7 @@ def test_threads_share_an_arrangement():
         return sign_patterns(shared, packed=True), np.unique(streamed, axis=0)
 
     with ThreadPoolExecutor(4) as pool:
-        for result, streamed in pool.map(both_ways, range(8)):
+        for result, streamed in pool.map(both_ways, range(4)):
             np.testing.assert_array_equal(result, expected)
             np.testing.assert_array_equal(streamed, expected)
     assert shared.planes.calls[0] > 0
@@ -338,6 +363,8 @@ def test_bad_arguments():
         cell_containing(X, [np.nan, 1.0])
     with pytest.raises(ValueError, match=r"pattern must have shape \(4,\), got \(3,\)"):
         cell_across(X, [True] * 3, 0)
+    with pytest.raises(ValueError, match=r"pattern must hold booleans, got \[-1  1  1  1\]"):
+        neighbours(X, [-1, 1, 1, 1])
     pattern = cell_containing(X, [1.0, 0.0]).pattern
     inner = next(i for i in range(4) if i not in cell_containing(X, [1.0, 0.0]).facets)
     with pytest.raises(ValueError, match=f"row {inner} is not on a facet"):

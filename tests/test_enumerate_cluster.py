@@ -43,7 +43,9 @@ def test_results_are_those_of_one_thread(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(subtrees_module, "WORTH_SHARING", 0)
     assert worker_count() == 2
     X = gaussian(60, 3)
-    mixed = np.hstack([np.random.default_rng(1).integers(-2, 3, (60, 3)), np.zeros((60, 2))]) @ gaussian(5, 5)
+    mixed = np.hstack([np.random.default_rng(1).integers(-2, 3, (60, 3)), np.zeros((60, 2))]) @ np.random.default_rng(
+        2
+    ).integers(-3, 4, (5, 5))
     assert count_patterns(X) == max_patterns(60, 3)
     assert count_patterns(mixed) == count_patterns(mixed, n_jobs=1)
     np.testing.assert_array_equal(sign_patterns(X), sign_patterns(X, n_jobs=1))

@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from numba import njit
 
 from exactrelu.enumerate import Arrangement, merge_parallel
-from exactrelu.enumerate.cone_tree._tree import low_bit_index, popcount
 from exactrelu.enumerate.cone_tree._walk import find_cell
+from exactrelu.enumerate.exact._bits import low_bit_index, popcount
 from exactrelu.enumerate.exact._integers import (
     decompose,
     integer_rows,

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu.enumerate import Arrangement, count_patterns, iter_cells, max_patterns, sign_patterns
+from exactrelu.enumerate import Arrangement, count_patterns, max_patterns, sign_patterns
+from exactrelu.enumerate.cone_tree._subtrees import subtree_patterns, walk_subtrees
+from exactrelu.enumerate.exact._region import make_region
 from exactrelu.enumerate.vertices import _lowest as lowest
 from exactrelu.enumerate.vertices import _runs
 from exactrelu.enumerate.vertices._generic import COMPLETE, NOT_GENERIC, planes_with_functionals
@@ -27,7 +29,8 @@ def gaussian(n, r, seed=0):
 
 def by_tree(a):
     """All patterns from the cone tree, packed, in order."""
-    return np.unique(np.concatenate([chunk.patterns for chunk in iter_cells(a)]), axis=0)
+    half = np.concatenate(list(walk_subtrees(subtree_patterns, make_region(a, None, None))))
+    return np.unique(a.packed(np.concatenate([half, half ^ a.nonzero_words])), axis=0)
 
 
 def by_vertices(a, n_jobs=1):

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu.enumerate import Arrangement, count_patterns, sign_patterns
+from exactrelu.enumerate import Arrangement, count_composite_cells, count_patterns, enumerate_to, sign_patterns
 from exactrelu.enumerate.cone_tree import _subtrees as subtrees_module
-from exactrelu.enumerate.cone_tree._leaf import PATTERNS
+from exactrelu.enumerate.cone_tree._state import PATTERNS
 from exactrelu.enumerate.cone_tree._subtrees import count_subtree, list_subtrees, shares, subtree_patterns
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
 from exactrelu.enumerate.exact._region import make_region
@@ -60,15 +60,35 @@ def test_configured_backends_keep_the_order(backend):
         assert list(run_tasks(neg, range(50), ahead=3)) == list(range(0, -50, -1))
 
 
+@pytest.mark.parametrize("n_jobs", [None, 1, 2, -1, -2])
+def test_one_meaning_of_n_jobs(n_jobs, tmp_path):
+    X = gaussian(12, 2)
+    assert count_patterns(X, n_jobs=n_jobs) == len(sign_patterns(X, n_jobs=n_jobs)) == 24
+    assert len(enumerate_to(tmp_path / "out", X, n_jobs=n_jobs)) == 24
+    assert count_composite_cells(X[:4], 2, n_jobs=n_jobs) == count_composite_cells(X[:4], 2)
+
+
+def test_no_workers_are_refused_everywhere(tmp_path):
+    X = gaussian(4, 2)
+    for function in (count_patterns, sign_patterns):
+        with pytest.raises(ValueError, match="n_jobs must be None or an integer other than 0, got 0"):
+            function(X, n_jobs=0)
+    with pytest.raises(ValueError, match="got 0"):
+        count_composite_cells(X, 2, n_jobs=0)
+    with pytest.raises(ValueError, match="got 0"):
+        enumerate_to(tmp_path / "out", X, n_jobs=0)
+
+
 def test_number_of_workers():
     assert worker_count(3) == 3
-    assert worker_count() == joblib.cpu_count()
+    assert worker_count() == 1
+    assert worker_count(-1) == joblib.cpu_count()
     with joblib.parallel_config(n_jobs=5):
         assert worker_count() == 5
         assert worker_count(2) == 2
     inside = joblib.Parallel(n_jobs=2, prefer="threads")(joblib.delayed(worker_count)() for _ in range(2))
     assert inside == [1, 1]
-    for wrong in (0, 1.5, "2"):
+    for wrong in (0, 1.5, "2", True):
         with pytest.raises(ValueError, match=f"got {wrong!r}"):
             worker_count(wrong)
 
@@ -172,6 +192,6 @@ def test_an_arrangement_travels_light():
     for other in (a.X[::-1], a.X[:-1], np.hstack([a.X, a.X[:, :1]])):
         assert Arrangement(other).fingerprint != a.fingerprint
         assert pickle.loads(pickle.dumps(Arrangement(other))).X.shape == other.shape
-    wide = Arrangement(gaussian(50, 3) @ gaussian(3, 20, 1))
+    wide = Arrangement(gaussian(50, 3) @ gaussian(3, 20, 1), rank=3)
     assert wide.slim().X.shape == (50, 3)
     np.testing.assert_array_equal(sign_patterns(wide.slim()), sign_patterns(wide))

@@ -29,13 +29,18 @@ def with_ones(X):
 WEIGHT_CHECKS = ("check_sample_weight_equivalence_on_dense_data",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
-    [ConvexReLURegressor(time_limit=5.0), ConvexReLUClassifier(time_limit=2.0)],
+    [ConvexReLURegressor(time_limit=None, max_iter=1), ConvexReLUClassifier(time_limit=None, max_iter=1)],
     ids=["regressor", "classifier"],
 )
-def test_check_estimator(estimator):
-    """Every check of scikit-learn passes; the only ones left out are those it leaves out itself."""
+def test_check_estimator(estimator, monkeypatch):
+    """Every check of scikit-learn passes; the only ones left out are those it leaves out itself.
+
+    One round, and no limit on the clock: equal input gives equal networks however busy the machine is.
+    """
+    monkeypatch.setattr("exactrelu.solve._high_rank.RELAX_SECONDS", 0.05)  # for the bound: no network needs it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         results = check_estimator(
@@ -111,7 +116,7 @@ def test_time_limit_keeps_a_valid_gap():
 
 def test_few_rounds_at_high_rank_do_not_depend_on_time():
     X, y = make_regression(80, 8, noise=50.0, random_state=0)
-    with pytest.warns(ConvergenceWarning, match=r"iteration limit \(3 rounds\)"):
+    with pytest.warns(ConvergenceWarning, match="iteration limit"):
         model = ConvexReLURegressor(beta=100.0, time_limit=60.0).fit(X, y)
     assert model.n_iter_ == 3
 
@@ -182,7 +187,7 @@ def test_squared_loss_on_labels_has_no_probabilities():
         ({"rank": 9}, "rank must be between 1 and"),
         ({"layers": 4}, "layers must be 2 or 3, got 4"),
         ({"pricing": "guess"}, "unknown pricing 'guess'; known: "),
-        ({"max_iter": 0}, "max_iter must be a positive integer, got 0"),
+        ({"max_iter": 0}, "max_iter must be a positive integer or None, got 0"),
         ({"time_limit": -1.0}, "time_limit must be positive"),
     ],
 )

@@ -53,7 +53,7 @@ def trained(layers):
     X = rng.standard_normal((20, 2))
     y = np.abs(X[:, 0]) - 0.5 + 0.1 * rng.standard_normal(20)
     data = np.column_stack([X, np.ones(20)]) if layers == 2 else X
-    network = train(data, y, 0.3, layers=layers, width=2, tol=1e-3).network
+    network = train(data, y, 0.3, layers=layers, width=layers - 1, tol=1e-3).network
     return network.with_intercept(layers == 2), X
 
 

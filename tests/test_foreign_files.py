@@ -102,7 +102,10 @@ WRONG = {
     ),
     "intercept as int": (changed(**{"network.intercept": np.array(1)}), "intercept must be one bool, got int64"),
     "integer weights": (changed(**{"network.alpha": np.ones(2, int)}), "alpha must be float64, got int64 of shape"),
-    "NaN": (changed(**{"network.alpha": np.array([1.0, np.nan])}), "alpha must be finite, got 1 entries that are not"),
+    "NaN": (
+        changed(**{"network.alpha": np.array([1.0, np.nan])}),
+        "alpha must be finite, got nan at .1. .1 bad entries.",
+    ),
     "shapes": (changed(**{"network.alpha": np.ones(3)}), "W has 2 columns but alpha has length 3"),
     "dimensions": (changed(**{"network.alpha": np.ones((2, 1))}), r"alpha must be 1-D, got shape \(2, 1\)"),
     "single precision": (changed(**{"network.alpha": np.ones(2, "f4")}), "alpha holds values of type <f4, models have"),

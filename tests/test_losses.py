@@ -203,10 +203,16 @@ def test_parameters_are_part_of_the_name():
         ),
         (
             lambda: train([[1.0]], [1.0], 1.0, sample_weight=[1.0, 2.0]),
-            r"sample_weight must have shape \(1,\), got \(2,\)",
+            "X has 1 rows but sample_weight has length 2",
         ),
-        (lambda: train([[1.0]], [1.0], 1.0, sample_weight=[-1.0]), "sample_weight must be finite and at least 0"),
-        (lambda: train([[1.0]], [1.0], 1.0, sample_weight=[0.0]), "sample_weight must not be zero everywhere"),
+        (
+            lambda: train([[1.0]], [1.0], 1.0, sample_weight=[-1.0]),
+            r"sample_weight must be at least 0, got -1 at \[0\]",
+        ),
+        (
+            lambda: train([[1.0]], [1.0], 1.0, sample_weight=[0.0]),
+            "sample_weight must not be zero everywhere, got 1 zeros",
+        ),
         (lambda: train([[1.0]], [1.0], 1.0, sample_weight=["a"]), "sample_weight must be numeric"),
     ],
 )

@@ -4,11 +4,12 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exactrelu import ReLUNetwork
+from exactrelu import ParallelReLUNetwork, ReLUNetwork
 
 numbers = st.floats(-1e3, 1e3, width=32)
 
@@ -69,7 +70,7 @@ def test_objective(intercept):
     decay = 0.15 * (np.sum(network.W**2) + np.sum(network.alpha**2))
     assert network.objective(X, y, 0.3) == pytest.approx(0.5 * np.sum((f - y) ** 2) + decay, rel=1e-12)
     logistic = np.sum(np.log(1.0 + np.exp(-y * f)))
-    assert network.objective(X, y, 0.3, "logistic") == pytest.approx(logistic + decay, rel=1e-12)
+    assert network.objective(X, y, 0.3, loss="logistic") == pytest.approx(logistic + decay, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +79,13 @@ def test_objective(intercept):
         ([1.0, 2.0], [1.0], False, r"W must be 2-D, got shape \(2,\)"),
         ([[1.0, 2.0]], [[1.0, 2.0]], False, r"alpha must be 1-D, got shape \(1, 2\)"),
         ([[1.0, 2.0]], [1.0], False, "W has 2 columns but alpha has length 1"),
-        ([[1.0]], [np.nan], False, "alpha must be finite, got 1 entries that are not"),
+        ([[1.0]], [np.nan], False, r"alpha must be finite, got nan at \[0\] \(1 bad entries\)"),
         ([["a"]], [1.0], False, "W must be numeric"),
         ([[1.0]], [1.0], True, r"row per feature, got shape \(1, 1\), intercept=True"),
         (np.zeros((0, 1)), [1.0], False, "row per feature"),
+        (np.ma.array([[1.0]], mask=[[True]]), [1.0], False, "W must have no missing values, got a masked array with 1"),
+        ([[1j]], [1.0], False, "W must be numeric: got dtype complex128"),
+        (sp.csr_array([[1.0]]), [1.0], False, r"W must be a dense array, got csr_array; convert it with W\.toarray"),
     ],
 )
 def test_illegal_weights(W, alpha, intercept, message):
@@ -94,8 +98,9 @@ def test_illegal_weights(W, alpha, intercept, message):
     [
         ([1.0, 2.0], r"X must be 2-D, got shape \(2,\)"),
         ([[1.0, 2.0, 3.0]], r"X must have 2 columns, got shape \(1, 3\)"),
-        ([[1.0, np.inf]], "X must be finite, got 1 entries"),
+        ([[1.0, np.inf]], r"X must be finite, got inf at \[0, 1\]"),
         ([["a", "b"]], "X must be numeric"),
+        (sp.csr_array([[1.0, 2.0]]), "X must be a dense array, got csr_array"),
     ],
 )
 def test_illegal_data(X, message):
@@ -108,9 +113,9 @@ def test_illegal_targets():
     with pytest.raises(ValueError, match="X has 2 rows but y has length 3"):
         network.objective([[1.0], [2.0]], [1.0, 2.0, 3.0], 1.0)
     with pytest.raises(ValueError, match="needs labels -1 and"):
-        network.objective([[1.0], [2.0]], [0.0, 1.0], 1.0, "logistic")
+        network.objective([[1.0], [2.0]], [0.0, 1.0], 1.0, loss="logistic")
     with pytest.raises(ValueError, match="unknown loss 'cubed'; known losses: "):
-        network.objective([[1.0]], [1.0], 1.0, "cubed")
+        network.objective([[1.0]], [1.0], 1.0, loss="cubed")
 
 
 def test_weights_cannot_change():
@@ -129,3 +134,40 @@ def test_pickle():
     copy = pickle.loads(pickle.dumps(network))
     np.testing.assert_array_equal(copy.W, network.W)
     assert copy.intercept
+
+
+def test_trusted_arrays_are_neither_copied_nor_writable():
+    W, alpha = np.array([[1.0, -2.0], [0.5, 1.0]]), np.array([1.0, 3.0])
+    network = ReLUNetwork._trusted(W, alpha, intercept=True)
+    checked = ReLUNetwork(W, alpha, intercept=True)
+    assert network.arrays().keys() == checked.arrays().keys()
+    assert all(np.array_equal(value, checked.arrays()[name]) for name, value in network.arrays().items())
+    assert np.shares_memory(network.W, W)
+    assert not network.W.flags.writeable
+    assert W.flags.writeable
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        network.alpha = alpha
+
+
+@pytest.mark.parametrize(
+    "network",
+    [ReLUNetwork([[1.0], [2.0]], [1.0]), ParallelReLUNetwork([[[0.6], [0.8]]], [[1.0]], [2.0])],
+)
+def test_the_last_row_read_as_an_intercept(network):
+    other = network.with_intercept(True)
+    assert type(other) is type(network)
+    assert (other.n_features, network.n_features) == (1, 2)
+    assert np.array_equal(other.predict([[3.0]]), network.predict([[3.0, 1.0]]))
+    assert other.with_intercept(False).arrays()["network.intercept"] is False
+    with pytest.raises(ValueError, match=r"W1? must have a row per feature, got shape .*, intercept=True"):
+        type(network)(*[part[..., :1, :] for part in (other._first,)], *_later(other), intercept=True)
+
+
+def _later(network):
+    return [value for name, value in network.arrays().items() if name[8:] in ("alpha", "w2", "w3")]
+
+
+def test_loss_and_weights_of_the_objective_are_named():
+    network = ReLUNetwork([[1.0]], [1.0])
+    with pytest.raises(TypeError, match="positional"):
+        network.objective([[1.0]], [1.0], 1.0, "squared")

@@ -7,7 +7,6 @@ from naive_training import project_on_cone
 from exactrelu.bench._instances import planted
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import max_beta, train
-from exactrelu.solve.descent._reduce import merge_neurons, reduce_network
 
 # Distinct rows of the Titanic data (standardised class, age, sex), with the numbers of lost and saved people.
 TITANIC = np.array(
@@ -93,8 +92,8 @@ def test_stationary_on_every_face_at_1e_9(n, r, ratio):
 
 @pytest.mark.parametrize("ratio", [0.1, 0.01])
 def test_dual_feasible_over_all_cells(ratio):
-    """Every cell of (200, 3), 39 802 of them: |Proj_K(s X'D theta)| <= beta."""
-    X, y = planted(200, 3)
+    """Every cell of (80, 3), 6322 of them: |Proj_K(s X'D theta)| <= beta."""
+    X, y = planted(80, 3)
     beta = ratio * max_beta(X, y)
     solution = train(X, y, beta, tol=1e-9)
     theta, seen, largest = solution.certificate.dual, 0, 0.0
@@ -103,33 +102,14 @@ def test_dual_feasible_over_all_cells(ratio):
         indptr, rows = chunk.facets
         for sign in (1.0, -1.0):
             q = sign * chunk.sums
-            for k in np.flatnonzero(np.linalg.norm(q, axis=1) > beta).tolist():
+            for k in np.flatnonzero(np.linalg.norm(q, axis=1) > 0.999 * beta).tolist():
                 mine = rows[indptr[k] : indptr[k + 1]]
                 active = (chunk.patterns[k, mine >> 3] >> (7 - (mine & 7))) & 1
                 normals = X[mine] * np.where(active == 1, 1.0, -1.0)[:, None]
                 largest = max(largest, np.linalg.norm(project_on_cone(normals, q[k])))
-    assert seen == 39_802
+    assert seen == 6322
     assert largest <= beta * (1.0 + 1e-12)
     assert largest >= beta * (1.0 - 1e-5)  # complementary slackness: some constraint is tight
-
-
-def test_neurons_of_one_cell_merge():
-    rng = np.random.default_rng(0)
-    Z, w = rng.standard_normal((30, 3)), rng.standard_normal(3)
-    W = np.array([w, w + 1e-6 * rng.standard_normal(3), -w])
-    signs, merged = merge_neurons(Z, np.ones(3), W)
-    assert len(merged) == 2
-    np.testing.assert_allclose(np.maximum(Z @ merged.T, 0.0) @ signs, np.maximum(Z @ W.T, 0.0).sum(axis=1))
-
-
-def test_reduction_keeps_outputs_and_does_not_raise_the_penalty():
-    rng = np.random.default_rng(1)
-    Z = rng.standard_normal((6, 3))
-    signs, W = rng.choice([-1.0, 1.0], 40), rng.standard_normal((40, 3))
-    left_signs, left = reduce_network(Z, signs, W)
-    assert len(left) <= 7
-    np.testing.assert_allclose(np.maximum(Z @ left.T, 0) @ left_signs, np.maximum(Z @ W.T, 0) @ signs, atol=1e-9)
-    assert np.linalg.norm(left, axis=1).sum() <= np.linalg.norm(W, axis=1).sum() * (1 + 1e-12)
 
 
 def test_threads_prove_the_same():
@@ -142,8 +122,7 @@ def test_threads_prove_the_same():
     two.certificate.verify(X, y)
 
 
-@pytest.mark.parametrize("integer", [False, True])
-@pytest.mark.parametrize("tol", [1e-6, 1e-9])
+@pytest.mark.parametrize(("integer", "tol"), [(True, 1e-6), (False, 1e-9)])
 def test_the_master_keeps_converging_with_a_hundred_neurons(integer, tol):
     """Noise to be learnt by heart: neurons at zero, on many facets and next to others; no sweep may go in vain."""
     rng = np.random.default_rng(4)
@@ -152,4 +131,4 @@ def test_the_master_keeps_converging_with_a_hundred_neurons(integer, tol):
     solution = train(X, y, 0.003 * max_beta(X, y), tol=tol)
     assert solution.converged
     assert solution.network.n_neurons > 60
-    assert solution.history[-1]["sweeps"] <= 2000
+    assert solution.history[-1].sweeps <= 2000

@@ -70,7 +70,7 @@ def test_classifier_cv_three_classes():
 
 def test_bad_grid():
     with pytest.raises(ValueError, match="got 0 and"):
-        ConvexReLURegressorCV(betas=0).fit(np.eye(4), np.arange(4.0))
+        ConvexReLURegressorCV(betas=0, cv=2).fit(np.eye(4), np.arange(4.0))
 
 
 def test_plot_history_shows_every_round(solved):
@@ -78,9 +78,9 @@ def test_plot_history_shows_every_round(solved):
     given = Figure().add_subplot()
     axes = plot_history(solved[2][-1], given)
     assert axes is given
-    assert axes.lines[0].get_xdata().tolist() == [h["seconds"] for h in history]
-    assert axes.lines[0].get_ydata().tolist() == [h["objective"] for h in history]
-    assert axes.lines[1].get_ydata().tolist() == [h["lower_bound"] for h in history]
+    assert axes.lines[0].get_xdata().tolist() == [state.seconds for state in history]
+    assert axes.lines[0].get_ydata().tolist() == [state.objective for state in history]
+    assert axes.lines[1].get_ydata().tolist() == [state.lower_bound for state in history]
     with pytest.raises(ValueError, match="history is empty"):
         plot_history([])
 

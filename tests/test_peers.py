@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from exactrelu.bench import _peers_patterns, _peers_training, local_search, peers, reproduce
+from exactrelu.bench import _peers_patterns, _peers_training, local_search, peers, reproduce, scaling
 from exactrelu.bench._instances import planted, planted_three
+from exactrelu.bench._measure import measure
+from exactrelu.bench._peers_conic import build_program, working_set
 from exactrelu.bench._peers_figure import peers_figure
-from exactrelu.bench._peers_run import (
+from exactrelu.bench._peers_table import COLUMNS, compared, markdown, time_to, times
+from exactrelu.bench._process import (
     ABSENT,
     BEGIN,
     FAILED,
@@ -29,11 +32,9 @@ from exactrelu.bench._peers_run import (
     Task,
     Worker,
 )
-from exactrelu.bench._peers_table import COLUMNS, compared, markdown, time_to, times
 from exactrelu.bench._record import read_record
 from exactrelu.bench._scnn import network_objective
 from exactrelu.bench._search import SEARCHES, ThreeLayers, TwoLayers
-from exactrelu.bench.conic import build_program
 from exactrelu.enumerate import count_patterns, sign_patterns
 from exactrelu.solve import max_beta, train
 
@@ -42,7 +43,7 @@ from naive import lp_patterns as naive_patterns
 
 TASK = Task("tiny", planted(6, 2)[0], 1, 12)
 # what must be importable for a peer to be there; polymake is a program
-NEEDS = {"scnn": "scnn", "Adam (PyTorch)": "torch", "relucent": "relucent", "SageMath": "sage", "CVXPY": "cvxpy",
+NEEDS = {"scnn": "scnn", "relucent": "relucent", "SageMath": "sage", "CVXPY": "cvxpy",
          "Clarabel": "clarabel", "SCS": "scs"}  # fmt: skip
 
 
@@ -182,8 +183,8 @@ def test_markdown_tables():
 
 
 def training_rows(outcomes, lower_bound=10.0):
-    task = Task("made", np.ones((4, 2)), 1, 8, np.ones(4), 0.1, (1e-1, 1e-3), (11.0, 10.01))
-    return [row for peer in outcomes for row in peers.training_rows(task, lower_bound, outcomes, peer)]
+    task = Task("made", np.ones((4, 2)), 1, 8, np.ones(4), 0.1, lower_bound, (1e-1, 1e-3), (11.0, 10.01))
+    return [row for peer in outcomes for row in peers.training_rows(task, outcomes, peer)]
 
 
 OURS = Outcome(FINISHED, [Point(0.5, 10.0), Point(1.0, 10.0)])  # the optimum at once, certified to 1e-3 later
@@ -199,7 +200,7 @@ def test_training_rows_of_hand_made_outcomes():
     assert found["search", 1e-3]["note"].startswith("best 2.0e-02 above")
     assert found["other", 1e-3]["status"] == ABSENT
     assert set(rows[0]) == set(COLUMNS)
-    text = peers.report({"training": rows}, 1)
+    text = peers.report(rows)
     assert "| search | 4× | > 15× | 2 | > 15 |" in text
     assert "- other is absent: No module named x" in text
     assert "No answer contradicts ours" in text
@@ -212,10 +213,9 @@ def test_a_disagreement_is_shown():
     above = Outcome(FINISHED, [Point(1.0, 10.5)])
     rows = training_rows({"exactrelu": OURS, _peers_training.EXACT[0]: above})
     assert [row["status"] for row in rows if row["peer"] != "exactrelu"] == ["wrong", "wrong"]
-    text = peers.report({"training": rows}, 2)
+    text = peers.report(rows)
     assert "answers 10.5, not 10" in text
     assert "No answer contradicts" not in text
-    assert "2 threads" in text
 
 
 def test_training_rows_need_our_own_answer():
@@ -233,22 +233,22 @@ def test_pattern_rows_of_hand_made_outcomes():
         "vertex method (NumPy), counted": Outcome(FINISHED, [Point(4.0, 9)]),
         _peers_patterns.SAMPLING: Outcome(TIME_LIMIT, [Point(1.0, 3), Point(5.0, 6)], spent=6.0),
     }
-    rows = {name: peers.pattern_row(task, outcomes, name) for name in outcomes}
+    rows = {name: next(peers.pattern_rows(task, outcomes, name)) for name in outcomes}
     assert rows["polymake"]["ratio"] == 2.0  # against all patterns
     assert rows["SageMath, counted"]["ratio"] == 4.0  # against counting
     assert rows["vertex method (NumPy), counted"]["status"] == "wrong"
     sampled = rows[_peers_patterns.SAMPLING]
     assert (sampled["ratio"], sampled["relation"]) == (3.0, ">")
     assert sampled["note"] == "75.0% of the patterns at the limit"
-    assert "vertex method (NumPy), counted answers 9, not 8" in peers.report({"patterns": list(rows.values())}, 1)
+    assert "vertex method (NumPy), counted answers 9, not 8" in peers.report(list(rows.values()))
 
 
 def test_figure_of_hand_made_rows(tmp_path):
     rows = training_rows({"exactrelu": OURS, "search": Outcome(TIME_LIMIT, [Point(2.0, 10.5)], spent=15.0)})
-    written = peers_figure({"training": rows}, tmp_path / "peers.png", ("exactrelu",))
+    written = peers_figure(rows, tmp_path / "peers.png", ("exactrelu",))
     assert [path.suffix for path in written] == [".png", ".svg"]
     assert "search" in written[1].read_text()
-    assert peers_figure({"training": rows[:2]}, tmp_path / "none.png", ("exactrelu",)) == []
+    assert peers_figure(rows[:2], tmp_path / "none.png", ("exactrelu",)) == []
     assert not (tmp_path / "none.png").exists()
 
 
@@ -326,12 +326,15 @@ def test_the_vertex_method_is_wrong_on_grids():
 def test_the_full_program_gives_a_network():
     X, y = planted(15, 2)
     beta = 0.1 * max_beta(X, y)
-    program = build_program(X, y, beta, "squared", facets=True)
+    program = build_program(X, y, beta)
     program.problem.solve(solver="CLARABEL")
     W, alpha = program.weights()
     optimum = train(X, y, beta, tol=1e-10).objective
     assert network_objective(X, y, beta, W, alpha) == pytest.approx(optimum, rel=1e-6)
     assert set(alpha) <= {1.0, -1.0}
+    value, gap, _ = working_set(X, y, beta, 1e-6)
+    assert gap <= 1e-6
+    assert value == pytest.approx(optimum, rel=1e-6)
 
 
 # Local search
@@ -361,23 +364,42 @@ def test_searches_report_what_they_meet(name):
     assert min(met) >= train(X, y, beta, tol=1e-9).lower_bound
 
 
+SMALL = ("--runs", "2", "--steps", "20", "--subnetworks", "2")
+
+
 @pytest.mark.parametrize("layers", [2, 3])
-def test_local_search_writes_table_and_picture(layers, tmp_path):
+def test_local_search_writes_table_and_picture(layers, tmp_path, capsys):
     out, picture = tmp_path / "local.csv", tmp_path / "local.png"
-    small = ["--size", "6", "--beta-ratio", "0.2", "--runs", "2", "--steps", "20", "--subnetworks", "2"]
-    local_search.main(["--layers", str(layers), *small, "--out", str(out), "--plot", str(picture)])
+    size = ["--layers", str(layers), "--size", "6", "--beta-ratio", "0.2"]
+    local_search.main([*size, *SMALL, "--out", str(out), "--plot", str(picture)])
     rows = read_record(out)[1]
     assert [row["layers"] for row in rows] == [layers] * 6
     assert all(row["objective"] >= row["lower_bound"] for row in rows)
     assert picture.exists()
     assert picture.with_suffix(".svg").exists()
-    assert "| L-BFGS | 2 | 2 |" in reproduce.local_table(rows)
+    assert "| planted | L-BFGS | 2 | 2 |" in capsys.readouterr().out
+
+
+def test_local_search_on_a_file(tmp_path):
+    """Any rank: the reference comes with the bound that is proven in the time given."""
+    X, y = planted(20, 6)
+    path, out = tmp_path / "six.csv", tmp_path / "local.csv"
+    table = np.column_stack([X, y > 0.0])
+    np.savetxt(path, table, delimiter=",", header="a,b,c,d,e,f,label", comments="", fmt="%.6g")
+    local_search.main([str(path), "--time-limit", "1", "--method", "Adam", *SMALL, "--out", str(out)])
+    rows = [row for row in read_record(out)[1] if row["method"] == "Adam"]
+    assert [(row["data"], row["r"], row["subnetworks"], row["run"]) for row in rows] == [
+        ("six", 7, 2, 0),
+        ("six", 7, 2, 1),
+    ]
+    assert all(row["lower_bound"] <= min(row["objective"], row["reference"]) for row in rows)
 
 
 # Studies made anew
 
 
-def test_reproduce_writes_tables_and_figures(tmp_path, capsys):
+def test_reproduce_writes_tables_and_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "measured", lambda config, worker: measure(config))  # processes take long to start
     assert reproduce.main(["patterns", "local", "--quick", "--out-dir", str(tmp_path)]) == 0
     for name in ("patterns_n", "patterns_d", "local_two", "local_three"):
         for ending in ("csv", "png", "svg"):
@@ -388,17 +410,23 @@ def test_reproduce_writes_tables_and_figures(tmp_path, capsys):
     assert {row["cells"] for row in wide} == {382}  # whatever d is
     summary = (tmp_path / "summary.md").read_text()
     assert "| 40 | 2 | 2 | 80 |" in summary
+    assert f"Made by `{read_record(tmp_path / 'patterns_n.csv')[0]['command']}`" in summary
     for picture in re.findall(r"\]\((\S+\.png)\)", summary):
         assert (tmp_path / picture).exists()
-    assert summary.index("## Patterns") < summary.index("## Local")
+    assert summary.index("## Patterns") < summary.index("## Two layers")
 
 
 def test_reproduce_refuses_unknown_studies(tmp_path):
-    plan = reproduce.Plan(tmp_path / "new", True, 1, (), "a test")
-    with pytest.raises(
-        ValueError, match="there is no study 'speed'; there are: patterns, training, local, real, peers"
-    ):
+    plan = reproduce.Plan(tmp_path / "new", True)
+    known = "patterns, training, sizes, local, real, peers"
+    with pytest.raises(ValueError, match=f"there is no study 'speed'; there are: {known}"):
         reproduce.reproduce(["patterns", "speed"], plan)
     assert not plan.out.exists()
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
-        reproduce.reproduce(["real"], reproduce.Plan(tmp_path, True, 0, (), "a test"))
+        reproduce.reproduce(["real"], reproduce.Plan(tmp_path, True, 0))
+
+
+def test_reproduce_says_which_part_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "study", lambda *grids, **options: exec('raise ValueError("no")'))
+    with pytest.raises(RuntimeError, match="real failed"):
+        reproduce.reproduce(["real"], reproduce.Plan(tmp_path, True))

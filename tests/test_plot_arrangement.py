@@ -272,7 +272,7 @@ def test_gap_and_verdict():
     X, y = GENERIC, GENERIC[:, 0] ** 2
     solution = train(X, y, 0.1 * max_beta(X, y), tol=1e-6)
     ax = plot_history(solution, quantity="gap", tol=1e-6)
-    gaps = np.array([record["gap"] for record in solution.history])
+    gaps = np.array([record.gap for record in solution.history])
     drawn = ax.lines[0].get_ydata()
     np.testing.assert_array_equal(drawn[gaps > 0], gaps[gaps > 0])
     assert (drawn > 0.0).all()

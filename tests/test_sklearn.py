@@ -202,7 +202,7 @@ def test_warm_start_where_the_last_network_does_not_fit():
     model.fit(line, TARGET[:20])
     model.set_params(layers=3, width=2, tol=1e-2).fit(line, TARGET[:20])  # neurons become sub-networks
     assert isinstance(model.network_, ParallelReLUNetwork)
-    model.set_params(layers=2).fit(line, TARGET[:20])
+    model.set_params(layers=2, width=1).fit(line, TARGET[:20])
     assert model.network_.layers == 2
 
 

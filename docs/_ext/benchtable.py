@@ -26,7 +26,10 @@ def shown(value):
 
 
 class BenchTable(SphinxDirective):
-    """``{bench-table} FILE.csv``; ``:columns:`` holds names, or ``name=heading``, ``:where:`` ``name=value; ...``."""
+    """``{bench-table} FILE.csv``; ``:columns:`` holds names, or ``name=heading``, ``:where:`` ``name=value; ...``.
+
+    A condition may name several values, ``name=this|that``.
+    """
 
     required_arguments = 1
     option_spec = {"columns": directives.unchanged_required, "where": directives.unchanged}  # noqa: RUF012
@@ -43,7 +46,10 @@ class BenchTable(SphinxDirective):
         columns = [part.strip().partition("=")[::2] for part in self.options["columns"].split(",")]
         conditions = [part.strip().partition("=")[::2] for part in self.options.get("where", "").split(";") if part]
         missing = {name for name, _ in (*columns, *conditions)} - set(rows[0] if rows else ())
-        rows = [] if missing else [row for row in rows if all(row[name] == value for name, value in conditions)]
+        if missing:
+            rows = []
+        for name, values in conditions:
+            rows = [row for row in rows if row[name] in values.split("|")]
         if not rows:
             text = f"{path.name}: no column {', '.join(sorted(missing))}" if missing else f"{path.name}: no such row"
             return [self.state.document.reporter.warning(text, line=self.lineno)]

@@ -2,9 +2,9 @@
 
 All rows live in R^{m r}: first-layer row (i, j) is x_i in block j; the second-layer row of sample i for a set S of
 neurons is ``sum_{j in S} t_j x_i`` in the blocks of S.  It only counts on cones where exactly the neurons of S
-are active, and only when S holds both signs.  So conflict lists start with the first-layer rows; once a cone has
-none of these left, the second-layer rows of other sets are struck off its list, and what remains is an
-ordinary arrangement inside of that cone.  Signs are exact, as in `_tree`.
+are active, and only when S holds both signs.  So conflict lists start with the first-layer rows (``roots.order``);
+once a cone has none of these left, the second-layer rows of other sets are struck off its list, and what remains is
+an ordinary arrangement inside of that cone.  Signs are exact, as in `_tree`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,9 @@ import numpy as np
 
 from exactrelu.enumerate.exact._signs import inner, kernel
 
-from ._frames import DECIDED, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START
-from ._tree import copy_child, keep_child, split
-
-# What is asked for: the number of cells, or points and sides as well.
-COUNT, POINTS = 0, 1
-# Entries of the walk's integer state; the last one: length of the undo log.
-LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED = 0, 1, 2, 3, 4, 5
+from ._frames import DECIDED, DONE, GROW_LEVELS, GROW_POOL, OUTPUT_FULL, PAUSED, SIZE, START
+from ._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, ROOT
+from ._tree import copy_child, keep_child, load_root, split
 
 
 class Layers(NamedTuple):
@@ -30,7 +26,6 @@ class Layers(NamedTuple):
     plane : (L, m) first-layer hyperplanes;  flip : (L, m) ±1, side of the hyperplane on which the line is active
     owner : (N, 2) line of a hyperplane, and neuron j of a first-layer one or -1 - S (bit mask) for a second-layer one
     both : (L, 2) whether rows of the data point along the line, and against it
-    order : (N,) hyperplanes, those of the first layer first
     n_plus : int, neurons of sign + (they come first);  m : int
     """
 
@@ -38,49 +33,16 @@ class Layers(NamedTuple):
     flip: np.ndarray
     owner: np.ndarray
     both: np.ndarray
-    order: np.ndarray
     n_plus: int
     m: int
 
 
 @inner
-def load_joint_root(frames, pool, roots, order, side, flip):
-    """Make frame 0 the root cone with the rays in the bit mask `flip` on the - side of their basis row."""
-    r = len(roots.basis)
-    rays = (1 << r) - 1
-    for w in range(frames.alive.shape[1]):
-        frames.alive[0, w] = rays if w == 0 else 0
-    frames.n_rays[0] = r
-    for k in range(r):
-        sign = -1 if flip >> k & 1 else 1
-        frames.slots[0, k] = k
-        frames.n_tight[0, k] = r - 1
-        for w in range(frames.tight.shape[2]):
-            frames.tight[0, k, w] = rays & ~(1 << k) if w == 0 else 0
-        frames.facet[0, k] = sign * (roots.basis[k] + 1)
-        for j in range(r):
-            frames.x[0, k, j] = sign * roots.x[k, j]
-            frames.define[0, k, j] = roots.define[k, j]
-        frames.define[0, k, r - 1] *= sign
-    size = 0
-    for h in order:
-        p = (roots.plus[h] & ~flip) | (roots.minus[h] & flip)
-        m = (roots.minus[h] & ~flip) | (roots.plus[h] & flip)
-        side[h] = 1 if p != 0 else -1
-        if p != 0 and m != 0:
-            pool.plane[size] = h
-            for w in range(pool.plus.shape[1]):
-                pool.plus[size, w] = p if w == 0 else 0
-                pool.minus[size, w] = m if w == 0 else 0
-            size += 1
-    frames.span[0, START] = 0
-    frames.span[0, SIZE] = size
-    frames.span[0, DECIDED] = 0
-
-
-@inner
 def selected(layers, side, h):
-    """Whether second-layer hyperplane h counts where the first-layer lines lie on the given sides."""
+    """Whether second-layer hyperplane h counts where the first-layer lines lie on the given sides.  O(m)
+
+    It does when the neurons active on a row along its line, or against it, are those of its set.
+    """
     line, code = layers.owner[h, 0], -1 - layers.owner[h, 1]
     along, against = layers.both[line, 0], layers.both[line, 1]
     for j in range(layers.m):
@@ -92,13 +54,16 @@ def selected(layers, side, h):
 
 
 @inner
-def ordered(layers, side, lines):
-    """Whether neurons of equal sign have strictly increasing patterns: one order of each choice, and no twins."""
+def ordered(layers, side):
+    """Whether neurons of equal sign have strictly increasing patterns: one order of each choice, and no twins.
+
+    O(L m)
+    """
     for j in range(layers.m - 1):
         if j + 1 == layers.n_plus:
             continue
         decided = False
-        for line in range(lines):
+        for line in range(layers.plane.shape[0]):
             first = side[layers.plane[line, j]] == layers.flip[line, j]
             second = side[layers.plane[line, j + 1]] == layers.flip[line, j + 1]
             if first != second:
@@ -113,7 +78,7 @@ def ordered(layers, side, lines):
 
 @inner
 def strike_off(frames, pool, layers, level, side):
-    """Keep the conflicts that count on a cone with a decided first layer."""
+    """Keep the conflicts that count on a cone with a decided first layer, in place.  O(conflicts m)"""
     start, size = frames.span[level, START], frames.span[level, SIZE]
     kept = 0
     for c in range(start, start + size):
@@ -127,15 +92,15 @@ def strike_off(frames, pool, layers, level, side):
 
 
 @inner
-def write_point(frames, level, side, sides, points, at):
-    """Append the sides of all hyperplanes and the sum of the rays, each scaled to largest coordinate 1."""
+def write_composite(frames, level, side, sides, points, at):
+    """sides[at] = side;  points[at] = sum of the rays, each scaled to largest coordinate 1.  O(N + rays m r)"""
     for h in range(len(side)):
         sides[at, h] = side[h]
     for j in range(points.shape[1]):
         points[at, j] = 0.0
     for k in range(frames.n_rays[level]):
         x = frames.x[level, frames.slots[level, k]]
-        largest = 1e-300
+        largest = 1e-300  # a ray that rounding made 0 adds nothing
         for j in range(len(x)):
             largest = max(largest, abs(x[j]))
         for j in range(len(x)):
@@ -143,24 +108,27 @@ def write_point(frames, level, side, sides, points, at):
 
 
 @kernel
-def walk_joint(planes, roots, layers, frames, pool, scratch, state, side, done, sides, points, mode, max_nodes):
+def walk_composite(planes, roots, layers, frames, pool, scratch, state, side, done, sides, points, mode, max_nodes):
     """Walk on until all roots are done or `max_nodes` nodes were visited, or stop with what is in the way.
 
+    state : as `_state.Walk.state`, to FILLED
     side : (N,) sides decided on the path to the frame on top;  done : (levels,) 1 when a frame's second-layer
-    conflicts were struck off already
-    sides : (C, N), points : (C, m r) room for cells when `mode` is POINTS
+        conflicts were struck off already
+    sides : (C, N), points : (C, m r) out, room for cells unless `mode` is COUNT
     """
+    # Invariant: what a frame's path has decided stands in `side`; entries of undecided hyperplanes mean nothing, and
+    # are not looked at: all first-layer ones are decided before `ordered` and `selected` are asked.
     for _ in range(max_nodes):
         if state[LEVEL] < 0:
             if state[ROOT] > state[LAST]:
                 return DONE
-            load_joint_root(frames, pool, roots, layers.order, side, state[ROOT])
+            load_root(frames, pool, roots, frames.sums[0], state[ROOT])  # no sums are asked for
             state[ROOT] += 1
             state[LEVEL] = 0
             done[0] = 0
         level = state[LEVEL]
-        if mode == POINTS and state[FILLED] == len(points):
-            return FULL
+        if mode != COUNT and state[FILLED] == len(points):
+            return OUTPUT_FULL
         if level + 1 >= len(frames.n_rays):
             return GROW_LEVELS
         start = frames.span[level, START]
@@ -170,19 +138,19 @@ def walk_joint(planes, roots, layers, frames, pool, scratch, state, side, done, 
             entry = pool.decided[e]
             side[abs(entry) - 1] = 1 if entry > 0 else -1
         frames.span[level, DECIDED] = 0
-        state[VISITED] += 1
         size = frames.span[level, SIZE]
         if done[level] == 0 and (size == 0 or layers.owner[pool.plane[start], 1] < 0):
-            if not ordered(layers, side, layers.plane.shape[0]):
+            if not ordered(layers, side):
                 state[LEVEL] -= 1
                 continue
             strike_off(frames, pool, layers, level, side)
             done[level] = 1
             size = frames.span[level, SIZE]
+        # One conflict of the second layer cuts the cone in two cells: counted without building them.
         if size == 0 or (size == 1 and mode == COUNT and done[level] == 1):
             state[N_CELLS] += 1 + size
-            if mode == POINTS:
-                write_point(frames, level, side, sides, points, state[FILLED])
+            if mode != COUNT:
+                write_composite(frames, level, side, sides, points, state[FILLED])
                 state[FILLED] += 1
             state[LEVEL] -= 1
             continue

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from exactrelu.enumerate.exact._arrangement import Arrangement
 from exactrelu.enumerate.exact._signs import LANES
 
-WORD = 64
-# What a kernel reports when it stops; the GROW codes leave the frame as it was, to be taken up again.
-DONE, PAUSED, FULL, GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS = 0, 1, 2, 3, 4, 5, 6
-START, SIZE, DECIDED, DEPTH = 0, 1, 2, 3
+WORD = 64  # bits of a mask, and slots that it covers
+# What a kernel reports when it stops.  From GROW_LEVELS on it names the array that is too small; the frame is left as
+# it was, to be taken up again when that is enlarged.
+DONE, PAUSED, OUTPUT_FULL, GROW_LEVELS, GROW_POOL, GROW_RAYS, GROW_FACETS = 0, 1, 2, 3, 4, 5, 6
+START, SIZE, DECIDED, DEPTH = 0, 1, 2, 3  # columns of `Frames.span`
 
 
 class Frames(NamedTuple):
@@ -73,7 +77,7 @@ class Scratch(NamedTuple):
 
 
 def make_frames(levels: int, ray_words: int, facet_words: int, r: int, n_sums: int, path: int = 0) -> Frames:
-    """Frames of the given capacity."""
+    """Frames of the given capacity; what is read before it is written starts as 0."""
     slots = WORD * ray_words
     return Frames(
         np.empty((levels, slots, r)), np.empty((levels, slots, r), np.int64),
@@ -100,3 +104,42 @@ def make_scratch(ray_words: int, facet_words: int, r: int) -> Scratch:
         np.empty((2, ray_words), np.int64), np.empty((2, ray_words), np.int64), np.zeros((r, r, LANES)),
         np.empty((1 << r, LANES)), np.empty(facets, np.int64), np.empty((facets, ray_words), np.int64),
     )  # fmt: skip
+
+
+class Workspace:
+    """Frames, pool and scratch of one walk, enlarged on demand without losing what they hold."""
+
+    def __init__(self, arrangement: Arrangement, levels: int, pool: int, n_sums: int, path: int = 0) -> None:
+        self.r = arrangement.rank
+        planes = arrangement.planes
+        own = {name: getattr(planes, name).copy() for name in ("matrix", "echelon", "digits", "pivots")}
+        self.planes = planes._replace(**own)  # walks may run in several threads
+        self.frames = make_frames(levels, 1, 1, self.r, n_sums, path)
+        self.pool = make_pool(pool, 1)
+        self.scratch = make_scratch(1, 1, self.r)
+        self.cell: Any = None  # walk and output of `find_cells`, once there are such
+
+    def grow(self, code: int) -> None:
+        """Double what `code` names; frames and conflict lists keep what they hold."""
+        self.cell = None
+        levels, ray_words = self.frames.alive.shape
+        facet_words = self.frames.tight.shape[2]
+        levels <<= code == GROW_LEVELS
+        ray_words <<= code == GROW_RAYS
+        facet_words <<= code == GROW_FACETS
+        if code in (GROW_POOL, GROW_RAYS):
+            entries = len(self.pool.plane) << (code == GROW_POOL)
+            self.pool = Pool(*_copied(self.pool, make_pool(entries, ray_words)))
+        if code != GROW_POOL:
+            n_sums, path = self.frames.sums.shape[1], self.frames.path.shape[1]
+            larger = make_frames(levels, ray_words, facet_words, self.r, n_sums, path)
+            self.frames = Frames(*_copied(self.frames, larger))
+            self.scratch = make_scratch(ray_words, facet_words, self.r)
+
+
+def _copied(old: tuple[NDArray[Any], ...], new: tuple[NDArray[Any], ...]) -> Iterator[NDArray[Any]]:
+    """`new` with the corner of each array filled from `old`, and zeros elsewhere."""
+    for a, b in zip(old, new, strict=True):
+        b[...] = 0
+        b[tuple(slice(size) for size in a.shape)] = a
+        yield b

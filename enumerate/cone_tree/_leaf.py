@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-
-from exactrelu.enumerate.exact._bits import copy_pattern, put
+from exactrelu.enumerate.exact._bits import copy_pattern, low_bit_index, put
 from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF, inner, kernel, once
 
-from ._frames import DECIDED, DEPTH, DONE, FULL, GROW_LEVELS, GROW_POOL, PAUSED, SIZE, START, WORD
-from ._tree import copy_child, keep_child, load_root, low_bit_index, split
+from ._frames import DECIDED, DEPTH, DONE, GROW_LEVELS, GROW_POOL, OUTPUT_FULL, PAUSED, SIZE, START, WORD
+from ._state import AFFINE, BURST, CELLS, COUNT, FILLED, FIXED, LAST, LEVEL, LIMIT, N_CELLS, ROOT, STEP, SUBTREES
+from ._tree import copy_child, keep_child, load_root, split
 
-# What is asked for: the number of cells; patterns and sums; rays, facets and points as well; subtrees, not cells.
-COUNT, PATTERNS, CELLS, SUBTREES = 0, 1, 2, 3
-# Entries of the walk's integer state.  The hyperplanes below FIXED have a prescribed side; subtrees have at most
-# LIMIT conflicts.  AFFINE: hyperplane 0 is that of the last coordinate, which is 0 at infinity.
-LEVEL, ROOT, LAST, N_CELLS, FILLED, VISITED, STEP, FIXED, LIMIT, AFFINE, N_STATE = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-# One node writes at most this many patterns at once.
-BURST = 4
-
-
-class Output(NamedTuple):
-    """Room for cells, C of them; what is not asked for has no room.
-
-    patterns : (C, words), for SUBTREES (C, 2 + r + D), see `write_subtree`
-    sums : (C, c);  points : (C, r), largest coordinate 1
-    thin : (C,) True when rounding may have moved the point out of the cell
-    ray_ptr : (C+1,), rays : (m, r), largest coordinate 1;  facet_ptr : (C+1,), facets : (k,) hyperplanes
-    """
-
-    patterns: np.ndarray
-    sums: np.ndarray
-    points: np.ndarray
-    thin: np.ndarray
-    ray_ptr: np.ndarray
-    rays: np.ndarray
-    facet_ptr: np.ndarray
-    facets: np.ndarray
-
-
-class Walk(NamedTuple):
-    """State of a walk: `state` (N_STATE,) integers, `pattern` (words,) bits of the rows decided so far, zero rows set.
-
-    base : (c,) sums over the zero rows;  side_sums : (N, 2, c) sums over the rows active on the - and + side
-    """
-
-    state: np.ndarray
-    pattern: np.ndarray
-    base: np.ndarray
-    side_sums: np.ndarray
+# A ray whose largest coordinate is below so many filter errors has a direction that is mostly rounding.
+MOSTLY_ROUNDING = 64.0
 
 
 @inner
@@ -63,7 +24,7 @@ def decide(bits, walk, h, positive, sums):
 
 @once
 def decide_all(pool, bits, walk, start, decided, sums):
-    """`decide` for a list of decided rows in the pool."""
+    """`decide` for a list of decided rows in the pool, from entry `start` on."""
     for e in range(start, start + decided):
         entry = pool.decided[e]
         decide(bits, walk, abs(entry) - 1, entry > 0, sums)
@@ -71,7 +32,7 @@ def decide_all(pool, bits, walk, start, decided, sums):
 
 @inner
 def write_pattern(walk, out, sums):
-    """Append the pattern and its sums."""
+    """out.patterns[FILLED] = walk.pattern; out.sums[FILLED] = sums; FILLED += 1"""
     at = walk.state[FILLED]
     copy_pattern(walk.pattern, out.patterns, at)
     for c in range(len(sums)):
@@ -85,13 +46,15 @@ def finish(frames, pool, bits, walk, out, level, start, size, decided, mode):
     walk.state[N_CELLS] += 1 + size
     if mode == COUNT:
         return
-    sums = frames.sums[level + 1]
+    sums = frames.sums[level + 1]  # as work space: the frame above is free
     for c in range(len(sums)):
         sums[c] = frames.sums[level, c]
     decide_all(pool, bits, walk, start, decided, sums)
     if size == 0:
         write_pattern(walk, out, sums)
         return
+    # The two cells differ in the rows of one hyperplane.  Sums go from one to the other by the difference, and bits are
+    # set without sums (`sums[:0]`).
     h = pool.plane[start]
     for c in range(len(sums)):
         sums[c] += walk.side_sums[h, 0, c]
@@ -125,6 +88,7 @@ def facets_of_cell(frames, level, scratch, found):
             mask &= mask - 1
     if simple:  # r-1 tight facets in a ray are all facets of the cone
         return used
+    # on_facet[f] = rays that are tight on f
     for i in range(used):
         f = found[i]
         for w in range(words):
@@ -133,6 +97,7 @@ def facets_of_cell(frames, level, scratch, found):
             s = frames.slots[level, k]
             if frames.tight[level, s, f >> 6] >> (f & 63) & 1:
                 scratch.on_facet[f, s >> 6] |= 1 << (s & 63)
+    # Keep the maximal ray sets.  No two slots have the same, because hyperplanes are distinct.
     kept = 0
     for i in range(used):
         maximal = True
@@ -151,7 +116,10 @@ def facets_of_cell(frames, level, scratch, found):
 
 @inner
 def write_cell(planes, frames, bits, walk, out, level, scratch):
-    """Append the cell of a frame without conflicts: pattern, sums, rays, facets and the point."""
+    """Append the cell of a frame without conflicts: pattern, sums, rays, facets and the point, the sum of the rays.
+
+    O(rays r + facets r), and O(facets**2) for rays that more than r-1 facets meet in.
+    """
     at = walk.state[FILLED]
     r = frames.x.shape[2]
     point = out.points[at]
@@ -164,7 +132,7 @@ def write_cell(planes, frames, bits, walk, out, level, scratch):
         largest = 0.0
         for j in range(r):
             largest = max(largest, abs(x[j]))
-        thin = thin or largest <= 64.0 * planes.eps  # then the direction is mostly rounding
+        thin = thin or largest <= MOSTLY_ROUNDING * planes.eps
         for j in range(r):
             out.rays[place, j] = x[j] / max(largest, 1e-300)
         if walk.state[AFFINE] and frames.facet[level, 0] == 1 and frames.tight[level, frames.slots[level, k], 0] & 1:
@@ -261,17 +229,17 @@ def write_subtree(frames, roots, walk, out, level):
 
 @once
 def room(frames, pool, walk, out, level, mode):
-    """DONE, or what has to be emptied (FULL) or enlarged (GROW_…) before the frame can be processed."""
+    """DONE, or what has to be emptied (OUTPUT_FULL) or enlarged (GROW_…) before the frame can be processed."""
     if mode != COUNT and mode != CELLS and walk.state[FILLED] + BURST > len(out.patterns):
-        return FULL
+        return OUTPUT_FULL
     if mode == CELLS:
         at = walk.state[FILLED]
         if at == len(out.patterns):
-            return FULL
+            return OUTPUT_FULL
         if out.ray_ptr[at] + frames.n_rays[level] > len(out.rays):
-            return FULL
+            return OUTPUT_FULL
         if out.facet_ptr[at] + frames.facet.shape[1] > len(out.facets):
-            return FULL
+            return OUTPUT_FULL
     if level + 1 >= len(frames.n_rays):
         return GROW_LEVELS
     if frames.span[level, START] + 2 * frames.span[level, SIZE] > len(pool.plane):
@@ -295,6 +263,8 @@ def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
         return code, 1
     if follow and forbidden(pool, side, walk.state[FIXED], start, size - here):
         return DONE, 0
+    # A child with at most one conflict left is counted or written without a frame of its own, but not where cells are
+    # asked for with their geometry, nor where sides still have to be looked up.
     other = start + size
     done_here = mode < CELLS and (here == 0 or (here == 1 and not prescribed(side, pool.plane[start])))
     done_there = mode < CELLS and there <= 1 and not follow
@@ -304,6 +274,7 @@ def expand(planes, frames, pool, bits, walk, out, level, scratch, mode, side):
         finish(frames, pool, bits, walk, out, level, other, there, size - there, mode)
     if done_here and (done_there or follow):
         return DONE, 0
+    # The frame becomes one child in place, last, because the other one is copied from it.
     left = 1
     if not (done_here or done_there or follow):
         copy_child(frames, level, scratch, 1, n_new, facet_slot)
@@ -331,6 +302,8 @@ def walk_tree(planes, roots, bits, frames, pool, scratch, walk, out, mode, side,
     ``state[FIXED]`` hyperplanes are conditions: cells that the tree decides otherwise are left out.
     """
     state = walk.state
+    # Invariant: frames 0 to LEVEL are disjoint cones; their cells and those of the roots from ROOT on are yet to come.
+    # `walk.pattern` holds what the path to the frame on top has decided; bits of undecided rows mean nothing.
     for _ in range(max_nodes):
         if state[LEVEL] < 0:
             if state[ROOT] > state[LAST]:
@@ -351,7 +324,6 @@ def walk_tree(planes, roots, bits, frames, pool, scratch, walk, out, mode, side,
         if mode != COUNT and mode != SUBTREES:
             decide_all(pool, bits, walk, start, frames.span[level, DECIDED], frames.sums[level])
             frames.span[level, DECIDED] = 0
-        state[VISITED] += 1
         free = size == 0 or not prescribed(side, pool.plane[start])
         if mode == SUBTREES and free and subtree_ends(frames, level, state[LIMIT]):
             write_subtree(frames, roots, walk, out, level)

@@ -17,8 +17,9 @@ from ._walk import find_cell
 
 Vector = list[Fraction]
 
-ATTEMPTS = 500
-PRECISION = 256  # bits of the rays that are combined to points
+ATTEMPTS = 500  # points tried; where there is one, the first is one as a rule
+PRECISION = 256  # bits of the rays that are combined to points, well beyond the 53 of the result
+MOST_WEIGHT = 1 << 30  # of a ray in a combination
 
 
 def exact_geometry(arrangement: Arrangement, side: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -50,6 +51,7 @@ def _point_inside(inward: list[Vector], rays: list[Vector]) -> Array:
     normals = [integers(normal) for normal in inward]
     scaled = [[round(v * 2**PRECISION) for v in ray] for ray in rays]
     rng = np.random.Generator(np.random.PCG64(0))
+    # First the plain sum of the rays, then others: each is in the cone, but rounding may move it out.
     weights, scale = [1] * len(rays), Fraction(1)
     for _ in range(ATTEMPTS):
         centre = [scale * v for v in _combination(weights, scaled)]
@@ -57,7 +59,7 @@ def _point_inside(inward: list[Vector], rays: list[Vector]) -> Array:
             exact = integers([Fraction(v) for v in point])
             if all(sum(a * b for a, b in zip(normal, exact, strict=True)) > 0 for normal in normals):
                 return np.array(point)
-        weights = rng.integers(1, 1 << 30, len(rays)).tolist()
+        weights = rng.integers(1, MOST_WEIGHT, len(rays)).tolist()
         scale = Fraction(int(rng.integers(1 << 52, 1 << 53)), 1 << 53)  # other lengths, other roundings
     warnings.warn(
         f"a cell is too thin to hold a float64 point (none found in {ATTEMPTS} attempts): the nearest is returned",
@@ -75,6 +77,7 @@ def _rounded(centre: Vector, inward: list[Vector]) -> Iterator[list[float]]:
     """
     point = [float(v) for v in centre]
     yield point
+    # closest = argmin over facets a of a.centre / |a|_inf;  j = argmin of |closest_j| ulp(point_j)
     closest = min(inward, key=lambda normal: _dot(normal, centre) / max(abs(v) for v in normal))
     step = [abs(a) * Fraction(math.ulp(p)) for a, p in zip(closest, point, strict=True)]
     j = min((j for j in range(len(point)) if step[j] != 0), key=step.__getitem__)
@@ -99,6 +102,7 @@ def null_vector(rows: list[Vector], r: int) -> Vector:
     """A nonzero vector orthogonal to r-1 independent rows, its largest entry ±1, by Gauss-Jordan elimination."""
     m = [list(row) for row in rows]
     pivots: list[int] = []
+    # Invariant: the first i rows are unit vectors in the columns `pivots`.
     for i in range(r - 1):
         c = next(c for c in range(r) if c not in pivots and m[i][c] != 0)
         m[i] = [v / m[i][c] for v in m[i]]

@@ -15,8 +15,7 @@ Memory: O(depth · (rays · r + facets)) for frames, O(N · depth) at most for t
 
 from __future__ import annotations
 
-import numpy as np
-
+from exactrelu.enumerate.exact._bits import low_bit_index, popcount
 from exactrelu.enumerate.exact._signs import (
     LANES,
     cross_entry,
@@ -30,25 +29,6 @@ from exactrelu.enumerate.exact._signs import (
 
 from ._frames import DECIDED, DEPTH, DONE, GROW_FACETS, GROW_RAYS, SIZE, START, WORD
 
-_DE_BRUIJN = 0x03F79D71B4CB0A89
-_BIT_INDEX = np.zeros(WORD, dtype=np.int64)
-for _k in range(WORD):
-    _BIT_INDEX[((_DE_BRUIJN << _k) & (2**64 - 1)) >> 58] = _k
-
-
-@inner
-def popcount(x):
-    """Number of set bits of a 64-bit mask."""
-    x = x - ((x >> 1) & 0x5555555555555555)
-    x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333)
-    return (((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F) * 0x0101010101010101) >> 56
-
-
-@inner
-def low_bit_index(x):
-    """Index of the lowest set bit of a nonzero 64-bit mask (de Bruijn multiplication)."""
-    return _BIT_INDEX[((x & -x) * _DE_BRUIJN >> 58) & 63]
-
 
 @once
 def free_ray_slot(frames, level):
@@ -61,7 +41,7 @@ def free_ray_slot(frames, level):
 
 @once
 def free_facet_slot(frames, level):
-    """The lowest facet slot that no ray is tight on, or -1."""
+    """The lowest facet slot that no ray is tight on, or -1: a facet that lost its rays is none any more."""
     for w in range(frames.tight.shape[2]):
         used = 0
         for k in range(frames.n_rays[level]):
@@ -81,6 +61,7 @@ def share_edge(frames, level, a, b):
     """
     r = frames.x.shape[2]
     words = frames.tight.shape[2]
+    # common = len(tight[a] & tight[b])
     common = 0
     for w in range(words):
         common += popcount(frames.tight[level, a, w] & frames.tight[level, b, w])
@@ -108,6 +89,7 @@ def add_ray(planes, frames, level, scratch, a, b, slot, facet_slot, h):
     inner side, as b does.  Coordinates come later, for all new rays together.
     """
     r = frames.x.shape[2]
+    # tight[slot] = tight[a] & tight[b], listed in `candidates`; witness = any of tight[a] - tight[b]
     common = 0
     witness = 0
     for w in range(frames.tight.shape[2]):
@@ -123,6 +105,7 @@ def add_ray(planes, frames, level, scratch, a, b, slot, facet_slot, h):
     frames.tight[level, slot, facet_slot >> 6] |= 1 << (facet_slot & 63)
     frames.n_tight[level, slot] = common + 1
     scratch.witness[slot] = witness
+    # Of the common facets, r-2 independent ones define the ray with h; in general position there are just as many.
     define = frames.define[level, slot]
     if common == r - 2:
         for j in range(common):
@@ -135,11 +118,14 @@ def add_ray(planes, frames, level, scratch, a, b, slot, facet_slot, h):
 
 @once
 def locate_rays(planes, frames, level, scratch, n_new):
-    """Coordinates and orientation of the new rays: on the inner side of their witnesses."""
+    """Coordinates and orientation of the new rays: on the inner side of their witnesses.  O(n_new r 2**r)
+
+    x[s] = generalised cross product of the rows define[s, :r-1], see `_signs`.
+    """
     r = frames.x.shape[2]
     for first in range(0, n_new, LANES):
         for lane in range(LANES):
-            s = scratch.side[2, min(first + lane, n_new - 1)]
+            s = scratch.side[2, min(first + lane, n_new - 1)]  # the last ones again, where fewer are left
             for i in range(r - 1):
                 h = frames.define[level, s, i]
                 for j in range(r):
@@ -165,6 +151,7 @@ def cut_edges(planes, frames, pool, level, scratch):
 
     Returns the number of new rays or, negated, a GROW code.  scratch.side becomes the slots of rays on
     the + side, on the - side, and of the new rays; the facet slot of the hyperplane is returned too.
+    O(rays+ rays- words), and O(rays) more for each pair that the combinatorial test has to decide.
     """
     first = frames.span[level, START]
     h = pool.plane[first]
@@ -186,7 +173,7 @@ def cut_edges(planes, frames, pool, level, scratch):
             a, b = scratch.side[0, i], scratch.side[1, j]
             if share_edge(frames, level, a, b):
                 slot = free_ray_slot(frames, level)
-                if slot < 0:
+                if slot < 0:  # as if nothing had happened
                     for k in range(n_new):
                         s = scratch.side[2, k]
                         frames.alive[level, s >> 6] &= ~(1 << (s & 63))
@@ -199,28 +186,51 @@ def cut_edges(planes, frames, pool, level, scratch):
 
 
 @once
+def hand_down(pool, c, keep, fresh_plus, fresh_minus, at, fixed):
+    """Write conflict c of the parent as a child has it, at pool entry `at`, and as decided at `fixed`.
+
+    keep, fresh_plus, fresh_minus : (W,) old rays that the child keeps, and sides of the new ones
+    Returns whether the hyperplane cuts the child: the first entry counts then, otherwise the second.  No branch, which
+    would be foreseen wrongly.
+    """
+    h = pool.plane[c]
+    any_plus, any_minus = 0, 0
+    for w in range(pool.plus.shape[1]):
+        p = (pool.plus[c, w] & keep[w]) | fresh_plus[w]
+        m = (pool.minus[c, w] & keep[w]) | fresh_minus[w]
+        pool.plus[at, w] = p
+        pool.minus[at, w] = m
+        any_plus |= p
+        any_minus |= m
+    pool.plane[at] = h
+    pool.decided[fixed] = h + 1 if any_plus != 0 else -h - 1
+    return any_plus != 0 and any_minus != 0
+
+
+@once
 def sort_conflicts(planes, frames, pool, level, scratch, n_new, place, other, both):
     """Hand the conflicts after the first to the children; each becomes a conflict or a decided row of each.
 
     The child on side `place` (0: +, 1: -) gets its lists where the parent's were, the other one, when `both`,
-    from pool entry `other` on.  Reads are always ahead of writes.  Returns the sizes of the conflict
+    from pool entry `other` on.  Returns the sizes of the conflict
     lists, (here, other); the rest of the parent's list, so one less than it in all, is decided.
+    O(conflicts (n_new r + words)): the inner loop of the enumeration.
     """
     first = frames.span[level, START]
-    words = pool.plus.shape[1]
     r, eps = frames.x.shape[2], planes.eps
     for k in range(n_new):
         for j in range(r):
             scratch.fresh[k, j] = frames.x[level, scratch.side[2, k], j]
     here, there = 0, 0
-    fixed_here, fixed_there = 0, 0
-    keep_here, keep_there = scratch.keep[place], scratch.keep[1 - place]
     fresh_plus, fresh_minus = scratch.new_bits[0], scratch.new_bits[1]
+    # Invariant: of the ``done`` conflicts before c, ``here`` cut the child here and ``there`` the other one.  Reads, at
+    # c = first + 1 + done, are ahead of all writes here, at first + here and first + done - here.
     for c in range(first + 1, first + frames.span[level, SIZE]):
-        h = pool.plane[c]
-        for w in range(words):
+        h, done = pool.plane[c], c - first - 1
+        for w in range(len(fresh_plus)):
             fresh_plus[w] = 0
             fresh_minus[w] = 0
+        # signs of fresh @ coords[h]
         for k in range(n_new):
             v = 0.0
             for j in range(r):
@@ -237,32 +247,10 @@ def sort_conflicts(planes, frames, pool, level, scratch, n_new, place, other, bo
                 elif sign < 0:
                     fresh_minus[s >> 6] |= 1 << (s & 63)
         if both:
-            any_plus, any_minus = 0, 0
-            for w in range(words):
-                p = (pool.plus[c, w] & keep_there[w]) | fresh_plus[w]
-                m = (pool.minus[c, w] & keep_there[w]) | fresh_minus[w]
-                pool.plus[other + there, w] = p
-                pool.minus[other + there, w] = m
-                any_plus |= p
-                any_minus |= m
-            pool.plane[other + there] = h
-            pool.decided[other + fixed_there] = h + 1 if any_plus != 0 else -h - 1
-            cuts = any_plus != 0 and any_minus != 0
-            there += cuts
-            fixed_there += not cuts
-        any_plus, any_minus = 0, 0
-        for w in range(words):
-            p = (pool.plus[c, w] & keep_here[w]) | fresh_plus[w]
-            m = (pool.minus[c, w] & keep_here[w]) | fresh_minus[w]
-            pool.plus[first + here, w] = p
-            pool.minus[first + here, w] = m
-            any_plus |= p
-            any_minus |= m
-        pool.plane[first + here] = h
-        pool.decided[first + fixed_here] = h + 1 if any_plus != 0 else -h - 1
-        cuts = any_plus != 0 and any_minus != 0
-        here += cuts
-        fixed_here += not cuts
+            keep = scratch.keep[1 - place]
+            there += hand_down(pool, c, keep, fresh_plus, fresh_minus, other + there, other + done - there)
+        keep = scratch.keep[place]
+        here += hand_down(pool, c, keep, fresh_plus, fresh_minus, first + here, first + done - here)
     return here, there
 
 
@@ -284,6 +272,7 @@ def mark_sides(frames, pool, level, scratch, facet_slot):
 @once
 def copy_child(frames, level, scratch, side, n_new, facet_slot):
     """Write the child on `side` (0: +, 1: -) in the next frame: rays, facets and sums, not the lists."""
+    # Slots keep their numbers, so that masks of old rays hold for both children.
     target = level + 1
     for w in range(frames.alive.shape[1]):
         frames.alive[target, w] = 0
@@ -338,6 +327,7 @@ def split(planes, frames, pool, level, scratch, place, both):
     """
     first, size = frames.span[level, START], frames.span[level, SIZE]
     h = pool.plane[first]
+    # New rays first: nothing else is changed when there is no room for them.
     n_new, facet_slot = cut_edges(planes, frames, pool, level, scratch)
     if n_new < 0:
         return -n_new, 0, 0, 0, 0
@@ -354,7 +344,11 @@ def split(planes, frames, pool, level, scratch, place, both):
 
 @inner
 def load_root(frames, pool, roots, base, flip):
-    """Make frame 0 the root cone with the rays in the bit mask `flip` on the - side of their basis row."""
+    """Make frame 0 the root cone with the rays in the bit mask `flip` on the - side of their basis row.  O(N + r**2)
+
+    base : (c,) sums to begin with
+    """
+    # Each ray is tight on all facets but the one opposite, so ray k and facet slot k belong together.
     r = len(roots.basis)
     rays = (1 << r) - 1
     for w in range(frames.alive.shape[1]):
@@ -372,8 +366,9 @@ def load_root(frames, pool, roots, base, flip):
             frames.x[0, k, j] = sign * roots.x[k, j]
             frames.define[0, k, j] = roots.define[k, j]
         frames.define[0, k, r - 1] *= sign
+    # Flipping rays exchanges their sides: bits of `flip` go from plus to minus and back.
     size = 0
-    for h in range(len(roots.plus)):
+    for h in roots.order:
         p = (roots.plus[h] & ~flip) | (roots.minus[h] & flip)
         m = (roots.minus[h] & ~flip) | (roots.plus[h] & flip)
         if p != 0 and m != 0:

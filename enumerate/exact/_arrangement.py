@@ -1,8 +1,9 @@
-"""From a data matrix to an arrangement of distinct hyperplanes: exact and without tolerances but for the rank."""
+"""From a data matrix to an arrangement of distinct hyperplanes: exact and without tolerances."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -10,14 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrelu._typing import Array, Ints
+from exactrelu._typing import Array, Bools, Ints
 
 from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
-from ._matrix import as_matrix, independent_columns, merge_parallel
-from ._signs import LANES, Planes, Roots, fill_roots, filter_bound, independent_rows, minor_tables
+from ._matrix import as_matrix, merge_parallel
+from ._rank import independent_columns
+from ._signs import Planes, Roots, filter_bound, make_roots, minor_tables
 
+# Cones of rank r have tables of r 2**r entries and at least 2**r cells: beyond this rank neither is of use.
 MAX_RANK = 18
-SHUFFLE_SEED = 20552
+SHUFFLE_SEED = 20552  # of the order of hyperplanes; any other does, but results depend on it
+MOST_KEPT = 2  # arrangements that a worker keeps prepared: the one of its tasks and the one before
+WIDEST = 900  # a range of binary exponents that vectors keep within the normal numbers, 1022 and some to spare
 
 
 class PatternBits(NamedTuple):
@@ -41,40 +46,46 @@ class Arrangement:
     Parameters
     ----------
     X : array_like (n, d)
-        Finite real numbers; taken as the exact values of its float64 entries.
+        Finite real numbers, taken exactly as they are: floats, integers, fractions and decimals.  Rows that float64
+        does not hold are scaled to integers; see `row_factors`.
     rank : int, optional
-        Number of independent columns to keep, at least the numerical rank (the default, as
-        `numpy.linalg.matrix_rank` finds it).  A larger one keeps directions that are numerically
-        negligible but exactly present.
+        Truncate: keep at most this many columns, the most significant ones as pivoted QR picks them.  By default
+        the rank is that of the numbers as given, decided exactly.  A product of a 9 × 2 and a 2 × 4 matrix in floats,
+        say, has rank 4, because its entries are rounded: ``rank=2`` asks for what was meant.
 
     Attributes
     ----------
+    X : (n, d) float64
     n, d, rank, n_planes : int
     columns : (rank,) the chosen columns, ascending
+    truncated : bool, whether columns were left out that may matter
     zero_rows : (n,) bool
     representative : (n_planes,) lowest row of `X` on each hyperplane
+    row_factors : None, or n positive fractions that the rows given were multiplied by
 
     Raises
     ------
     ValueError
-        When `X` is not 2-D, empty, not numeric or not finite, or `rank` does not fit it.
+        When `X` is not 2-D, empty, not numeric or not finite, holds a row of which floats represent no multiple, or
+        `rank` is no integer from 0 to ``min(n, d)``.
 
     Notes
     -----
-    O(n d min(n, d) + n log n) to build; what exact arithmetic needs is prepared on first use.
-    Hyperplanes are numbered in a fixed random-looking order, the order in which cones are split: it makes the
-    cost of a cell independent of n also when the rows come sorted.
+    O(n d min(n, d) + n log n) to build, and modular arithmetic when columns are nearly dependent; what exact signs need
+    is prepared on first use.  Hyperplanes are numbered in a fixed random-looking order, the order in which cones are
+    split: it makes the cost of a cell independent of n also when the rows come sorted.
     """
 
-    rational = True  # `X` holds the rows exactly, not roundings of them
-
     def __init__(self, X: ArrayLike, rank: int | None = None) -> None:
-        self.X = as_matrix(X)
+        self.X, self.row_factors = as_matrix(X)
         self.n, self.d = self.X.shape
+        if rank is not None and not (isinstance(rank, int | np.integer) and 0 <= rank <= min(self.n, self.d)):
+            raise ValueError(f"rank must be an integer from 0 to min(n, d) = {min(self.n, self.d)}, got {rank!r}")
         self.columns = independent_columns(self.X, rank)
         self.rank = len(self.columns)
-        self.zero_rows: NDArray[np.bool_] = np.logical_not(self._chosen().any(axis=1))
-        plane, sign = self._merge()
+        self.truncated = rank is not None and self.rank == rank < int(self.X.any(axis=0).sum())
+        self.zero_rows: Bools = np.logical_not(self._chosen().any(axis=1))
+        plane, sign = merge_parallel(self._chosen()[~self.zero_rows])
         self.n_planes = int(plane.max(initial=-1)) + 1
         order = np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(self.n_planes)
         self.row_plane = np.full(self.n, -1, dtype=np.int64)
@@ -82,53 +93,14 @@ class Arrangement:
         self.row_sign = np.zeros(self.n, dtype=np.int64)
         self.row_sign[~self.zero_rows] = sign
         self._index_rows()
-        if rank is not None:
-            self.roots  # noqa: B018 - raises when the columns are exactly dependent
-
-    @staticmethod
-    def quadratic(A: ArrayLike, B: ArrayLike, root: int) -> Arrangement:
-        """The arrangement of the rows ``A + B sqrt(root)``, with integer `A` and `B`: exact where floats lose ties.
-
-        Parameters
-        ----------
-        A, B : array_like (n, d) of integers up to 2**53
-            ``A + B sqrt(root)`` must have rank d.
-        root : int
-            At least 2, and no square.
-
-        Returns
-        -------
-        Arrangement
-            Its `X` holds the rows rounded to float64; patterns, counts, rays and facets are those of the exact rows.
-            Points of cells so thin that rounding matters are interior for the rounded rows.
-
-        Raises
-        ------
-        ValueError
-            When an argument does not fit, or the entries are so large that floating point could not tell the
-            smallest determinants from 0.
-
-        See Also
-        --------
-        exactrelu.enumerate._quadratic : the method and its proof.
-
-        Examples
-        --------
-        >>> from exactrelu.enumerate import Arrangement, count_patterns
-        >>> count_patterns(Arrangement.quadratic([[2, 0], [1, 1]], [[0, 0], [1, 1]], 5))  # the golden ratio
-        4
-        """
-        from exactrelu.enumerate._quadratic import QuadraticArrangement
-
-        return QuadraticArrangement(A, B, root)
 
     def _index_rows(self) -> None:
         """Group the rows by hyperplane."""
         by_plane = np.argsort(self.row_plane, kind="stable")[int(self.zero_rows.sum()) :]
-        self._rows = by_plane
+        self._rows = by_plane  # zero rows, of plane -1, come first and are left out
         self._row_ptr = np.searchsorted(self.row_plane[by_plane], np.arange(self.n_planes + 1))
         self.representative = by_plane[self._row_ptr[:-1]]
-        # The representative has sign +1: a hyperplane's positive side is where its lowest row is active.
+        # Relative to the representative: the positive side of a hyperplane is where its lowest row is active.
         self.row_sign[by_plane] *= np.repeat(self.row_sign[self.representative], np.diff(self._row_ptr))
 
     def led_by(self, planes: Ints) -> Arrangement:
@@ -145,6 +117,7 @@ class Arrangement:
         number = np.full(self.n_planes, -1, dtype=np.int64)
         number[planes] = np.arange(len(planes))
         number[number < 0] = np.arange(len(planes), self.n_planes)
+        # What is prepared depends on the numbers, and is prepared anew.
         out = object.__new__(type(self))
         out.__dict__.update(self._essentials())
         out.row_plane = np.where(self.row_plane >= 0, number[self.row_plane], -1)
@@ -194,7 +167,7 @@ class Arrangement:
         self.roots  # noqa: B018 - prepared once for both
         out = object.__new__(type(self))
         out.__dict__.update(vars(self))
-        for other in ("isometric_map", "fingerprint", "spare_work"):
+        for other in ("fingerprint", "spare_work"):
             out.__dict__.pop(other, None)
         out.X, out.d, out.columns = np.ascontiguousarray(self._chosen()), self.rank, np.arange(self.rank)
         return out
@@ -222,17 +195,9 @@ class Arrangement:
         fraction, exponent = np.frexp(self._chosen()[self.representative])
         # Exponents are shifted as integers, so that no intermediate scaling can overflow.
         exponent = exponent + self.column_exponents
-        top = np.where(fraction != 0.0, exponent, -(2**40)).max(axis=1, keepdims=True)
+        top = np.where(fraction != 0.0, exponent, -(2**40)).max(axis=1, keepdims=True)  # 0 has no exponent
         coords = np.ldexp(fraction, np.maximum(exponent - top, -1080))
         return np.ascontiguousarray(np.ldexp(coords, -np.frexp(np.abs(coords).sum(axis=1, keepdims=True))[1]))
-
-    @cached_property
-    def isometric_map(self) -> Array:
-        """(rank, rank) matrix from isometric coordinates of the row space of `X` to the kernels' scaled ones."""
-        X = np.ldexp(self.X, -np.frexp(np.abs(self.X).max())[1])
-        U, scale, _ = np.linalg.svd(X, full_matrices=False)
-        shifted = np.ldexp(self._chosen(), self.column_exponents)
-        return np.linalg.lstsq(shifted, U[:, : self.rank] * scale[: self.rank], rcond=None)[0]
 
     @cached_property
     def planes(self) -> Planes:
@@ -243,27 +208,23 @@ class Arrangement:
         ValueError
             When the rank exceeds `MAX_RANK`: there are at least ``2**rank`` cells.
         """
-        r = self.rank
-        check_rank(r)
+        if self.rank > MAX_RANK:
+            raise ValueError(
+                f"cells of rank {self.rank} are too many (at least 2**{self.rank}) and too complex: the limit is "
+                f"{MAX_RANK}; use sample_patterns, or truncate: Arrangement(X, rank=..)"
+            )
         return kernel_tables(self.representatives(), self.coords)
 
     @cached_property
     def roots(self) -> Roots:
         """The simplicial cones that `rank` independent hyperplanes cut: the roots of the tree."""
-        planes, r = self.planes, self.rank
-        basis = np.zeros(r, dtype=np.int64)
-        found = independent_rows(planes, np.arange(self.n_planes), r, basis)
-        if found < r:
-            raise ValueError(f"rank={r} asked for, but the chosen columns {self.columns} have exact rank {found}")
-        roots = Roots(
-            basis, np.empty((r, r)), np.empty((r, r), dtype=np.int64), *np.zeros((2, self.n_planes), dtype=np.int64)
-        )
-        fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
-        return roots
+        every = np.arange(self.n_planes)
+        return make_roots(self.planes, every, every)
 
     @cached_property
     def bits(self) -> PatternBits:
         """How deciding a hyperplane sets the bits of a pattern."""
+        # Rows are sorted by hyperplane, then by number: those of a plane in one word follow each other, one entry each.
         rows = self._rows
         plane, word = self.row_plane[rows], rows >> 6
         bit = np.int64(1) << (63 - (rows & 63))
@@ -283,6 +244,22 @@ class Arrangement:
         """What a method prepares once for all tasks, under a key of its own."""
         return {}
 
+    def prepare(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+        """What is prepared under a key, made now when it was not before.
+
+        Parameters
+        ----------
+        key : tuple
+        make : callable
+
+        Returns
+        -------
+        object
+        """
+        if key not in self.prepared:
+            self.prepared[key] = make()
+        return self.prepared[key]
+
     @cached_property
     def zero_words(self) -> Ints:
         """The zero rows as pattern words: bits that are 1 in every pattern."""
@@ -293,7 +270,7 @@ class Arrangement:
         """The nonzero rows as pattern words: bits that differ between a cell and its antipode."""
         return self.pattern_words(np.logical_not(self.zero_rows))
 
-    def pattern_words(self, rows: NDArray[np.bool_]) -> Ints:
+    def pattern_words(self, rows: Bools) -> Ints:
         """A row set (n,) as the words of a pattern: bit 63 of word 0 is row 0.
 
         Parameters
@@ -322,7 +299,7 @@ class Arrangement:
         octets = words.astype(">i8").view(np.uint8).reshape(len(words), 8 * words.shape[1])
         return np.ascontiguousarray(octets[:, : (self.n + 7) // 8])
 
-    def unpacked(self, words: Ints) -> NDArray[np.bool_]:
+    def unpacked(self, words: Ints) -> Bools:
         """Pattern words (k, words) as booleans (k, n).
 
         Parameters
@@ -348,7 +325,9 @@ class Arrangement:
         """
         out = np.zeros((len(vectors), self.d))
         shift = self.column_exponents
-        out[:, self.columns] = np.ldexp(vectors, shift - shift.max(initial=0))
+        top, low = shift.max(initial=0), shift.min(initial=0)
+        # Columns of a wide range of sizes: neither the largest nor the smallest entry leaves the normal numbers.
+        out[:, self.columns] = np.ldexp(vectors, shift - (top if top - low < WIDEST else (top + low) // 2))
         return out
 
     def representatives(self) -> Array:
@@ -360,10 +339,6 @@ class Arrangement:
         """
         return self._chosen()[self.representative]
 
-    def _merge(self) -> tuple[Ints, Ints]:
-        """Line and orientation of each nonzero row, as `merge_parallel` numbers them."""
-        return merge_parallel(self._chosen()[~self.zero_rows])
-
     def _chosen(self) -> Array:
         return self.X[:, self.columns]
 
@@ -372,44 +347,17 @@ def kernel_tables(rows: Array, coords: Array) -> Planes:
     """The tables of the kernels for nonzero `rows` (N, r) and their scaled copy `coords`.  O(N r k) for k primes."""
     r = rows.shape[1]
     integers = integer_rows(rows)
+    # Then every product and sum on the way to a determinant is an integer that float64 holds, see `_signs`.
     small = largest_product(integers.log2_one, r) < 53.0
     primes = primes_for(largest_product(integers.log2_two, r))
-    return make_planes(coords, 0.0 if small else filter_bound(r), residues(integers, primes), primes)
-
-
-def check_rank(r: int) -> None:
-    """Raise ValueError when the rank exceeds `MAX_RANK`."""
-    if r > MAX_RANK:
-        raise ValueError(
-            f"cells of rank {r} are too many (at least 2**{r}) and too complex: the limit is {MAX_RANK}; "
-            "use sample_patterns, or truncate the data"
-        )
-
-
-def make_planes(coords: Array, eps: float, residues: Ints, primes: tuple[int, ...]) -> Planes:
-    """The tables of the kernels from coordinates (N, r), the filter's bound, and residues (N, r, k)."""
-    r = coords.shape[1]
-    ptr, row, col, src = minor_tables(r)
-    square, line = np.zeros((r, r), np.int64), np.zeros(r, np.int64)
-    return Planes(
-        coords=coords,
-        eps=eps,
-        residues=residues,
-        **mixed_radix(primes)._asdict(),
-        minor_ptr=ptr,
-        minor_row=row,
-        minor_col=col,
-        minor_src=src,
-        matrix=square,
-        echelon=square.copy(),
-        digits=np.zeros(len(primes), np.int64),
-        pivots=line,
-        calls=np.zeros(1, np.int64),
-    )
+    square, line, digits, calls = (np.zeros(shape, np.int64) for shape in ((r, r), r, len(primes), 1))
+    tables: Any = (*mixed_radix(primes), *minor_tables(r))
+    bound = 0.0 if small else filter_bound(r)
+    make: Any = Planes  # a checker of types cannot count the tables
+    return make(coords, bound, residues(integers, primes), *tables, square, square.copy(), digits, line, calls)
 
 
 _RECEIVED: OrderedDict[str, Arrangement] = OrderedDict()
-_KEPT = 2
 
 
 def _received(kind: type[Arrangement], fingerprint: str, essentials: dict[str, Any]) -> Arrangement:
@@ -419,7 +367,7 @@ def _received(kind: type[Arrangement], fingerprint: str, essentials: dict[str, A
         out = object.__new__(kind)
         out.__dict__.update(essentials)
     _RECEIVED[fingerprint] = out
-    while len(_RECEIVED) > _KEPT:
+    while len(_RECEIVED) > MOST_KEPT:
         _RECEIVED.popitem(last=False)
     return out
 

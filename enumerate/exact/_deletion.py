@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from exactrelu._typing import Array
 
 from ._arrangement import Arrangement, as_arrangement
 from ._integers import integer_rows
@@ -24,17 +24,16 @@ def primitive(row: list[int]) -> Row | None:
     return tuple(v // divisor for v in row)
 
 
-def integer_hyperplanes(X: NDArray[np.float64]) -> tuple[Row, ...]:
+def integer_hyperplanes(X: Array) -> tuple[Row, ...]:
     """Distinct hyperplanes of the rows of `X`, in coordinates scaled by powers of two."""
-    rows = integer_rows(X[X.any(axis=1)])
-    ints: NDArray[Any] = rows.mantissa.astype(object) << rows.exponent.astype(object)
-    return tuple(sorted({line for row in ints.tolist() if (line := primitive(row)) is not None}))
+    rows = integer_rows(X[X.any(axis=1)]).integers().tolist()
+    return tuple(sorted({line for row in rows if (line := primitive(row)) is not None}))
 
 
 def restrict(lines: tuple[Row, ...], h: Row) -> tuple[Row, ...]:
     """The distinct traces of `lines` on hyperplane `h`, in the coordinates other than its last nonzero one."""
     pivot = max(j for j, v in enumerate(h) if v != 0)
-    traces = set()
+    traces = set()  # line - (line_p / h_p) h, times h_p, without coordinate p
     for line in lines:
         mixed = [h[pivot] * a - line[pivot] * b for a, b in zip(line, h, strict=True)]
         del mixed[pivot]
@@ -42,24 +41,6 @@ def restrict(lines: tuple[Row, ...], h: Row) -> tuple[Row, ...]:
         if trace is not None:
             traces.add(trace)
     return tuple(sorted(traces))
-
-
-def count_cells(lines: tuple[Row, ...], memo: dict[tuple[Row, ...], int]) -> int:
-    """Cells of a central arrangement of distinct hyperplanes.
-
-    Adding hyperplane h to an arrangement A cuts as many cells in two as its trace on h has cells:
-    cells(A + h) = cells(A) + cells(A restricted to h).  Unrolled over all hyperplanes, with a memory of the
-    arrangements met.  O(N**(r-1)) integer operations without repetitions.
-    """
-    if not lines:
-        return 1
-    if len(lines[0]) == 1:
-        return 2
-    if len(lines[0]) == 2:
-        return 2 * len(lines)
-    if lines not in memo:
-        memo[lines] = 1 + sum(count_cells(restrict(lines[:k], lines[k]), memo) for k in range(len(lines)))
-    return memo[lines]
 
 
 def characteristic_polynomial(X: ArrayLike | Arrangement) -> tuple[int, ...]:
@@ -95,16 +76,21 @@ def characteristic_polynomial(X: ArrayLike | Arrangement) -> tuple[int, ...]:
     (1, -3, 2)
     """
     arrangement = as_arrangement(X)
-    lines = integer_hyperplanes(arrangement.X[:, arrangement.columns]) if arrangement.rank else ()
-    return _polynomial(lines, arrangement.rank, {})
+    if arrangement.rank == 0:
+        return (1,)
+    return _polynomial(integer_hyperplanes(arrangement.X[:, arrangement.columns]), arrangement.rank, {})
 
 
 def _polynomial(lines: tuple[Row, ...], r: int, memo: dict[tuple[Row, ...], tuple[int, ...]]) -> tuple[int, ...]:
-    """Characteristic polynomial of distinct hyperplanes in dimension r, by their order as in `count_cells`."""
-    if not lines:
-        return (1,) + (0,) * r
-    if r == 1:
-        return (1, -1)
+    """Characteristic polynomial of distinct hyperplanes in dimension r.
+
+    Deletion and restriction unrolled over all hyperplanes, ``t**r - sum_k chi(lines[:k] restricted to lines[k])``, with
+    a memory of the arrangements met: they recur in restrictions of restrictions.
+    """
+    if not lines or r == 1:
+        return (1, -len(lines), *(0,) * (r - 1))
+    if r == 2:
+        return (1, -len(lines), len(lines) - 1)
     if lines not in memo:
         traces = [_polynomial(restrict(lines[:k], lines[k]), r - 1, memo) for k in range(len(lines))]
         memo[lines] = (1, *(-sum(column) for column in zip(*traces, strict=True)))

@@ -8,14 +8,17 @@ sign of a determinant of such rows follows from its residues modulo enough prime
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exactrelu._typing import Array, Ints
 
-LARGEST_PRIME = 2**31 - 1
-MANTISSA_BITS = 53
+LARGEST_PRIME = 2**31 - 1  # residues of 31 bits: the product of two, and a third one added, fit into 63
+MANTISSA_BITS = 53  # of float64, the implicit one included
+NO_EXPONENT = np.int64(1) << 40  # stands for that of 0, beyond any other
+BITS_PER_PRIME = 30.999  # less than log2 of any prime that is used: they lie just below 2**31
 
 
 class IntegerRows(NamedTuple):
@@ -29,11 +32,17 @@ class IntegerRows(NamedTuple):
     log2_one: Array
     log2_two: Array
 
+    def integers(self) -> NDArray[Any]:
+        """The rows as Python integers, (N, r) of objects."""
+        numbers: NDArray[Any] = self.mantissa.astype(object) << self.exponent.astype(object)
+        return numbers
+
 
 def decompose(X: Array) -> tuple[Ints, Ints]:
     """``X == mantissa * 2.0**exponent`` with mantissas odd (or zero, then with exponent 0)."""
     fraction, exponent = np.frexp(X)
     mantissa = np.ldexp(fraction, MANTISSA_BITS).astype(np.int64)
+    # Shifting out trailing zeros makes mantissas odd, and integers as small as can be.
     low = (mantissa & -mantissa).astype(np.float64)  # the lowest set bit, a power of two
     trailing = np.where(mantissa != 0, np.frexp(np.maximum(low, 1.0))[1] - 1, 0).astype(np.int64)
     return mantissa >> trailing, np.where(mantissa != 0, exponent - MANTISSA_BITS + trailing, 0).astype(np.int64)
@@ -43,11 +52,11 @@ def integer_rows(X: Array) -> IntegerRows:
     """Scale columns, then rows, by powers of two so that all entries are integers, as small as that allows."""
     mantissa, exponent = decompose(X)
     present = mantissa != 0
-    far = np.int64(1) << 40
-    column = np.where(present, exponent, far).min(axis=0)
-    exponent = exponent - np.where(column == far, 0, column)
-    row = np.where(present, exponent, far).min(axis=1, keepdims=True)
-    exponent = np.where(present, exponent - np.where(row == far, 0, row), 0)
+    column = np.where(present, exponent, NO_EXPONENT).min(axis=0)
+    exponent = exponent - np.where(column == NO_EXPONENT, 0, column)
+    row = np.where(present, exponent, NO_EXPONENT).min(axis=1, keepdims=True)
+    exponent = np.where(present, exponent - np.where(row == NO_EXPONENT, 0, row), 0)
+    # Norms as logarithms, relative to the largest entry: they may exceed float64.
     bits = np.where(present, np.log2(np.maximum(np.abs(mantissa), 1)) + exponent, -np.inf)
     top = np.where(present.any(axis=1), bits.max(axis=1), 0.0)
     relative = bits - top[:, None]
@@ -58,14 +67,14 @@ def integer_rows(X: Array) -> IntegerRows:
 
 
 def largest_product(log2_norms: Array, r: int) -> float:
-    """log2 of an upper bound of the product of the `r` largest norms."""
+    """log2 of an upper bound of the product of the `r` largest norms; 1e-6 is for rounded logarithms."""
     return float(np.sort(np.maximum(log2_norms, 0.0))[-r:].sum()) + 1e-6
 
 
 @cache
 def primes_below_2_31(count: int) -> tuple[int, ...]:
     """The `count` largest primes below 2**31, by sieving the top of that range."""
-    width = 60 * count + 2000  # the mean gap is 21.5
+    width = 60 * count + 2000  # generous: the mean gap is log(2**31) = 21.5
     low = LARGEST_PRIME + 1 - width
     composite = np.zeros(width, dtype=bool)
     root = 46341  # > sqrt(2**31)
@@ -80,12 +89,13 @@ def primes_below_2_31(count: int) -> tuple[int, ...]:
 
 def primes_for(log2_bound: float) -> tuple[int, ...]:
     """Primes, at least two, whose product exceeds ``2 * 2**log2_bound``."""
-    count = max(2, int((log2_bound + 1.0) // 30.999) + 1)
+    count = max(2, int((log2_bound + 1.0) // BITS_PER_PRIME) + 1)
     return primes_below_2_31(count)
 
 
 def residues(rows: IntegerRows, primes: tuple[int, ...]) -> Ints:
     """The integers of `rows` modulo each prime, (N, r, k).  O(N r k + k max exponent)."""
+    # powers[e] = 2**e mod p;  residues = mantissa mod p * powers[exponent] mod p
     p = np.array(primes, dtype=np.int64)
     powers = np.empty((int(rows.exponent.max(initial=0)) + 1, len(p)), dtype=np.int64)
     powers[0] = 1
@@ -109,6 +119,7 @@ class MixedRadix(NamedTuple):
 @lru_cache(maxsize=64)
 def mixed_radix(primes: tuple[int, ...]) -> MixedRadix:
     """Precompute the tables of `MixedRadix`.  O(k**2)."""
+    # Digits of the half by repeated division, as in any positional system.
     k = len(primes)
     inverses = np.zeros((k, k), dtype=np.int64)
     product = 1

@@ -1,86 +1,138 @@
-"""A data matrix checked, its independent columns, and its parallel rows merged exactly."""
+"""A data matrix taken exactly as given, or refused; and its parallel rows merged, exactly."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from math import gcd, lcm
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr
 
 from exactrelu._typing import Array, Ints
 
 from ._integers import decompose
 
 
-def as_matrix(X: ArrayLike) -> Array:
-    """`X` as a finite, nonempty float64 matrix of the same values.
+def whole_number(value: int, name: str, least: int = 1) -> int:
+    """`value` as an integer of at least `least`, or ValueError."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return int(value)
+
+
+def exact_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Real numbers as they are: float64 where that holds all of them, otherwise fractions (dtype object).
+
+    Parameters
+    ----------
+    values : array_like
+        Floats, integers of any size, `fractions.Fraction`, `decimal.Decimal`, or a frame of these.
+    name : str
+        What messages call it.
 
     Raises
     ------
     ValueError
-        When it is none, with what arrived.
+        When entries are missing, complex, not numbers or not finite, with what arrived.
     """
-    if np.ma.isMaskedArray(X) and np.ma.getmaskarray(X).any():
-        raise ValueError(f"X must have no missing values, got a masked array with {np.ma.count_masked(X)}")
+    if hasattr(values, "toarray") and not isinstance(values, np.ndarray):
+        raise ValueError(f"{name} must be a dense array, got {type(values).__name__}; convert it with {name}.toarray()")
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        raise ValueError(f"{name} must have no missing values, got a masked array with {np.ma.count_masked(values)}")
     try:
-        given = np.asarray(X)
+        given = np.asarray(values)
+        if given.dtype.kind == "f" and not isinstance(values, np.ndarray) and (np.abs(given) >= 2.0**53).any():
+            # Of integers next to floats NumPy has rounded some, and so has pandas.
+            given = np.asarray(values.astype(object) if hasattr(values, "astype") else values, dtype=object)
     except ValueError as error:  # rows of different lengths
-        raise ValueError(f"X must be a matrix: {error}") from None
-    if given.dtype.kind == "O":
-        given = _from_objects(X, given)
-    if given.dtype.kind not in "biuf":
-        raise ValueError(f"X must be real and numeric, got dtype {given.dtype}")
+        raise ValueError(f"{name} must be an array of numbers: {error}") from None
+    if given.dtype.kind not in "biufO":
+        raise ValueError(f"{name} must be real and numeric, got dtype {given.dtype}")
+    if given.dtype.kind != "O":
+        out = given.astype(np.float64)
+        if not np.isfinite(out).all():
+            place = tuple(int(k) for k in np.argwhere(~np.isfinite(out))[0])
+            raise ValueError(f"{name} must be finite, got {given[place]} at {place}")
+        if given.dtype.itemsize < 8 or given.dtype == np.float64:
+            return out
+        # Only beyond 2**53 can an integer be rounded, and comparing arrays would round it again.
+        large = (np.abs(out) >= 2.0**53) if given.dtype.kind in "iu" else (out != given)
+        if not large.any():
+            return out
+    numbers = np.empty(given.shape, dtype=object)
+    for place in np.ndindex(given.shape):
+        numbers[place] = _fraction(given[place], name, place)
+    try:
+        floats = numbers.astype(np.float64)
+    except OverflowError:
+        return numbers
+    return floats if all(Fraction(v) == f for v, f in zip(floats.flat, numbers.flat, strict=True)) else numbers
+
+
+def _fraction(value: Any, name: str, place: tuple[int, ...]) -> Fraction:
+    """A real number of any type as a fraction, or ValueError."""
+    try:
+        return Fraction(int(value)) if isinstance(value, np.integer) else Fraction(*value.as_integer_ratio())
+    except (AttributeError, TypeError):
+        kind = f"{type(value).__name__} {value!r}"
+        raise ValueError(f"{name} must be numeric, got {kind} at {place}") from None
+    except (OverflowError, ValueError):  # infinite, not a number
+        raise ValueError(f"{name} must be finite, got {value} at {place}") from None
+
+
+def exact_floats(values: ArrayLike, name: str) -> Array:
+    """`values` as float64, or ValueError where that would round one."""
+    numbers = exact_numbers(values, name)
+    if numbers.dtype == object:
+        wrong = next(v for v in numbers.flat if not _is_float(v))
+        raise ValueError(f"{name} must hold numbers that float64 represents, got {wrong}")
+    return numbers
+
+
+def _is_float(value: Fraction) -> bool:
+    try:
+        return Fraction(float(value)) == value
+    except OverflowError:
+        return False
+
+
+def as_matrix(X: ArrayLike) -> tuple[Array, list[Fraction] | None]:
+    """`X` as a finite, nonempty float64 matrix with exactly the same sign patterns.
+
+    Returns
+    -------
+    matrix : (n, d) float64
+    factors : None, or the positive numbers that the rows were multiplied by
+        Where floats do not hold a row of fractions, they may hold its smallest multiple in integers.
+
+    Raises
+    ------
+    ValueError
+        When it is none, or no multiple of a row is one of floats, with what arrived.
+    """
+    given = exact_numbers(X, "X")
     if given.ndim != 2:
         raise ValueError(f"X must be 2-D, got shape {given.shape}")
     if given.size == 0:
         raise ValueError(f"X must not be empty, got shape {given.shape}")
-    out = np.ascontiguousarray(given, dtype=np.float64)
-    if not np.isfinite(out).all():
-        place = tuple(int(k) for k in np.argwhere(~np.isfinite(out))[0])
-        raise ValueError(f"X must be finite, got {given[place]} at {place}")
-    if given.dtype.kind in "iu" and (big := np.abs(out) >= 2.0**53).any():
-        wrong = [int(v) for v, f in zip(given[big], out[big], strict=True) if int(v) != int(f)]
-        if wrong:
-            raise ValueError(f"X must hold integers that float64 represents, got {wrong[0]}")
-    if given.dtype.kind == "f" and given.dtype.itemsize > 8 and (out != given).any():
-        raise ValueError(f"X must hold float64 values, got {given.dtype} entries that are none")
-    return out
-
-
-def _from_objects(X: ArrayLike, given: NDArray[np.object_]) -> Array:
-    """Numbers held as objects, or ValueError when they are none, or integers that would be rounded."""
-    try:
-        out = given.astype(np.float64)
-    except OverflowError as error:
-        raise ValueError(f"X must be finite as float64: {error}") from None
-    except (TypeError, ValueError):
-        raise ValueError(f"X must be numeric, got {describe(X)}") from None
-    for value, number in zip(given.ravel(), out.ravel(), strict=True):
-        if isinstance(value, int | np.integer) and int(value) != int(number):
-            raise ValueError(f"X must hold integers that float64 represents, got {value}")
-    return out
-
-
-def describe(X: object) -> str:
-    """Type and, when there is one, dtype of an argument, for messages."""
-    return f"{type(X).__name__} of dtype {np.asarray(X).dtype}"
-
-
-def independent_columns(X: Array, rank: int | None) -> Ints:
-    """Indices of linearly independent columns, ascending, as pivoted QR picks them.  O(n d min(n, d))."""
-    X = np.ldexp(X, -np.frexp(np.abs(X).max())[1])
-    numerical = int(np.linalg.matrix_rank(X))
-    if rank is not None and not numerical <= rank <= min(X.shape):
-        raise ValueError(
-            f"rank must be between the numerical rank {numerical} and min(n, d) = {min(X.shape)}, got {rank}; "
-            "for truncation pass the truncated coordinates"
-        )
-    chosen = numerical if rank is None else rank
-    if chosen == X.shape[1]:
-        return np.arange(chosen)
-    _, pivots = qr(X, mode="r", pivoting=True)
-    return np.sort(pivots[:chosen]).astype(np.int64)
+    if given.dtype != object:
+        return np.ascontiguousarray(given), None
+    factors = []
+    for i, row in enumerate(given.tolist()):
+        factor = Fraction(1)
+        if not all(map(_is_float, row)):
+            scale = lcm(*(v.denominator for v in row))
+            factor = Fraction(scale, gcd(*(int(v * scale) for v in row)))
+        given[i] = [v * factor for v in row]
+        if not all(map(_is_float, given[i])):
+            raise ValueError(
+                f"X must hold numbers that float64 represents, or multiples of such, got the row "
+                f"({', '.join(map(str, row))})"
+            )
+        factors.append(factor)
+    return np.ascontiguousarray(given.astype(np.float64)), factors
 
 
 def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
@@ -107,6 +159,7 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
     quotient, shift = np.frexp(fraction / fraction[lead][:, None])
     shift = np.where(rows != 0.0, shift + exponent - exponent[lead][:, None], 0)
     key = np.hstack([quotient + 0.0, shift])  # + 0.0: -0.0 becomes 0.0
+    # Rows on one line have equal keys; a first one of each group stands for it.
     order = np.lexsort(key.T[::-1])  # stable; np.unique with an axis does the same more slowly
     fresh = np.r_[True, (key[order[1:]] != key[order[:-1]]).any(axis=1)]
     line = np.empty(m, dtype=np.int64)
@@ -120,6 +173,7 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
 
 def not_parallel(rows: Array, others: Array, lead: tuple[Ints, Ints]) -> Ints:
     """Indices at which rows and others, zero in the same places, are not exactly parallel."""
+    # Equal and opposite rows are parallel at sight: only the rest takes Python's integers.
     todo = np.flatnonzero((rows != others).any(axis=1) & (rows != -others).any(axis=1))
     if todo.size == 0:
         return todo

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from exactrelu._typing import Ints
 
 from ._arrangement import Arrangement, as_arrangement
+from ._matrix import exact_numbers
 
 Within = tuple[ArrayLike, ArrayLike]
 
@@ -42,6 +46,7 @@ class Region(NamedTuple):
         """Packed patterns (k, ceil(n/8)) of the rows of X from those of the arrangement; may write in place."""
         if not self.affine:
             return octets
+        # The last row is that of infinity: its bit goes, and its octet where it has one of its own.
         octets = octets[:, : (self.n + 7) // 8]
         if self.n % 8:
             octets[:, -1] &= np.uint8((0xFF00 >> self.n % 8) & 0xFF)
@@ -65,12 +70,14 @@ def make_region(X: ArrayLike | Arrangement, within: Within | None, offsets: Arra
     elif within is None:
         return Region(arrangement, None, False, False)
     planes = arrangement.row_plane[rows]
+    # Conditions as signed hyperplanes; the same one again says nothing new, the opposite one contradicts.
     signed = (planes + 1) * signs * arrangement.row_sign[rows]
     distinct = signed[np.sort(np.unique(signed, return_index=True)[1])]
     if (planes < 0).any() or len({*np.abs(distinct).tolist()}) < len(distinct):
         return Region(arrangement, None, offsets is not None, True)
     if not len(distinct):  # no condition at all
         return Region(arrangement, None, False, False)
+    # The tree splits on its first hyperplanes first: so it never leaves the cone.
     led = arrangement.led_by(np.abs(distinct) - 1)
     prefix = np.sign(distinct) * np.arange(1, len(distinct) + 1)
     return Region(led, prefix, offsets is not None, False)
@@ -95,10 +102,14 @@ def _conditions(within: Within | None, n: int) -> tuple[Ints, Ints]:
 
 def _homogenised(arrangement: Arrangement, offsets: ArrayLike) -> Arrangement:
     """Rows (x_i, b_i) and the row (0, .., 0, 1): on its positive side, scaled to last entry 1, lies R^d."""
-    b = np.asarray(offsets, dtype=np.float64)
-    if b.shape != (arrangement.n,):
-        raise ValueError(f"offsets must have shape ({arrangement.n},), got {b.shape}")
-    if not np.isfinite(b).all():
-        raise ValueError(f"offsets must be finite, got {b}")
-    last = np.append(np.zeros(arrangement.d), 1.0)
-    return Arrangement(np.vstack([np.column_stack([arrangement.X, b]), last]))
+    a, b = arrangement, exact_numbers(offsets, "offsets")
+    if b.shape != (a.n,):
+        raise ValueError(f"offsets must have shape ({a.n},), got {b.shape}")
+    if a.row_factors is not None or b.dtype == object:
+        # Fractions: an offset shares the factor of its row, and both may need a larger one.
+        factors: Iterable[Any] = a.row_factors or repeat(1)
+        exact = [Fraction(v) * factor for v, factor in zip(b.tolist(), factors, strict=False)]
+        b = np.array(exact, dtype=object)
+    X = np.zeros_like(a.X)  # the other columns depend on the chosen ones, or were left out by a truncation
+    X[:, a.columns] = a.X[:, a.columns]
+    return Arrangement(np.vstack([np.column_stack([X, b]), np.append(np.zeros(a.d), 1.0)]))

@@ -40,7 +40,7 @@ import numpy as np
 from exactrelu.enumerate.running._compiled import njit
 
 UNIT_ROUNDOFF = 2.0**-53
-LANES = 4
+LANES = 4  # rays whose minors are computed side by side: a SIMD register of doubles
 
 # The kernels allocate nothing and get all arrays from their callers, so reference counting (atomic operations
 # at every view of an array) is off; integer division needs no check.  Wrappers that unpack the tables for
@@ -60,6 +60,7 @@ class Roots(NamedTuple):
     basis : (r,) hyperplanes;  x : (r, r) ray k, on the positive side of ``basis[k]``
     define : (r, r) its defining rows and, last, its orientation
     plus, minus : (N,) bit k is set when ray k is strictly on that side of the hyperplane
+    order : (N,) hyperplanes in the order of the conflict lists, which is the order of splitting
     """
 
     basis: np.ndarray
@@ -67,6 +68,26 @@ class Roots(NamedTuple):
     define: np.ndarray
     plus: np.ndarray
     minus: np.ndarray
+    order: np.ndarray
+
+
+def make_roots(planes: Planes, order: np.ndarray, candidates: np.ndarray) -> Roots:
+    """The root cones cut by the first r independent hyperplanes among `candidates`.  O(r**2 2**r + N r**2).
+
+    Raises
+    ------
+    ValueError
+        When the candidates have a smaller rank.
+    """
+    n, r = planes.coords.shape
+    basis = np.zeros(r, dtype=np.int64)
+    if (found := independent_rows(planes, candidates, r, basis)) < r:
+        raise ValueError(f"{r} independent hyperplanes are needed, but the rows have exact rank {found}")
+    roots = Roots(
+        basis, np.empty((r, r)), np.empty((r, r), np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64), order
+    )
+    fill_roots(planes, roots, np.zeros((r, r, LANES)), np.empty((1 << r, LANES)))
+    return roots
 
 
 class Planes(NamedTuple):
@@ -99,12 +120,9 @@ class Planes(NamedTuple):
     calls: np.ndarray
 
 
-def filter_bound(r: int, more: int = 0) -> float:
-    """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum.
-
-    more : further factors ``1 + delta`` of each term
-    """
-    q = r * (r + 1) // 2 + more
+def filter_bound(r: int) -> float:
+    """``gamma_q + underflow`` of the module docstring; the factor covers 1-norms rounded to 1 and this sum."""
+    q = r * (r + 1) // 2
     return q * UNIT_ROUNDOFF / (1.0 - q * UNIT_ROUNDOFF) * (1.0 + 2.0**-30) + 1e-290
 
 
@@ -135,6 +153,7 @@ def det_mod(m, p):
     """Determinant of m (r, r) modulo p by Gaussian elimination; m is overwritten.  Products stay below 2**62."""
     r = m.shape[0]
     det = 1
+    # Invariant: det(m given) = det * (determinant of the block from (c, c) on).
     for c in range(r):
         pivot = c
         while pivot < r and m[pivot, c] == 0:
@@ -157,7 +176,10 @@ def det_mod(m, p):
 
 @inner
 def mixed_radix_sign(digits, primes, inverses, half):
-    """Sign of the integer in (-M/2, M/2) with the given residues, which become mixed-radix digits."""
+    """Sign of the integer in (-M/2, M/2) with the given residues, which become mixed-radix digits.  O(k**2)
+
+    The value is ``digits[0] + digits[1] primes[0] + digits[2] primes[0] primes[1] + ..`` (Knuth, TAOCP 2, 4.3.2).
+    """
     k = len(primes)
     nonzero = False
     for j in range(k):
@@ -168,6 +190,7 @@ def mixed_radix_sign(digits, primes, inverses, half):
         nonzero = nonzero or x != 0
     if not nonzero:
         return 0
+    # The most significant digit that differs from those of (M - 1)/2 decides.
     for j in range(k - 1, -1, -1):
         if digits[j] != half[j]:
             return -1 if digits[j] > half[j] else 1
@@ -195,9 +218,12 @@ def exact_sign(planes, define, h):
 
 @inner
 def ray_sign(planes, x, define, h):
-    """Sign of ``x_h . g`` for the ray with float coordinates x (r,); ``define[r-1]`` is its orientation."""
+    """Sign of ``x_h . g`` for the ray with float coordinates x (r,); ``define[r-1]`` is its orientation.
+
+    O(r), and an `exact_sign` where the filter's error may exceed the value.
+    """
     r = len(x)
-    v = 0.0
+    v = 0.0  # v = coords[h] @ x
     for j in range(r):
         v += planes.coords[h, j] * x[j]
     if v > planes.eps:
@@ -216,6 +242,7 @@ def lane_minors(planes, rows, minors):
     rows : (r, r, LANES) row, column, lane;  minors : (2**r, LANES) out
     Four rays at a time share the bookkeeping, and SIMD registers.  O(r 2**r)
     """
+    # minors[S] = sum over j in S of ± rows[|S| - 1, j] * minors[S - {j}]; column sets come after their subsets
     for lane in range(LANES):
         minors[0, lane] = 1.0
     for columns in range(1, len(minors) - 1):
@@ -298,6 +325,7 @@ def fill_roots(planes, roots, rows, minors):
     rows : (r, r, LANES), minors : (2**r, LANES) work
     """
     r = len(roots.basis)
+    # Ray k is tight on all rows of the basis but its own, and on the positive side of that.
     for k in range(r):
         for i in range(r - 1):
             h = roots.basis[i if i < k else i + 1]

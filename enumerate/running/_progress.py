@@ -9,7 +9,8 @@ from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
 
-INTERVAL = 0.2  # seconds between two updates
+INTERVAL = 0.2  # seconds between two updates: often enough to see it move
+BAR = 30  # characters
 
 
 class Progress:
@@ -49,10 +50,11 @@ class Progress:
             self.stream.flush()
 
     def _show(self, elapsed: float) -> None:
+        # At the speed so far; what was finished earlier took no time now.
         worked = self.done - self.before
         left = elapsed * (self.total - self.done) / worked if worked > 0.0 else float("inf")
-        filled = int(30 * self.fraction)
-        bar = "#" * filled + "." * (30 - filled)
+        filled = int(BAR * self.fraction)
+        bar = "#" * filled + "." * (BAR - filled)
         line = f"{100 * self.fraction:5.1f} % [{bar}] {clock(elapsed)} passed, about {clock(left)} left"
         self.stream.write("\r" + line.ljust(self.width))
         self.stream.flush()

@@ -1,4 +1,8 @@
-"""Many small tasks on threads, processes or a cluster, their results in order."""
+"""Many small tasks on threads, processes or a cluster, their results in order.
+
+``n_jobs`` has one meaning in the whole package: None is one worker, unless an active ``joblib.parallel_config`` says
+otherwise; a positive number is that many; -1 is all usable cores, -2 all but one, and so on; 0 is refused.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ import numpy as np
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-AHEAD = 16  # results per worker that may wait to be fetched
+# Results per worker that may wait to be fetched: enough to hide one slow task, few enough to bound memory.
+AHEAD = 16
 
 _current = threading.local()
 
@@ -68,9 +73,8 @@ def run_tasks(
     tasks : iterable
         Taken from as needed.
     n_jobs : int, optional
-        As in joblib: -1 stands for all usable cores.  By default an active ``joblib.parallel_config`` decides,
-        and without one, threads on all usable cores.  Threads are only a preference: a configured backend
-        ("loky", "dask", "ray") takes the tasks to its workers.
+        See the module.  Threads are only a preference: a configured backend ("loky", "dask", "ray") takes the tasks to
+        its workers.
     ahead : int
         At most this many results per worker are computed before they are fetched.
 
@@ -94,11 +98,13 @@ def run_tasks(
         yield from map(function, tasks)
         return
     call = _Call(function, _Cancellation())
+    # Threads and dask take tasks one by one, which keeps the order with few results waiting; other backends take lists.
     if getattr(backend, "uses_threads", False):
         with ThreadPoolExecutor(workers) as pool:
             yield from _in_flight(lambda task: pool.submit(call, task), call.cancellation, tasks, workers * ahead)
     elif hasattr(backend, "client"):
-        # dask: with its own futures a slow task holds up no more than the limit, see `_in_joblib`
+        # With dask's own futures a slow task holds up no more than the limit, see `_in_joblib`; equal tasks are not
+        # merged (`pure`).
         submit = partial(backend.client.submit, call, pure=False)
         yield from _in_flight(submit, call.cancellation, tasks, workers * ahead)
     else:
@@ -106,7 +112,23 @@ def run_tasks(
 
 
 def worker_count(n_jobs: int | None = None) -> int:
-    """Number of workers that `run_tasks` would use."""
+    """Number of workers that `run_tasks` would use.
+
+    Parameters
+    ----------
+    n_jobs : int, optional
+        See the module.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        When `n_jobs` is 0 or no integer.
+    """
     backend, wanted = _backend(n_jobs)
     return int(backend.effective_n_jobs(wanted))
 
@@ -115,15 +137,13 @@ def _backend(n_jobs: int | None) -> tuple[Any, int]:
     """The joblib backend to run on, and the number of jobs to ask it for."""
     from joblib.parallel import get_active_backend
 
-    if n_jobs is not None and (not isinstance(n_jobs, int | np.integer) or n_jobs == 0):
+    if n_jobs is not None and (not isinstance(n_jobs, int | np.integer) or isinstance(n_jobs, bool) or n_jobs == 0):
         raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+    # Asked with a preference, joblib tells a number of jobs of its own; without, None where nothing is configured.
     _, configured = get_active_backend()
     backend, _ = get_active_backend(prefer="threads")
-    if n_jobs is not None:
-        return backend, int(n_jobs)
-    if configured is not None:
-        return backend, int(configured)
-    return backend, 1 if backend.nesting_level else -1  # one core is this worker's share in a parallel run
+    wanted = configured if n_jobs is None else n_jobs
+    return backend, 1 if wanted is None else int(wanted)
 
 
 def _in_flight(
@@ -138,7 +158,7 @@ def _in_flight(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:
+    finally:  # also when the caller closes the generator, or Ctrl-C is pressed
         cancellation.event.set()
         for future in waiting:
             future.cancel()

@@ -25,10 +25,13 @@ from exactrelu._typing import Ints
 from exactrelu.enumerate.exact._arrangement import Arrangement, kernel_tables
 from exactrelu.enumerate.exact._signs import Planes
 
+# Of the coordinates of functionals: few, so that determinants with them take hardly more primes, and enough that ties
+# by chance are rare.
 FUNCTIONAL_BITS = 20
-# What kernels of this method report.
+# What kernels of this method report: all cells found; a vertex on more than r-1 hyperplanes; functionals that are
+# not in general position.
 COMPLETE, DEGENERATE, NOT_GENERIC = 0, 1, 2
-DRAWS = 20  # of functionals; one in a million fails
+DRAWS = 20  # of functionals before giving up; one in a million fails
 
 
 def functionals_of(rank: int) -> int:
@@ -50,6 +53,7 @@ def planes_with_functionals(arrangement: Arrangement, order: Ints, draw: int) ->
     Deterministic.  O(N r k) for k primes.
     """
     r = arrangement.rank
+    # Odd integers, none of them 0.  Coordinates and rows are the same numbers but for powers of two.
     rng = np.random.Generator(np.random.PCG64(draw))
     odd = 2.0 * rng.integers(-(2 ** (FUNCTIONAL_BITS - 1)), 2 ** (FUNCTIONAL_BITS - 1), (functionals_of(r), r)) + 1.0
     rows = arrangement.representatives()[order]

@@ -27,13 +27,16 @@ from exactrelu.enumerate.exact._signs import exact_sign, inner, kernel, once
 
 from ._generic import COMPLETE, NOT_GENERIC
 
-WIDE, NARROW = 11, 8  # bits of a digit on long and on short lines: clearing counters takes time as well
-SHORT = 400
-FEW_BITS, TOP_BITS, MANY = 22, 32, 4096  # of a position, at least, to sort by, the more on lines of MANY vertices;
-# what they leave in disorder, insertion puts in order
-PATIENCE = 4  # insertion moves per vertex after which all bits are sorted by
+WIDE, NARROW = 11, 8  # bits of a digit on long and on short lines: clearing 2**bits counters takes time as well
+SHORT_LINE = 400  # vertices
+# Leading bits of a position to sort by, at least: the more on lines of MANY vertices.  What they leave in disorder,
+# insertion puts in order.
+FEW_BITS, TOP_BITS, MANY = 22, 32, 4096
+MOVES_PER_VERTEX = 4  # of insertion, after which it is given up and all bits are sorted by
+# |[i f_1] [j f_2] - [i f_2] [j f_1]| above so many filter errors has a certain sign, see above.
+CERTAIN = 6.0
 BELOW, ABOVE, EITHER = 0, 1, 2  # sides of a plane
-FIRST, LENGTH, CELLS, PLANE, TURNED, ONLY = 0, 1, 2, 3, 4, 5  # columns of `_runs.Runs.fields`
+RUN_FIRST, RUN_LENGTH, RUN_CELLS, RUN_PLANE, RUN_TURNED, RUN_ONLY = 0, 1, 2, 3, 4, 5  # columns of `_runs.Runs.fields`
 
 
 class Line(NamedTuple):
@@ -100,7 +103,11 @@ def brackets(planes, h, f, out):
 
 @inner
 def position_keys(line, h):
-    """Planes but h in `order`, with keys that sort like the floating-point positions on the line."""
+    """Planes but h in `order`, with keys that sort like the floating-point positions on the line.  O(N)
+
+    As integers the words of positive doubles sort like these, those of negative ones the other way round: all bits of
+    these are flipped, and the sign bit of those.
+    """
     count = 0
     first, second = line.ends[0], line.ends[1]
     for i in range(len(first)):
@@ -119,10 +126,11 @@ def position_keys(line, h):
 def radix_sort(line, count, wanted):
     """Sort `order` by the top `wanted` bits of `key`, or a few more.  O(count + digits)."""
     key, order, other_key, other = line.key, line.order, line.spare_key, line.spare
-    width = np.int64(NARROW if count < SHORT else WIDE)
+    width = np.int64(NARROW if count < SHORT_LINE else WIDE)
     passes = (np.int64(wanted) + width - 1) // width
     low = max(64 - width * passes, 0)
     mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+    # All histograms in one pass over the keys, then one stable pass of counting sort per digit.
     for p in range(passes):
         for digit in range(1 << width):
             line.histogram[p, digit] = 0
@@ -147,7 +155,7 @@ def radix_sort(line, count, wanted):
             other[place] = order[k]
         key, other_key = other_key, key
         order, other = other, order
-    if passes & 1:
+    if passes & 1:  # the result is in the spare arrays
         for k in range(count):
             line.order[k] = line.spare[k]
             line.key[k] = line.spare_key[k]
@@ -156,11 +164,11 @@ def radix_sort(line, count, wanted):
 @inner
 def compare(planes, eps, line, h, direction, i, j):
     """Sign of ``t_j - t_i``: the floating-point difference where it is certain, otherwise exactly."""
-    v = line.ends[0, i] * line.ends[1, j] - line.ends[1, i] * line.ends[0, j]
+    v = line.ends[0, i] * line.ends[1, j] - line.ends[1, i] * line.ends[0, j]  # of the module's inequality
     sides = line.side[i] * line.side[j]
-    if v > 6.0 * planes.eps:
+    if v > CERTAIN * planes.eps:
         return sides
-    if v < -6.0 * planes.eps:
+    if v < -CERTAIN * planes.eps:
         return -sides
     return bracket_sign(planes, eps, line.define, h, i, j) * direction * sides
 
@@ -170,6 +178,7 @@ def insertion(planes, eps, line, h, direction, count, limit):
     """Put `order` in exact order, from almost sorted; returns False when that takes more than `limit` moves."""
     moves = 0
     order = line.order
+    # Invariant: order[:k] is sorted exactly.
     for k in range(1, count):
         plane, key = order[k], line.key[k]
         j = k
@@ -185,7 +194,10 @@ def insertion(planes, eps, line, h, direction, count, limit):
 
 @inner
 def sort_line(planes, eps, line, h, direction):
-    """Sort the vertices of plane h; returns their number, or -1 when f_1 is not in general position to one."""
+    """Sort the vertices of plane h; returns their number, or -1 when f_1 is not in general position to one.
+
+    O(N), and O(N**2) at worst, when positions differ in no bit but exactly.
+    """
     brackets(planes, h, len(line.side), line.ends[0])
     brackets(planes, h, len(line.side) + 1, line.ends[1])
     bound = planes.eps
@@ -198,7 +210,7 @@ def sort_line(planes, eps, line, h, direction):
                 return -1
     count = position_keys(line, h)
     radix_sort(line, count, FEW_BITS if count < MANY else TOP_BITS)
-    if not insertion(planes, eps, line, h, direction, count, PATIENCE * count):
+    if not insertion(planes, eps, line, h, direction, count, MOVES_PER_VERTEX * count):
         radix_sort(line, count, 64)
         insertion(planes, eps, line, h, direction, count, count * count)
     return count
@@ -213,8 +225,8 @@ def add_run(runs, at, mask, pattern, first, h, only):
         runs.start[at, w] = pattern[w] ^ mask[w] if turned else pattern[w]
     runs.lead[at] = pattern[words] ^ mask[words] if turned else pattern[words]
     field = runs.fields[at]
-    field[FIRST], field[LENGTH], field[CELLS] = first, 0, 1
-    field[PLANE], field[TURNED], field[ONLY] = h, turned, only
+    field[RUN_FIRST], field[RUN_LENGTH], field[RUN_CELLS] = first, 0, 1
+    field[RUN_PLANE], field[RUN_TURNED], field[RUN_ONLY] = h, turned, only
 
 
 @inner
@@ -225,6 +237,7 @@ def add_sectors(planes, sigma, bits, line, size, mask, pattern, runs, filled):
     ``sigma_a sigma_b det(a, b, f_1) > 0``, and plane g has sign -sigma_g before w_g and sigma_g after it.
     """
     group = line.group
+    # By insertion: vertices on many planes are few.
     for k in range(1, size):
         g = group[k]
         j = k
@@ -260,7 +273,7 @@ def vertex_end(planes, eps, line, h, direction, count, k):
     while end < count:
         i, j = line.order[end - 1], line.order[end]
         v = line.ends[0, i] * line.ends[1, j] - line.ends[1, i] * line.ends[0, j]
-        if abs(v) > 6.0 * planes.eps or compare(planes, eps, line, h, direction, i, j) != 0:
+        if abs(v) > CERTAIN * planes.eps or compare(planes, eps, line, h, direction, i, j) != 0:
             break
         end += 1
     return end
@@ -284,6 +297,7 @@ def count_lines(planes, eps, sigma, line, first, last):
     Returns (COMPLETE or NOT_GENERIC, number of cells).
     """
     cells = 0
+    # A vertex on m planes is met on each of them, and counted, with its m - 1 cells, on the lowest-numbered.
     for h in range(first, last):
         count = sort_line(planes, eps, line, h, sigma[h])
         if count < 0:
@@ -337,8 +351,9 @@ def cut_line(planes, eps, sigma, rows, line, h, count, only, pattern, runs, fill
     """
     bits = rows.bits
     begin_line(sigma, rows, line, h, only == ABOVE, pattern)
-    is_open = False
+    is_open = False  # whether the last run goes on here
     k = 0
+    # Invariant: `pattern` holds the signs just before vertex k of the line, that of plane h as in `begin_line`.
     while k < count:
         i = line.order[k]
         end = vertex_end(planes, eps, line, h, sigma[h], count, k)
@@ -349,8 +364,8 @@ def cut_line(planes, eps, sigma, rows, line, h, count, only, pattern, runs, fill
             if i > h and (only == side or only == EITHER):  # noqa: SIM109 - a tuple would be built
                 if is_open:
                     field = runs.fields[filled - 1]
-                    field[CELLS] += 1
-                    field[LENGTH] = first + k + 1 - field[FIRST]
+                    field[RUN_CELLS] += 1
+                    field[RUN_LENGTH] = first + k + 1 - field[RUN_FIRST]
                 else:
                     put(bits, pattern, h, side == ABOVE)
                     add_run(runs, filled, rows.mask, pattern, first + k + 1, h, only)

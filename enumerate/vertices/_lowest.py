@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from math import comb
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from exactrelu.enumerate.running._progress import Progress
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
 
 from ._generic import COMPLETE, DEGENERATE, DRAWS, NOT_GENERIC, planes_with_functionals
-from ._lines import CELLS, count_lines, make_line, plane_directions, trace_lines
+from ._lines import RUN_CELLS, count_lines, make_line, plane_directions, trace_lines
 from ._runs import Rows, Runs, empty_runs, make_rows, single_runs
 from ._runs import in_order as runs_in_order
 from ._sort import in_order
@@ -25,11 +26,12 @@ from ._vertices import make_subsets, visit_last, visit_vertices
 
 TASK_SECONDS = 3e-3  # about; short enough for Ctrl-C and for balance, long compared with handing a task out
 FEW_TASKS = 4  # below, they are not worth handing out
-LINE_STEP = 3e-8  # seconds per vertex passed on a line
-VERTEX, VERTEX_ROW = 3e-8, 1.2e-10  # seconds per vertex, and per vertex and row
+# What the machines at hand take, for the size of tasks alone: seconds per vertex passed on a line; per vertex of higher
+# rank, and more per vertex and row.
+LINE_STEP, VERTEX, VERTEX_ROW = 3e-8, 3e-8, 1.2e-10
 MOST_PLANES = 4096  # above, the cone tree's cost per cell, which does not grow with n, is lower
-MOST_RANK = 10
-MOST_EXPONENT = 900  # of a column: functionals are scaled to the columns
+MOST_RANK = 10  # likewise: minors of the rows in front are tables of 2**r entries
+MOST_EXPONENT = 900  # of two, of a column: functionals are scaled to the columns, and shall stay normal numbers
 
 
 class Task(NamedTuple):
@@ -60,7 +62,7 @@ class Part(NamedTuple):
 def applies(arrangement: Arrangement) -> bool:
     """Whether this method is worth trying; for rank 4 and more it may still meet a degenerate vertex."""
     a = arrangement
-    if not a.rational or a.rank < 3 or np.abs(a.column_exponents).max() > MOST_EXPONENT:
+    if a.rank < 3 or np.abs(a.column_exponents).max() > MOST_EXPONENT:
         return False
     return a.rank == 3 or (a.rank <= MOST_RANK and a.n_planes <= MOST_PLANES)
 
@@ -92,25 +94,26 @@ class LowestVertices:
 
     def tables(self) -> Planes:
         """Hyperplanes, in the order of their rows when `direct` or of rank 3, then functionals; with own work space."""
-        a = self.arrangement
-        key = ("tables with functionals", self.draw)
-        if key not in a.prepared:
-            by_row = self.direct or a.rank == 3
-            order = np.argsort(a.representative) if by_row else np.arange(a.n_planes)
-            a.prepared[key] = planes_with_functionals(a, order, self.draw)
-        tables: Planes = a.prepared[key]
-        return tables._replace(**{name: getattr(tables, name).copy() for name in ("matrix", "digits", "calls")})
+        a, by_row = self.arrangement, self.direct or self.arrangement.rank == 3
+        order = np.argsort(a.representative) if by_row else np.arange(a.n_planes)
+        shared = a.prepare(("tables", self.draw), lambda: planes_with_functionals(a, order, self.draw))
+        return shared._replace(**{name: getattr(shared, name).copy() for name in ("matrix", "digits", "calls")})
 
     def directions(self, tables: Planes) -> Ints | None:
         """Rank 3: the sign of det(h, f_1, f_2) for all planes h; None when one is zero."""
-        a = self.arrangement
-        key = ("directions", self.draw)
-        if key not in a.prepared:
-            sigma = np.empty(a.n_planes, np.int64)
-            found = plane_directions(tables, np.ones(3, np.int64), sigma)
-            a.prepared[key] = sigma if found else None
-        found_before: Ints | None = a.prepared[key]
-        return found_before
+
+        def made() -> Ints | None:
+            sigma = np.empty(self.arrangement.n_planes, np.int64)
+            return sigma if plane_directions(tables, np.ones(3, np.int64), sigma) else None
+
+        found: Ints | None = self.arrangement.prepare(("directions", self.draw), made)
+        return found
+
+    @property
+    def rows(self) -> Rows:
+        """Rank 3: where signs stand in patterns."""
+        found: Rows = self.arrangement.prepare(("rows",), partial(make_rows, self.arrangement))
+        return found
 
     @property
     def most_cells(self) -> int:
@@ -129,16 +132,6 @@ class LowestVertices:
                 yield from _subset_tasks(fixed, n, r - 1 - fixed, (), 0, most)
         if r & 1:
             yield Task(r - 1, (), 0, 0, 1)
-
-    @property
-    def rows(self) -> Rows:
-        """Rank 3: where signs stand in patterns."""
-        a = self.arrangement
-        key = ("rows",)
-        if key not in a.prepared:
-            a.prepared[key] = make_rows(a)
-        found: Rows = a.prepared[key]
-        return found
 
     def __call__(self, task: Task) -> Part:
         """Do one task."""
@@ -170,7 +163,7 @@ class LowestVertices:
             return *count_lines(*shared, line, task.first, task.last), 0
         rows = self.rows
         code, filled = trace_lines(*shared, rows, line, task.first, task.last, rows.base.copy(), runs)
-        return code, int(runs.fields[:filled, CELLS].sum()), filled
+        return code, int(runs.fields[:filled, RUN_CELLS].sum()), filled
 
     def _visit(self, task: Task, bits: PatternBits, pattern: Ints, out: Ints) -> tuple[int, int]:
         a = self.arrangement
@@ -188,7 +181,7 @@ class LowestVertices:
 
 
 def _line_tasks(n: int, most: int) -> Iterator[Task]:
-    step = max(1, most // n)
+    step = max(1, most // n)  # lines of n vertices
     for first in range(0, n, step):
         last = min(first + step, n)
         yield Task(0, (), first, last, (last - first) * (2 * n - 1 - first - last) // 2)
@@ -196,6 +189,7 @@ def _line_tasks(n: int, most: int) -> Iterator[Task]:
 
 def _subset_tasks(fixed: int, n: int, size: int, head: tuple[int, ...], first: int, most: int) -> Iterator[Task]:
     """Tasks of at most about `most` subsets of `size` rows that begin with `head` and go on with `first` or more."""
+    # Ranges of the next row with about `most` subsets each; a row with more is put into the head, and divided itself.
     left = size - len(head) - 1  # rows after the next one
     most = most if size > 1 else n  # the vertices of one line are not divided
     cells, start = 0, first
@@ -244,6 +238,7 @@ def _in_general_position(
     arrangement: Arrangement, write: bool, n_jobs: int | None, progress: bool
 ) -> tuple[LowestVertices, list[Part]] | None:
     """The method with functionals that are in general position, and the results of its tasks."""
+    # A failure tells of the functionals, not of the data, unless a vertex of the arrangement itself is degenerate.
     for draw in range(DRAWS):
         method = LowestVertices(arrangement.slim(), write, draw)
         found = _run(method, n_jobs, progress)

@@ -21,19 +21,18 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from exactrelu._typing import Ints
-from exactrelu.enumerate.cone_tree._tree import low_bit_index, popcount
 from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
-from exactrelu.enumerate.exact._bits import flip
+from exactrelu.enumerate.exact._bits import flip, low_bit_index, popcount
 from exactrelu.enumerate.exact._signs import inner, kernel, once
 
-from ._lines import CELLS, EITHER, FIRST, LENGTH, ONLY, PLANE, TURNED
+from ._lines import EITHER, RUN_CELLS, RUN_FIRST, RUN_LENGTH, RUN_ONLY, RUN_PLANE, RUN_TURNED
 from ._sort import by_first_word, swapped
 
-LEADERS = 64
-FIELDS = 6
-DIGIT = 8  # bits
-FEW = 16  # cells that insertion sorts faster
-SHARES = 8  # of the cells, per thread
+LEADERS = 64  # planes that lead, at most: their signs fill a word, by which groups are sorted
+RUN_FIELDS = 6  # columns of `Runs.fields`
+KEY_DIGIT = 8  # bits of a digit: groups are small, and counters have to be cleared for each
+FEW_CELLS = 16  # cells that insertion sorts faster
+SHARES_PER_THREAD = 8  # of the cells: groups differ in size
 
 
 class Runs(NamedTuple):
@@ -41,8 +40,9 @@ class Runs(NamedTuple):
 
     lead : (k,) signs of the leading planes, plane 0 in bit 63
     start : (k, words) pattern of the first cell, its octets in memory order
-    fields : (k, 6) FIRST and number (LENGTH) of the steps that follow, number of CELLS, the PLANE walked along, 1 where
-        antipodes are TURNED to, and the ONLY side of the plane on which cells count, or EITHER
+    fields : (k, 6), columns RUN_FIRST and RUN_LENGTH: first and number of the steps that follow; RUN_CELLS: number of
+        cells; RUN_PLANE: the plane walked along; RUN_TURNED: 1 where antipodes are meant; RUN_ONLY: the side of the
+        plane on which cells count, or EITHER
     steps : (s,) int32, ``2 i + b``: plane i is crossed, and above the vertex lies side b of the plane walked along
     """
 
@@ -100,23 +100,23 @@ class Work(NamedTuple):
 
 @inner
 def find_varying(runs, rows, a, b, work):
-    """List the planes that cut the group of the runs [a, b); returns their number."""
+    """List the planes that cut the group of the runs [a, b); returns their number.  O(words + steps) a run"""
     words = len(work.varying)
     for w in range(words):
         work.varying[w] = 0
     for r in range(a, b):
         for w in range(words):
             work.varying[w] |= runs.start[r, w] ^ runs.start[a, w]
-        first, h = runs.fields[r, FIRST], runs.fields[r, PLANE]
-        if runs.fields[r, LENGTH] > 0:
+        first, h = runs.fields[r, RUN_FIRST], runs.fields[r, RUN_PLANE]
+        if runs.fields[r, RUN_LENGTH] > 0:
             work.varying[rows.word[h]] |= rows.bit[h]
-        for s in range(first, first + runs.fields[r, LENGTH]):
+        for s in range(first, first + runs.fields[r, RUN_LENGTH]):
             i = runs.steps[s] >> 1
             work.varying[rows.word[i]] |= rows.bit[i]
     m = 0
     for w in range(words):
         m += popcount(work.varying[w] & rows.lowest[w])
-    s = m
+    s = m  # listed from the last one backwards: the lowest bit is that of the last row
     for w in range(words - 1, -1, -1):
         left = np.int64(swapped(work.varying[w] & rows.lowest[w]))
         while left != 0:
@@ -138,6 +138,7 @@ def fill_keys(runs, rows, a, b, m, work):
     """The keys of the cells of the runs [a, b), one behind the other, and what is overwritten behind the last."""
     used = (m + 63) >> 6
     at = 0
+    # Invariant: keys[:, :at] are those of the cells before; `key` holds the signs where the run stands.
     for r in range(a, b):
         for w in range(used):
             work.key[w] = 0
@@ -148,12 +149,12 @@ def fill_keys(runs, rows, a, b, m, work):
         for w in range(used):
             work.keys[w, at] = work.key[w]
         at += 1
-        first, h = runs.fields[r, FIRST], runs.fields[r, PLANE]
-        only, turned = runs.fields[r, ONLY], runs.fields[r, TURNED]
+        first, h = runs.fields[r, RUN_FIRST], runs.fields[r, RUN_PLANE]
+        only, turned = runs.fields[r, RUN_ONLY], runs.fields[r, RUN_TURNED]
         own, own_bit = np.int64(0), np.int64(0)
-        if runs.fields[r, LENGTH] > 0 and only == EITHER:
+        if runs.fields[r, RUN_LENGTH] > 0 and only == EITHER:
             own, own_bit = work.slot[h] >> 6, key_bit(work.slot[h])
-        for s in range(first, first + runs.fields[r, LENGTH]):
+        for s in range(first, first + runs.fields[r, RUN_LENGTH]):
             step = runs.steps[s]
             i, side = step >> 1, step & 1
             work.key[work.slot[i] >> 6] ^= key_bit(work.slot[i])
@@ -182,7 +183,7 @@ def sort_cells(work, size, m):
     used = (m + 63) >> 6
     for k in range(size):
         order[k] = k
-    if size < FEW:
+    if size < FEW_CELLS:
         for k in range(1, size):
             j = k
             while j > 0 and key_before(work.keys, used, k, order[j - 1]):
@@ -190,18 +191,19 @@ def sort_cells(work, size, m):
                 j -= 1
             order[j] = k
         return
+    # Least significant digits first, each pass stable.
     moved = 0
     for w in range(used - 1, -1, -1):
         keys = work.keys[w]
         left = min(64, m - 64 * w)  # bits, the highest of the word
-        for p in range((64 - left) // DIGIT, 64 // DIGIT):
-            shift, mask = np.uint64(DIGIT * p), np.uint64((1 << DIGIT) - 1)
-            for digit in range(1 << DIGIT):
+        for p in range((64 - left) // KEY_DIGIT, 64 // KEY_DIGIT):
+            shift, mask = np.uint64(KEY_DIGIT * p), np.uint64((1 << KEY_DIGIT) - 1)
+            for digit in range(1 << KEY_DIGIT):
                 work.histogram[digit] = 0
             for k in range(size):
                 work.histogram[(np.uint64(keys[k]) >> shift) & mask] += 1
             total = 0
-            for digit in range(1 << DIGIT):
+            for digit in range(1 << KEY_DIGIT):
                 here = work.histogram[digit]
                 work.histogram[digit] = total
                 total += here
@@ -290,7 +292,7 @@ def move_runs(runs, first, step, places, out):
             out.start[at, w] = runs.start[r, w]
         for k in range(runs.fields.shape[1]):
             out.fields[at, k] = runs.fields[r, k]
-        out.fields[at, FIRST] += step
+        out.fields[at, RUN_FIRST] += step
 
 
 def octet_words(rows: NDArray[np.bool_]) -> Ints:
@@ -299,7 +301,11 @@ def octet_words(rows: NDArray[np.bool_]) -> Ints:
 
 
 def make_rows(a: Arrangement) -> Rows:
-    """Tables for planes numbered in the order of their lowest rows.  O(n)"""
+    """Tables for planes numbered in the order of their lowest rows.  O(n)
+
+    Those of `Arrangement.bits`, in another order and with the octets of words in memory order; behind the entries of
+    a leading plane stands one for its bit in the word of leaders.
+    """
     words, order = n_words(a.n), np.argsort(a.representative)
     n, leaders = len(order), min(LEADERS, len(order))
     size = np.diff(a.bits.ptr)[order]
@@ -330,14 +336,14 @@ def make_work(n: int, words: int, cells: int) -> Work:
     keys = np.empty((-(-n // 64), cells + 1), np.int64)
     return Work(
         np.empty(words, np.int64), line[0], line[1], keys[:, 0].copy(), keys, cell[0], cell[1],
-        np.empty(1 << DIGIT, np.int64), np.empty(words, np.int64),
+        np.empty(1 << KEY_DIGIT, np.int64), np.empty(words, np.int64),
     )  # fmt: skip
 
 
 def empty_runs(n: int, words: int, lines: int, most: int) -> Runs:
     """Room for `most` runs on `lines` lines of `n` planes."""
     return Runs(
-        np.empty(most, np.int64), np.empty((most, words), np.int64), np.empty((most, FIELDS), np.int64),
+        np.empty(most, np.int64), np.empty((most, words), np.int64), np.empty((most, RUN_FIELDS), np.int64),
         np.empty(lines * n, np.int32),
     )  # fmt: skip
 
@@ -349,7 +355,7 @@ def single_runs(patterns: Ints, mask: Ints, runs: Runs) -> None:
     k = len(patterns)
     runs.start[:k], runs.lead[:k] = patterns[:, :-1], patterns[:, -1]
     runs.fields[:k] = 0
-    runs.fields[:k, CELLS] = 1
+    runs.fields[:k, RUN_CELLS] = 1
 
 
 def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray[np.uint8]:
@@ -379,11 +385,12 @@ def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray
         list(pool.map(lambda k: move_runs(parts[k], firsts[k], steps[k], places, runs), range(len(parts))))
         parts.clear()
         bounds = np.append(np.flatnonzero(np.append(True, lead[1:] != lead[:-1])), len(lead))
-        offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, CELLS], bounds[:-1])))
+        offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, RUN_CELLS], bounds[:-1])))
         cells, octets = int(offsets[-1]), (n + 7) // 8
         out = np.empty(2 * cells * octets, np.uint8)
+        # wide[k] = out[k : k + 8] as one integer: writes of eight octets need not be aligned.
         wide = as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
-        shares = SHARES * threads if threads > 1 else 1
+        shares = SHARES_PER_THREAD * threads if threads > 1 else 1
         cuts = np.searchsorted(offsets, np.arange(shares + 1) * cells // shares)
         largest = int(np.diff(offsets).max())
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from exactrelu.enumerate.exact._signs import inner, kernel
 
-SMALL = 12
-DIGIT = 11
-SIGN = np.int64(-0x8000000000000000)
+FEW_KEYS = 12  # that insertion sorts faster
+SORT_DIGIT = 11  # bits of a digit: six passes, whose counters stay in the cache
+SIGN = np.int64(-0x8000000000000000)  # flipping it makes signed order of unsigned
 PARALLEL = 1 << 14  # patterns from which on threads gain more than they cost
+STACK = 64  # parts of a quicksort that wait, at most: the larger of two does, so that what is sorted halves each time
 
 
 @inner
@@ -42,13 +43,15 @@ def insertion_sort(keys, order, low, high):
 def sort_keys(keys, order, low, high, stack):
     """Sort keys[low:high] and carry `order` along: three-way quicksort, the larger part stacked.
 
-    stack : (>= 64, 2) work; at most log2(high - low) parts are stacked
+    stack : (STACK, 2) work; at most log2(high - low) parts are stacked
+    O(k log k) expected for k keys (Bentley & McIlroy 1993)
     """
     depth = 0
     while True:
-        while high - low > SMALL:
+        while high - low > FEW_KEYS:
             a, b, c = keys[low], keys[(low + high) >> 1], keys[high - 1]
             pivot = max(min(a, b), min(max(a, b), c))
+            # Invariant: keys[low:left] < pivot, keys[left:k] == pivot, keys[right:high] > pivot.
             left, right, k = low, high, low
             while k < right:
                 if keys[k] < pivot:
@@ -78,7 +81,7 @@ def sort_keys(keys, order, low, high, stack):
 
 @inner
 def row_before(words, a, b, column):
-    """Whether row a comes before row b, when they agree before `column`."""
+    """Whether row a comes before row b, when they agree before `column`.  O(words)"""
     for w in range(column, words.shape[1]):
         if words[a, w] != words[b, w]:
             return (words[a, w] ^ SIGN) < (words[b, w] ^ SIGN)
@@ -89,11 +92,11 @@ def row_before(words, a, b, column):
 def sort_by_first_word(words, order, keys, spare, histogram):
     """Stable radix sort of the row numbers by ``words[:, 0]`` as unsigned integers, carried along.  O(m)
 
-    order, keys : (m,) out, the rows and their first words;  spare : (2, m) work;  histogram : (6, 2**DIGIT) work
+    order, keys : (m,) out, the rows and their first words;  spare : (2, m) work;  histogram : (6, 2**SORT_DIGIT) work
     """
     m = len(order)
-    digits = 1 << DIGIT
-    passes = (64 + DIGIT - 1) // DIGIT
+    digits = 1 << SORT_DIGIT
+    passes = (64 + SORT_DIGIT - 1) // SORT_DIGIT
     for p in range(passes):
         for digit in range(digits):
             histogram[p, digit] = 0
@@ -102,7 +105,7 @@ def sort_by_first_word(words, order, keys, spare, histogram):
         order[k] = k
         keys[k] = word
         for p in range(passes):
-            histogram[p, np.int64(np.uint64(word) >> np.uint64(DIGIT * p)) & (digits - 1)] += 1
+            histogram[p, np.int64(np.uint64(word) >> np.uint64(SORT_DIGIT * p)) & (digits - 1)] += 1
     here, there = (order, keys), (spare[0], spare[1])
     moved = 0
     for p in range(passes):
@@ -114,7 +117,7 @@ def sort_by_first_word(words, order, keys, spare, histogram):
             total += size
         if largest == m:  # all rows agree in this digit
             continue
-        shift = np.uint64(DIGIT * p)
+        shift = np.uint64(SORT_DIGIT * p)
         for k in range(m):
             word = here[1][k]
             digit = np.int64(np.uint64(word) >> shift) & (digits - 1)
@@ -144,8 +147,8 @@ def gather(words, order, out, low, high):
 def sort_groups(words, order, keys, low, high, parts, todo):
     """Sort ``order[low:high]``, in which rows stand by their first words, by the other words.
 
-    keys : (m,) in, the first words in this order; overwritten;  parts : (64, 2) work, see `sort_keys`
-    todo : (3, (high - low) // 2 + 1) work, parts still to be sorted and the word to sort them by
+    keys : (m,) in, the first words in this order; overwritten;  parts : (STACK, 2) work, see `sort_keys`
+    todo : (3, (high - low) // 2 + 1) work, parts still to be sorted and the word to sort them by: of two rows and more
     """
     n_columns = words.shape[1]
     first = low
@@ -158,7 +161,7 @@ def sort_groups(words, order, keys, low, high, parts, todo):
         while depth > 0:
             depth -= 1
             a, b, column = todo[0, depth], todo[1, depth], todo[2, depth]
-            if b - a <= SMALL or column == n_columns:
+            if b - a <= FEW_KEYS or column == n_columns:
                 for i in range(a + 1, b):
                     row, j = order[i], i
                     while j > a and row_before(words, row, order[j - 1], column):
@@ -206,8 +209,9 @@ def write_rows(words, order, mask, octets, out, first, last):
     """
     m, full = len(order), words.shape[1] - 1
     rest = octets - 8 * full
-    held = np.uint64(0)  # octets not yet written, the first on the left
+    held = np.uint64(0)  # octets not yet written, `count` of them, the first on the left
     count = 0
+    # Invariant: out[:at] is written, and `held` goes there next; rows are shifted by `count` octets against words.
     at = first * octets // 8
     for k in range(first, last):
         source = words[order[k] if k < m else order[2 * m - 1 - k]]
@@ -241,7 +245,7 @@ def lexicographic(words: NDArray[np.int64]) -> NDArray[np.int64]:
     """The order (m,) that sorts distinct patterns (m, words) as unsigned integers."""
     order, keys = by_first_word(words)
     todo = np.empty((3, len(words) // 2 + 1), np.int64)
-    sort_groups(words, order, keys, 0, len(words), np.empty((64, 2), np.int64), todo)
+    sort_groups(words, order, keys, 0, len(words), np.empty((STACK, 2), np.int64), todo)
     return order
 
 
@@ -250,7 +254,7 @@ def by_first_word(words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[
     m = len(words)
     order, keys = np.empty(m, np.int64), np.empty(m, np.int64)
     sort_by_first_word(
-        words, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // DIGIT), 1 << DIGIT), np.int64)
+        words, order, keys, np.empty((2, m), np.int64), np.empty((-(-64 // SORT_DIGIT), 1 << SORT_DIGIT), np.int64)
     )
     return order, keys
 
@@ -274,6 +278,7 @@ def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, th
     -----
     The patterns are held twice, by turns as parts, together, by first words and as octets.
     """
+    # Of each pair the pattern whose first nonzero row is inactive: its bit leads, so these are the first half.
     first_word = int(np.flatnonzero(mask)[0])
     first_bit = 1 << (int(mask[first_word]) & (2**64 - 1)).bit_length() - 1
     half = np.concatenate(parts)
@@ -294,10 +299,11 @@ def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, th
 
         def sort(low: int, high: int) -> None:
             todo = np.empty((3, (high - low) // 2 + 1), np.int64)
-            sort_groups(grouped, order, keys, low, high, np.empty((64, 2), np.int64), todo)
+            sort_groups(grouped, order, keys, low, high, np.empty((STACK, 2), np.int64), todo)
 
         run(sort, cuts)
         out = np.empty(-(-2 * m * octets // 8), np.uint64)
+        # Shares begin with multiples of 8 rows: threads write words, and rows end within one.
         rows = [8 * (m * k // (4 * shares)) for k in range(shares)] + [2 * m]
         run(partial(write_rows, grouped, order, mask, octets, out), rows)
     return out.view(np.uint8)[: 2 * m * octets].reshape(2 * m, octets)

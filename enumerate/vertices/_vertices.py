@@ -36,7 +36,7 @@ from exactrelu.enumerate.running._compiled import njit
 
 from ._generic import COMPLETE, DEGENERATE, NOT_GENERIC
 
-NEVER_CERTAIN = 4.0  # above any difference of products: every sign is then taken exactly
+NEVER_CERTAIN = 4.0  # above any difference of products of numbers up to 1: every sign is then taken exactly
 
 
 class Subsets(NamedTuple):
@@ -101,9 +101,12 @@ def form_entry(minors, r, a, b):
 
 @inner
 def open_line(sub):
-    """alpha, beta, p and q of the line with the minors ``sub.minors[r-2]``; returns omega(e_c, e_d)."""
+    """alpha, beta, p and q of the line with the minors ``sub.minors[r-2]``; returns omega(e_c, e_d).  O(r**2 + M r)
+
+    p, q = alpha @ columns, beta @ columns
+    """
     r, m = sub.columns.shape
-    c, d, largest = 0, 1, 0.0
+    c, d, largest = 0, 1, 0.0  # the pair of columns for which the filter is sharpest
     for a in range(r):
         for b in range(a + 1, r):
             value = form_entry(sub.minors, r, a, b)
@@ -208,6 +211,7 @@ def coefficient_sign(planes, sub, place, j):
 def exact_vertex(planes, sub, n, fixed, orientation, bound, j):
     """Whether only the rows of the line and j vanish at vertex j; uncertain bits of ``sub.words`` are set exactly."""
     r = len(sub.alpha)
+    # The rows of the line and j itself vanish there by definition; any other row that does makes the vertex degenerate.
     for k in range(n):
         v = sub.pencil[0, j] * sub.pencil[1, k] - sub.pencil[1, j] * sub.pencil[0, k]
         defining = k == j
@@ -256,7 +260,7 @@ def visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, ou
     r = len(sub.alpha)
     pivot = open_line(sub)
     orientation = 1 if pivot > 0.0 else -1
-    if abs(pivot) <= bound:
+    if abs(pivot) <= bound:  # nearly dependent rows
         bound = NEVER_CERTAIN
         orientation = 0
     p, q = sub.pencil[0], sub.pencil[1]
@@ -267,6 +271,8 @@ def visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, ou
         if direction == 0:
             return NOT_GENERIC, cells
         cramer_normals(planes, sub, fixed, f)
+    # Invariant: `cells` patterns are written.  Rows that define the vertex have 0 in the pencil, to rounding, and no
+    # more may have.
     for j in range(first, n):
         if write:
             pack_signs(p, q, n, p[j] * orientation, q[j] * orientation, sub.words)
@@ -306,6 +312,7 @@ def visit_vertices(planes, sub, n, fixed, bound, head, first, last, bits, direct
         extend_minors(planes, sub, sub.minors, t, sub.rows[t])
     if base == size:
         return visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, out, cells)
+    # Odometer: rows[base:t] are chosen, ascending, with their minors at hand; rows[t] is tried next.
     t = base
     sub.rows[t] = first
     while t >= base:

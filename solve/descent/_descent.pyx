@@ -1,15 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Gauss-Newton descent of all neurons together across cells, for quadratic losses, compiled.
 
-It ends where a step no longer lowers the objective.
+    minimise  1/2 |root * (f - target)|^2 + beta sum_k |w_k| ,     f = sum_k s_k (Z w_k)_+
+
+A step solves ``H d = -g`` of the piece that the activation patterns at the weights select: with features
+``J = root s_k D_k Z`` side by side ``g = J'residual + beta w_k/|w_k|`` and
+``H = J'J + beta/|w_k| (I - w_k w_k'/|w_k|^2)``.  It is halved until the objective falls, the kinks included, and ends
+where it no longer does.
 """
 
 import numpy as np
 
 from scipy.linalg.cython_blas cimport dgemm, dgemv, dsyrk
 
-include "solve/master/_block.pxi"
-include "solve/master/_dense.pxi"
+from libc.string cimport memcpy, memset
+
+include "solve/_dense.pxi"
+
+cdef double RIDGE = 1e-9  # part of the diagonal added to H: K r weights may exceed the rank of the data
+cdef int MAX_HALVINGS = 12
 
 
 cdef class Slide:
@@ -33,6 +42,7 @@ cdef class Slide:
         cdef int i, k, m = self.count
         cdef double one = 1.0, zero = 0.0, total = 0.0, f
         cdef double* row
+        # inner = Z @ W.T
         dgemm("T", "N", &m, &self.n, &self.r, &one, &W[0, 0], &self.r, <double*>&self.Z[0, 0], &self.r, &zero,
               &self.inner[0], &m)
         for i in range(self.n):
@@ -45,11 +55,11 @@ cdef class Slide:
             total += self.residual[i] * self.residual[i]
         total *= 0.5
         for k in range(m):
-            total += self.beta * sqrt(dot(&W[k, 0], &W[k, 0], self.r))
+            total += self.beta * norm(&W[k, 0], self.r)
         return total
 
     cdef void fill_features(self) noexcept nogil:
-        """Rows of derivatives of ``root * f`` in the weights."""
+        """Rows of derivatives of ``root * f`` in the weights: ``features[i] = root_i s_k 1[z_i.w_k > 0] z_i``."""
         cdef int i, k, j, r = self.r
         cdef double factor
         cdef double* out = &self.features[0]
@@ -63,24 +73,26 @@ cdef class Slide:
     cdef bint direction(self) noexcept nogil:
         """Newton step, in `step`, of the piece that the current activation patterns select; False for none."""
         cdef int size = self.count * self.r, r = self.r, k, i, j, _attempt, inc = 1
-        cdef double one = 1.0, zero = 0.0, minus = -1.0, norm, ridge = 1e-9
+        cdef double one = 1.0, zero = 0.0, minus = -1.0, length, ridge = RIDGE
         cdef Py_ssize_t at
         self.fill_features()
+        # step = -features.T @ residual
         dgemv("N", &size, &self.n, &minus, &self.features[0], &size, &self.residual[0], &inc, &zero,
               &self.step[0, 0], &inc)
         for k in range(self.count):
-            norm = sqrt(dot(&self.W[k, 0], &self.W[k, 0], r))
+            length = norm(&self.W[k, 0], r)
             for i in range(r):
-                self.step[k, i] -= self.beta * self.W[k, i] / norm
+                self.step[k, i] -= self.beta * self.W[k, i] / length
         for _attempt in range(MAX_RIDGES):
+            # hessian = features.T @ features, the lower triangle by rows
             dsyrk("U", "N", &size, &self.n, &one, &self.features[0], &size, &zero, &self.hessian[0], &size)
             for k in range(self.count):
-                norm = sqrt(dot(&self.W[k, 0], &self.W[k, 0], r))
+                length = norm(&self.W[k, 0], r)
                 for i in range(r):
                     at = <Py_ssize_t>(k * r + i) * size + k * r
                     for j in range(i + 1):
-                        self.hessian[at + j] -= self.beta / norm * (self.W[k, i] / norm) * (self.W[k, j] / norm)
-                    self.hessian[at + i] += self.beta / norm
+                        self.hessian[at + j] -= self.beta / length * (self.W[k, i] / length) * (self.W[k, j] / length)
+                    self.hessian[at + i] += self.beta / length
             add_ridge(&self.hessian[0], size, ridge)
             if solve_definite(&self.hessian[0], &self.step[0, 0], size) == 0:
                 return True
@@ -112,11 +124,12 @@ cdef class Slide:
         cdef double best = self.value(self.W), new = 0.0, length
         cdef int _step, _halving
         cdef bint small
+        # Invariant: best is the objective at W, and inner and residual are those of W.
         for _step in range(max_steps):
             if not self.direction():
                 return
             length = 1.0
-            for _halving in range(12):
+            for _halving in range(MAX_HALVINGS):
                 self.move(length)
                 new = self.value(self.trial)
                 if new < best:

@@ -1,75 +1,113 @@
-"""Exact reductions of a network: fewer neurons, the same outputs on the data, no larger penalty."""
+"""Reductions of a network: fewer neurons, the same outputs on the data, no larger penalty, or nearly so."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from exactrelu._typing import Array
+from exactrelu.solve._neurons import Neurons
+from exactrelu.solve._problem import Problem
+
+from ._slide import slide
 
 DEPENDENT = 1e-12  # smallest singular value, relative to the largest, below which neurons count as dependent
+SIMPLIFY = (1e-1, 3e-2, 1e-2, 1e-3, 1e-4)  # parts of the total norm, and angles, that may be neglected
 
 
-def reduce_network(Z: Array, signs: Array, W: Array) -> tuple[Array, Array]:
-    """Merge neurons of one cell, then remove linearly dependent ones.
+def without_dependent(Z: Array, neurons: Neurons) -> Neurons:
+    """Remove neurons or sub-networks whose outputs on the data Z (n, r) are linearly dependent.
 
-    Two neurons of equal sign on which no sample lies on opposite sides merge into their sum: outputs stay, and
-    the penalty cannot grow (triangle inequality).  Neurons k with dependent outputs, ``sum z_k g_k = 0``, are
-    rescaled along ``1 + t z_k`` in the direction in which ``sum (1 + t z_k) |w_k|`` does not grow, until one
-    vanishes (Caratheodory); at most n are left, and fewer when their outputs span less.
-
-    Parameters
-    ----------
-    Z : (n, r) data;  signs : (K,), W : (K, r), neurons ``s_k (Z w_k)_+``
-
-    Returns
-    -------
-    signs, W : those left
-
-    Notes
-    -----
-    O(n K^2) for the merges, O(n K^2) per neuron removed.
+    With ``sum z_k g_k = 0`` they are rescaled along ``1 + t z_k`` in the direction in which ``sum (1 + t z_k) |a_k|``
+    does not grow, until one vanishes (Caratheodory); at most n are left, and fewer when their outputs span less.
+    Those that are never active go first.  O(n K^2) for each that is removed.
     """
-    signs, W = merge_neurons(Z, signs, W)
-    while len(W):
-        outputs = np.maximum(Z @ W.T, 0.0) * signs
+    while len(neurons):
+        outputs = neurons.outputs(Z) * neurons.signs
         size = np.linalg.norm(outputs, axis=0)
-        if not size.all():  # never active: costs, and does nothing
-            signs, W = signs[size > 0.0], W[size > 0.0]
+        if not size.all():
+            neurons = neurons.take(size > 0.0)
             continue
         _, values, vt = np.linalg.svd(outputs / size, full_matrices=len(size) > len(Z))
         if len(values) == len(size) and values[-1] > DEPENDENT * values[0]:
             break
         z = vt[-1] / size
-        if z @ np.linalg.norm(W, axis=1) > 0.0:
+        if z @ neurons.norms > 0.0:
             z = -z
         if z.min() >= 0.0:
             break
         with np.errstate(divide="ignore"):
             limits = np.where(z < 0.0, -1.0 / z, np.inf)
         gone = int(np.argmin(limits))
-        W = np.delete(W * (1.0 + limits[gone] * z)[:, None], gone, axis=0)
-        signs = np.delete(signs, gone)
-    return signs, W
+        left = np.delete(np.arange(len(neurons)), gone)
+        neurons = neurons.times(np.maximum(1.0 + limits[gone] * z, 0.0)).take(left)
+    return neurons
 
 
-def merge_neurons(Z: Array, signs: Array, W: Array) -> tuple[Array, Array]:
-    """Sums of neurons of equal sign that lie in the closure of one cell.  O(n K^2)."""
-    sides = np.sign(Z @ W.T)
+def merge_neurons(Z: Array, neurons: Neurons) -> Neurons:
+    """Sums of neurons of two layers that have one sign and no sample between them.  O(n K^2).
+
+    Outputs stay, and the penalty cannot grow (triangle inequality).
+    """
+    sides = np.sign(Z @ neurons.W.T)
     above, below = (sides > 0.0).astype(float), (sides < 0.0).astype(float)
     apart = above.T @ below
-    if ((apart + apart.T > 0.0) | (np.multiply.outer(signs, signs) < 0.0)).sum() == len(signs) * (len(signs) - 1):
-        return signs, W  # any two have different signs or a sample between them
-    kept_signs: list[float] = []
-    kept: list[Array] = []
-    kept_sides: list[Array] = []
-    for sign, w, side in zip(signs, W, sides.T, strict=True):
-        for k, other in enumerate(kept_sides):
-            if kept_signs[k] == sign and np.min(other * side, initial=0.0) >= 0.0:
-                kept[k] = kept[k] + w
-                kept_sides[k] = np.where(other == 0.0, side, other)
+    differ = np.multiply.outer(neurons.signs, neurons.signs) < 0.0
+    if ((apart + apart.T > 0.0) | differ).sum() == len(neurons) * (len(neurons) - 1):
+        return neurons
+    W = neurons.W.copy()
+    kept: list[int] = []
+    for k, sign in enumerate(neurons.signs):
+        for j in kept:
+            if neurons.signs[j] == sign and np.min(sides[:, j] * sides[:, k], initial=0.0) >= 0.0:
+                W[j] += W[k]
+                sides[:, j] = np.where(sides[:, j] == 0.0, sides[:, k], sides[:, j])
                 break
         else:
-            kept_signs.append(sign)
-            kept.append(w)
-            kept_sides.append(side)
-    return np.array(kept_signs), np.array(kept).reshape(len(kept), Z.shape[1])
+            kept.append(k)
+    return Neurons.of_two_layers(neurons.signs[kept], W[kept])
+
+
+def simplified(problem: Problem, beta: float, neurons: Neurons, allowed: float) -> Neurons:
+    """Fewer sub-networks of three layers with an objective of at most `allowed`, or those given.
+
+    Interior-point solutions spread weight over neighbouring cells.  Small neurons are dropped, sub-networks without
+    negative neurons become neurons of two layers, nearly parallel ones are merged, and the rest slides to a minimum
+    again; coarse simplifications are tried first.
+    """
+    for part in SIMPLIFY:
+        trial = slide(problem, beta, _alike_merged(_pruned(neurons, part), part), max_steps=40)
+        if len(trial) <= len(neurons) and trial.evaluate(problem, beta)[0] <= allowed:
+            return trial
+    return neurons
+
+
+def _pruned(neurons: Neurons, part: float) -> Neurons:
+    """Without neurons below `part` of the total norm; sums of positive neurons split into sub-networks of one each."""
+    least = part * float(neurons.norms.sum())
+    left = np.where(neurons.lengths[:, :, None] >= least, neurons.A, 0.0)
+    found = Neurons.empty(*neurons.A.shape[1:])
+    for s, n_plus, A in zip(neurons.signs, neurons.n_plus, left, strict=True):
+        if A[n_plus:].any() and A[:n_plus].any():
+            parts = A[None]
+        else:
+            n_plus, plus = 1, A[:n_plus][A[:n_plus].any(axis=1)]
+            parts = np.zeros((len(plus), *A.shape))
+            parts[:, 0] = plus
+        found = found.joined(Neurons(np.full(len(parts), s), np.full(len(parts), n_plus), parts))
+    return found
+
+
+def _alike_merged(neurons: Neurons, part: float) -> Neurons:
+    """Sub-networks of equal signs whose directions differ by an angle of less than sqrt(2 part), added up."""
+    kept: list[int] = []
+    A = neurons.A.copy()
+    for k in np.argsort(-neurons.norms, kind="stable").tolist():
+        for j in kept:
+            alike = neurons.signs[j] == neurons.signs[k] and neurons.n_plus[j] == neurons.n_plus[k]
+            size = np.linalg.norm(A[j]) * np.linalg.norm(A[k])
+            if alike and float(np.sum(A[j] * A[k])) >= (1.0 - part) * size:
+                A[j] += A[k]
+                break
+        else:
+            kept.append(k)
+    return Neurons(neurons.signs, neurons.n_plus, A).take(np.array(kept, dtype=np.int64))

@@ -1,8 +1,8 @@
-"""Descent of the neurons across cells: the non-convex view of the master problem.
+"""Descent of neurons and sub-networks across cells: the non-convex view of the master problem.
 
-The network ``sum_k s_k (Z w_k)_+`` with penalty ``beta sum |w_k|`` is a feasible point of the convex
-program wherever its weights lie, so any descent here is progress there; the cells come afterwards.
-Without it a neuron would cross the tiny cells of a large data set one round at a time.
+The network ``sum_k s_k (sum_j t_kj (Z a_kj)_+)_+`` with penalty ``beta sum |a_kj|`` is a feasible point of the convex
+program wherever its weights lie, so any descent here is progress there; the cells come afterwards.  Without it a
+neuron would cross the tiny cells of a large data set one round at a time.
 """
 
 from __future__ import annotations
@@ -12,40 +12,52 @@ from scipy.linalg.lapack import dposv
 from scipy.optimize import minimize
 
 from exactrelu._limits import stop_at
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Bools
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
-from exactrelu.solve.master._master import damped, next_damping
+from exactrelu.solve._proximal import damped
 
-from ._descent import slide as slide_together
+from ._descent import slide as slide_compiled
+
+SHARED_DAMPING = 1e-3  # of the model along a new direction: its active samples may have no curvature
+# Damping of Gauss-Newton steps, as a part of the mean diagonal entry: the least, which rounding asks for where weights
+# are more than data; tenfold after a step that was shortened, a thousandfold after one that failed, up to the most.
+LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1.0
+EASE, HARDEN, AFTER_FAILURE = 0.1, 10.0, 1e3
+MAX_HALVINGS = 12  # of a step
 
 
-def network_value(problem: Problem, beta: float, signs: Array, W: Array) -> tuple[float, Array]:
-    """Objective and prediction of the neurons `W` (K, r) with output signs `signs` (K,). O(n r K)."""
-    f = np.maximum(problem.Z @ W.T, 0.0) @ signs
-    return problem.loss.value(f, problem.y) + beta * float(np.sqrt(np.einsum("kr,kr->k", W, W)).sum()), f
+def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) -> Neurons:
+    """Small weights along new unit directions: the minimiser of the model of each alone, shared among them.
 
+    Parameters
+    ----------
+    f : (n,), prediction of the network that they join
 
-def first_weights(problem: Problem, beta: float, f: Array, signs: Array, directions: Array) -> Array:
-    """Small weights along new unit directions: the minimiser of the model of each alone, shared among them."""
-    features = np.maximum(problem.Z @ directions.T, 0.0) * signs
-    slope = -(problem.loss.gradient(f, problem.y) @ features) - beta
-    curvature = np.einsum("ik,i,ik->k", features, damped(problem.loss.curvature(f, problem.y), 1e-3), features)
-    length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300) / max(len(signs), 1)
-    return directions * length[:, None]
+    Returns
+    -------
+    Neurons, some of weight zero.  O(n K m r).
+    """
+    features = directions.outputs(problem.Z) * directions.signs
+    slope = problem.dual_point(f) @ features - beta
+    weight = damped(problem.loss.curvature(f, problem.y), SHARED_DAMPING)
+    curvature = np.einsum("ik,i,ik->k", features, weight, features)
+    length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300)
+    return directions.times(length / max(len(directions), 1))
 
 
 def descend(
-    problem: Problem, beta: float, signs: Array, W: Array, *, max_steps: int = 500, deadline: float | None = None
-) -> Array:
-    """L-BFGS on the non-convex problem, signs fixed: neurons ``w = v |v|`` in the variable v, O(n r K) a step.
+    problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 500, deadline: float | None = None
+) -> Neurons:
+    """L-BFGS on the non-convex problem of two layers: weights ``w = v |v|`` in the variable v, O(n r K) a step.
 
     In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
 
     Returns
     -------
-    (K, r) weights, with no larger an objective
+    Neurons of the same signs, with no larger an objective
     """
-    Z, y = problem.Z, problem.y
+    Z, y, W, signs = problem.Z, problem.y, neurons.W, neurons.signs
 
     def objective(flat: Array) -> tuple[float, Array]:
         V = flat.reshape(W.shape)
@@ -61,97 +73,99 @@ def descend(
         return problem.loss.value(f, y) + beta * float(flat @ flat), gradient.ravel()
 
     start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
-    result = minimize(
-        objective,
-        start.ravel(),
-        method="L-BFGS-B",
-        jac=True,
-        callback=stop_at(deadline),
-        options={"maxiter": max_steps},
-    )
-    V = result.x.reshape(W.shape)
-    trial = V * np.linalg.norm(V, axis=1)[:, None]
-    better = network_value(problem, beta, signs, trial)[0] <= network_value(problem, beta, signs, W)[0]
-    return trial if better else W
+    options = {"maxiter": max_steps}
+    found = minimize(
+        objective, start.ravel(), method="L-BFGS-B", jac=True, callback=stop_at(deadline), options=options
+    )  # fmt: skip
+    V = found.x.reshape(W.shape)
+    trial = Neurons.of_two_layers(signs, V * np.linalg.norm(V, axis=1)[:, None])
+    return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 
 
-def slide(
-    problem: Problem, beta: float, signs: Array, W: Array, *, max_steps: int = 30, rel: float = 1e-9
-) -> tuple[Array, Array]:
-    """Gauss-Newton descent of all neurons together, O(n (K r)^2) a step.
+def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 30, rel: float = 1e-9) -> Neurons:
+    """Gauss-Newton descent of all neurons together, O(n (K m r)^2) a step.
 
-    Stops when a step lowers the objective by less than `rel` of it.  Neurons that shrink to nothing
-    are dropped.
+    Quadratic losses of two layers are for the compiled `_descent.pyx`; elsewhere the curvature may jump, and the model
+    is damped after steps that were too long.
+
+    Parameters
+    ----------
+    rel : float, stops after a step that lowers the objective by less of it
 
     Returns
     -------
-    signs, W : the neurons that are left
+    Neurons, those that have not shrunk to nothing
     """
-    alive = np.linalg.norm(W, axis=1) > 0.0
-    signs, W = signs[alive], W[alive].copy()
-    zero = np.zeros(len(problem.y))
+    neurons = neurons.nonzero()
+    zero, quadratic = np.zeros(len(problem.y)), problem.loss.quadratic
     curvature = problem.loss.curvature(zero, problem.y)
-    if problem.loss.quadratic and curvature.any():
-        slope = problem.loss.gradient(zero, problem.y)
-        target = np.divide(-slope, curvature, out=zero, where=curvature > 0.0)
-        return slide_together(problem.Z, target, np.sqrt(curvature), beta, signs, W, max_steps, rel)
-    value, f = network_value(problem, beta, signs, W)
-    damping = 0.0
+    if quadratic and neurons.A.shape[1] == 1 and curvature.any():
+        target = np.divide(problem.dual_point(zero), curvature, out=zero, where=curvature > 0.0)
+        left = slide_compiled(
+            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel
+        )  # fmt: skip
+        return Neurons.of_two_layers(*left)
+    value, f = neurons.evaluate(problem, beta)
+    damping = LEAST_DAMPING
     for _ in range(max_steps):
-        if len(W) == 0:
+        if len(neurons) == 0:
             break
-        step = _gauss_newton_step(problem, beta, signs, W, f, damping)
-        trial, new_value, new_f, length = _search(problem, beta, signs, W, step, value)
-        if not problem.loss.quadratic:
-            damping = next_damping(damping, length)
-        if trial is None:
-            if problem.loss.quadratic or damping > 1.0:
+        alive = neurons.lengths > 0.0
+        step = _damped_step(*_gauss_newton(problem, beta, neurons, alive, f), damping)
+        length, new = 1.0, value
+        for _ in range(MAX_HALVINGS):
+            trial = _moved(neurons, alive, length * step)
+            new, new_f = trial.evaluate(problem, beta)
+            if new < value:
                 break
+            length *= 0.5
+        if not new < value:
+            if damping >= MOST_DAMPING:
+                break
+            damping = max(AFTER_FAILURE * damping, FIRST_DAMPING)
             continue
-        small = value - new_value <= rel * abs(value)
-        alive = np.linalg.norm(trial, axis=1) > 0.0
-        signs, W, value, f = signs[alive], trial[alive], new_value, new_f
+        damping = max(EASE * damping, LEAST_DAMPING) if length == 1.0 else max(HARDEN * damping, FIRST_DAMPING)
+        small = value - new <= rel * abs(value)
+        neurons, value, f = trial.nonzero(), new, new_f
         if small:
             break
-    return signs, W
+    return neurons
 
 
-def _gauss_newton_step(problem: Problem, beta: float, signs: Array, W: Array, f: Array, damping: float) -> Array:
-    """Newton step of the piece of the objective that the current activation patterns select."""
-    count, r = W.shape
-    norms = np.linalg.norm(W, axis=1)
-    unit = W / norms[:, None]
-    active = (problem.Z @ W.T > 0.0) * signs  # (n, K)
-    A = (active[:, :, None] * problem.Z[:, None, :]).reshape(len(f), count * r)
-    curvature = damped(problem.loss.curvature(f, problem.y), damping)
-    weighted = A if np.all(curvature == 1.0) else A * curvature[:, None]
-    hessian = weighted.T @ A
-    for k in range(count):
+def _gauss_newton(problem: Problem, beta: float, neurons: Neurons, alive: Bools, f: Array) -> tuple[Array, Array]:
+    """Gradient (P r,) and Gauss-Newton matrix of the piece of the objective that the current patterns select.
+
+    alive : (K, m), where the P nonzero neurons are;  f : (n,), the prediction
+    """
+    A, r, Z = neurons.A[alive], neurons.A.shape[2], problem.Z
+    weight = np.where(Z @ A.T > 0.0, (neurons.t * neurons.signs[:, None])[alive], 0.0)  # (n, P)
+    if neurons.A.shape[1] > 1:
+        weight *= (neurons.outputs(Z) > 0.0)[:, np.nonzero(alive)[0]]
+    J = (weight[:, :, None] * Z[:, None, :]).reshape(len(f), -1)  # derivative of the outputs
+    curvature = damped(problem.loss.curvature(f, problem.y), 0.0)  # not zero everywhere
+    hessian = (J if np.all(curvature == 1.0) else J * curvature[:, None]).T @ J
+    norms = np.linalg.norm(A, axis=1)
+    unit = A / norms[:, None]
+    for k in range(len(A)):
         here = slice(k * r, (k + 1) * r)
         hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
-    diagonal = np.diag(hessian)
-    hessian[np.diag_indices_from(hessian)] += 1e-9 * np.maximum(diagonal, 1e-6 * diagonal.mean())
-    gradient = A.T @ problem.loss.gradient(f, problem.y) + beta * unit.ravel()
+    return beta * unit.ravel() - problem.dual_point(f) @ J, hessian
+
+
+def _damped_step(gradient: Array, hessian: Array, damping: float) -> Array:
+    """Newton step with a part `damping` of the mean diagonal added to it (Levenberg 1944); `hessian` is used up."""
+    hessian[np.diag_indices_from(hessian)] += damping * np.trace(hessian) / len(hessian)
     _, step, info = dposv(hessian, -gradient)
     if info != 0:
-        size = np.abs(hessian).sum(axis=1)  # zero for one coordinate and no curvature: then the damping grows first
+        size = np.abs(hessian).sum(axis=1)
         step = np.divide(-gradient, size, out=np.zeros_like(size), where=size > 0.0)
-    return step.reshape(count, r)
+    return step
 
 
-def _search(
-    problem: Problem, beta: float, signs: Array, W: Array, step: Array, value: float
-) -> tuple[Array | None, float, Array, float]:
-    """Halve the step until the objective falls; a neuron that would turn through zero is set to zero.
-
-    Returns the weights, None when there are none, their objective and outputs, and the length of the step.
-    """
-    length = 1.0
-    for _ in range(12):
-        trial = W + length * step
-        trial[np.einsum("kr,kr->k", trial, W) <= 0.0] = 0.0
-        new_value, f = network_value(problem, beta, signs, trial)
-        if new_value < value:
-            return trial, new_value, f, length
-        length *= 0.5
-    return None, value, np.empty(0), 0.0
+def _moved(neurons: Neurons, alive: Bools, step: Array) -> Neurons:
+    """The sub-networks after a step of their nonzero neurons; one that would turn through zero becomes zero."""
+    A, before = neurons.A.copy(), neurons.A[alive]
+    moved = before + step.reshape(before.shape)
+    moved[np.einsum("pr,pr->p", moved, before) <= 0.0] = 0.0
+    A[alive] = moved
+    return Neurons(neurons.signs, neurons.n_plus, A)

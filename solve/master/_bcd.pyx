@@ -5,12 +5,13 @@ The restricted master problem over K active cells is
 
     minimise  1/2 w'Hw - c'w + beta sum_k |w_k|      subject to  G_k w_k >= 0,  w_k in R^r
 
-with the Gram matrix H of the features ``s_k D_k Z`` (blocks r x r).  One sweep costs
-O(K^2 r^2) whatever the number of samples; each block is solved exactly (`_block.pxi`).
+with the Gram matrix H of the features ``s_k D_k Z`` (blocks r x r).  w is optimal iff for every block the residual
+``q = c_k - (Hw)_k`` has ``|Proj_{K_k}(q)| <= beta`` where ``w_k = 0``, and elsewhere ``q - beta w_k/|w_k|`` projects to
+zero on the tangent cone of K_k at w_k.  One sweep costs O(K^2 r^2) whatever the number of samples; each block is
+solved exactly (`_block.pxi`).  Convergence: Tseng, J. Optim. Theory Appl. 109, 2001, Theorem 4.1.
 """
 
-import numpy as np
-
+include "solve/_dense.pxi"
 include "solve/master/_block.pxi"
 
 
@@ -38,18 +39,17 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
     cdef double* step = &buffer[2 * r]
     cdef const double* normals
     cdef double worst = 0.0, change
-    cdef Work work
+    cdef Workspace space = Workspace(r)
+    cdef Work* work = &space.work
     if n_blocks == 0:
         return 0, 0.0
-    if work_alloc(&work, r) < 0:
-        work_free(&work)
-        raise MemoryError("no memory for the workspace of the block solver")
+    # Invariant: residual = c - gram @ weights, and every block lies in its cone.
     with nogil:
         while True:
             worst = 0.0
             for k in range(n_blocks):
                 normals = &facets[0, 0] + starts[k] * r if facets.shape[0] > 0 else NULL
-                worst = max(worst, violation(&work, normals, <int>(starts[k + 1] - starts[k]), &residual[k * r],
+                worst = max(worst, violation(work, normals, <int>(starts[k + 1] - starts[k]), &residual[k * r],
                                              beta, &weights[k, 0], &near[0, 0]))
             if worst <= tol or done >= max_sweeps:
                 break
@@ -59,54 +59,62 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
                 for i in range(r):  # q = residual_k + H_kk w_k
                     q[i] = residual[k * r + i] + dot(&gram[k * r + i, k * r], &weights[k, 0], r)
                     v[i] = weights[k, i]
-                solve_block(&work, normals, <int>(starts[k + 1] - starts[k]), &gram[k * r, k * r], total, q, beta, v)
+                solve_block(work, normals, <int>(starts[k + 1] - starts[k]), &gram[k * r, k * r], total, q, beta, v)
                 change = 0.0
                 for i in range(r):
                     step[i] = v[i] - weights[k, i]
                     change = max(change, fabs(step[i]))
                     weights[k, i] = v[i]
-                if change > 0.0:  # residual -= H[:, k] (v - w_k); H is symmetric: read its rows
-                    for i in range(r):
+                if change > 0.0:  # H is symmetric: its rows are read
+                    for i in range(r):  # residual -= gram[k r : (k + 1) r].T @ step
                         if step[i] != 0.0:
                             for row in range(total):
                                 residual[row] -= gram[k * r + i, row] * step[i]
-    work_free(&work)
     return done, worst
 
 
 def project_onto_cone(const double[:, ::1] facets, const double[::1] q):
-    """Euclidean projection of `q` on {u : facets @ u >= 0}, unit facet normals. Returns an (r,) array."""
+    """Euclidean projection of a vector on a cone.
+
+    Parameters
+    ----------
+    facets : (F, r) in, unit normals: the cone is {u : facets @ u >= 0};  q : (r,) in
+
+    Returns
+    -------
+    (r,) array.  O(F r + r^3) a facet that becomes tight.
+    """
     cdef int r = <int>q.shape[0]
     cdef double[::1] out = np.empty(r)
-    cdef Work work
-    if work_alloc(&work, r) < 0:
-        work_free(&work)
-        raise MemoryError("no memory for the workspace of the projection")
-    project(&work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &q[0], &out[0])
-    work_free(&work)
+    cdef Workspace space = Workspace(r)
+    cdef Work* work = &space.work
+    project(work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &q[0], &out[0])
     return np.asarray(out)
 
 
 def into_cones(const double[:, ::1] facets, const Py_ssize_t[::1] starts, double[:, ::1] weights):
-    """Project the weights (K, r), in place, on the closed cones of their blocks where they are outside of them.
+    """Project weights on the closed cones of their blocks where they are outside of them.
 
-    facets : (F, r) in, unit normals, block k owns ``starts[k]:starts[k+1]``.  O(F r) when all are inside.
+    Parameters
+    ----------
+    facets : (F, r) in, unit normals, block k owns ``starts[k]:starts[k+1]``;  weights : (K, r) in/out
+
+    Notes
+    -----
+    O(F r) when all are inside.
     """
     cdef int r = <int>weights.shape[1], i
     cdef Py_ssize_t k, j
-    cdef Work work
-    if work_alloc(&work, r) < 0:
-        work_free(&work)
-        raise MemoryError("no memory for the workspace of the projection")
+    cdef Workspace space = Workspace(r)
+    cdef Work* work = &space.work
     with nogil:
         for k in range(weights.shape[0]):
             for j in range(starts[k], starts[k + 1]):
                 if dot(&facets[j, 0], &weights[k, 0], r) < 0.0:
-                    project(&work, &facets[starts[k], 0], <int>(starts[k + 1] - starts[k]), &weights[k, 0], work.point)
+                    project(work, &facets[starts[k], 0], <int>(starts[k + 1] - starts[k]), &weights[k, 0], work.point)
                     for i in range(r):
                         weights[k, i] = work.point[i]
                     break
-    work_free(&work)
 
 
 def pressed_facets(const double[:, ::1] facets, const Py_ssize_t[::1] starts, const double[:, ::1] weights,
@@ -125,25 +133,23 @@ def pressed_facets(const double[:, ::1] facets, const Py_ssize_t[::1] starts, co
     """
     cdef Py_ssize_t k, j
     cdef int r = <int>weights.shape[1], i, count
-    cdef double norm, gain, most
+    cdef double size, gain, most
     cdef double[:, ::1] near = np.empty((max(facets.shape[0], 1), r))
     cdef Py_ssize_t[::1] chosen = np.full(weights.shape[0], -1, dtype=np.intp), place = np.empty(len(near), np.intp)
-    cdef Work work
-    if work_alloc(&work, r) < 0:
-        work_free(&work)
-        raise MemoryError("no memory for the workspace of the projection")
+    cdef Workspace space = Workspace(r)
+    cdef Work* work = &space.work
     with nogil:
         for k in range(weights.shape[0]):
-            norm = sqrt(dot(&weights[k, 0], &weights[k, 0], r))
+            size = norm(&weights[k, 0], r)
             count = 0
             for j in range(starts[k], starts[k + 1]):
-                if norm > 0.0 and dot(&facets[j, 0], &weights[k, 0], r) <= ON_FACET * norm:
+                if size > 0.0 and dot(&facets[j, 0], &weights[k, 0], r) <= ON_FACET * size:
                     memcpy(&near[count, 0], &facets[j, 0], r * sizeof(double))
                     place[count] = j
                     count += 1
             if count == 0:
                 continue
-            project(&work, &near[0, 0], count, &residual[k, 0], work.point)
+            project(work, &near[0, 0], count, &residual[k, 0], work.point)
             most = least
             for j in range(count):
                 gain = force[place[j]]
@@ -153,20 +159,25 @@ def pressed_facets(const double[:, ::1] facets, const Py_ssize_t[::1] starts, co
                 if gain > most:
                     most = gain
                     chosen[k] = place[j] - starts[k]
-    work_free(&work)
     return np.asarray(chosen)
 
 
 def solve_single_block(const double[:, ::1] matrix, const double[::1] q, double beta, const double[:, ::1] facets,
                        start):
-    """argmin 1/2 v'Mv - q'v + beta |v| over {facets @ v >= 0} from `start`; for tests of the exact block solve."""
+    """argmin 1/2 v'Mv - q'v + beta |v| over {facets @ v >= 0} from a feasible `start`; for tests of the block solver.
+
+    Parameters
+    ----------
+    matrix : (r, r) in;  q, start : (r,) in;  beta : float in;  facets : (F, r) in, unit normals
+
+    Returns
+    -------
+    (r,) array
+    """
     cdef int r = <int>q.shape[0]
     cdef double[::1] out = np.array(start, dtype=np.float64)
-    cdef Work work
-    if work_alloc(&work, r) < 0:
-        work_free(&work)
-        raise MemoryError("no memory for the workspace of the block solver")
-    solve_block(&work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &matrix[0, 0],
+    cdef Workspace space = Workspace(r)
+    cdef Work* work = &space.work
+    solve_block(work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &matrix[0, 0],
                 matrix.shape[1], &q[0], beta, &out[0])
-    work_free(&work)
     return np.asarray(out)

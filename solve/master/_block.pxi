@@ -7,14 +7,19 @@
 # eigenvalues lam of N'MN, the minimiser has the norm t that solves the secular equation
 # sum_i (b_i / (lam_i t + beta))^2 = 1,  b = eigenbasis' N'q.
 
-from libc.math cimport fabs, sqrt
-from libc.stdlib cimport free, malloc
+# Include `solve/_dense.pxi` before.
+
+import numpy as np
+
 from libc.string cimport memcpy, memset
 
-cdef double ON_FACET = 1e-11  # a weight lies on a facet when normal.w <= ON_FACET * |w|
-cdef double FEASIBLE = 1e-13  # facet normals have unit length; slack relative to |w|
+# Facet normals have unit length.  Relative to the norm of a weight: what counts as lying on a facet, and what a facet
+# may be violated by.
+cdef double ON_FACET = 1e-11, FEASIBLE = 1e-13
 cdef double AT_ZERO = 1e-12  # |Proj_K(q)| may exceed beta by this part: a weight so small would be rounding only
-cdef int MAX_FACES = 100
+cdef double DEPENDENT_ROW = 1e-14  # squared remainder below which a unit normal depends on those before it
+cdef double PUSHES = 1e-13  # part of beta below which a negative multiplier is rounding
+cdef int MAX_FACES = 100  # faces walked over; more are a circle
 
 
 cdef struct Work:
@@ -26,48 +31,36 @@ cdef struct Work:
     double* b         # (r,)
     double* z         # (r,)
     double* grad      # (r,)
-    double* trial     # (r,)
+    double* minus_q   # (r,)
     double* point     # (r,)
     double* mult      # (r,) multipliers of the tight facets
     int* tight        # (r,) tight facets
     int n_tight
 
 
-cdef int work_alloc(Work* work, int r) noexcept nogil:
-    cdef double* block = <double*>malloc((4 * r * r + 6 * r) * sizeof(double))
-    work.tight = <int*>malloc((r + 1) * sizeof(int))
-    work.r = r
-    work.n_tight = 0
-    work.basis = block
-    if block == NULL or work.tight == NULL:
-        return -1
-    work.reduced = block + r * r
-    work.vectors = block + 2 * r * r
-    work.chol = block + 3 * r * r
-    work.b = block + 4 * r * r
-    work.z = work.b + r
-    work.grad = work.b + 2 * r
-    work.trial = work.b + 3 * r
-    work.point = work.b + 4 * r
-    work.mult = work.b + 5 * r
-    return 0
+cdef class Workspace:
+    """Memory for blocks of r numbers."""
+    cdef Work work
+    cdef double[::1] numbers
+    cdef int[::1] facets
 
-
-cdef void work_free(Work* work) noexcept nogil:
-    free(work.basis)
-    free(work.tight)
-
-
-cdef double dot(const double* a, const double* b, int r) noexcept nogil:
-    cdef double total = 0.0
-    cdef int i
-    for i in range(r):
-        total += a[i] * b[i]
-    return total
+    def __cinit__(self, int r):
+        cdef int i
+        self.numbers, self.facets = np.empty(4 * r * r + 6 * r + 1), np.empty(r + 1, np.intc)
+        cdef double* at = &self.numbers[0]
+        self.work.r, self.work.n_tight, self.work.tight = r, 0, &self.facets[0]
+        self.work.basis, self.work.reduced = at, at + r * r
+        self.work.vectors, self.work.chol = at + 2 * r * r, at + 3 * r * r
+        at += 4 * r * r
+        self.work.b, self.work.z, self.work.grad = at, at + r, at + 2 * r
+        self.work.minus_q, self.work.point, self.work.mult = at + 3 * r, at + 4 * r, at + 5 * r
 
 
 cdef int solve_multipliers(Work* work, const double* facets, const double* rhs) noexcept nogil:
-    """mult = argmin |G_T' mult - rhs|, by Cholesky of G_T G_T'; -1 when the tight rows are dependent."""
+    """``mult = numpy.linalg.lstsq(G_T.T, rhs)[0]``, by Cholesky of G_T G_T'; -1 when the tight rows are dependent.
+
+    mult stays when they are.
+    """
     cdef int r = work.r, m = work.n_tight, i, j, k
     cdef double s
     cdef double* L = work.chol
@@ -77,7 +70,7 @@ cdef int solve_multipliers(Work* work, const double* facets, const double* rhs) 
             for k in range(j):
                 s -= L[i * r + k] * L[j * r + k]
             if i == j:
-                if s <= 1e-14:
+                if s <= DEPENDENT_ROW:
                     return -1
                 L[i * r + i] = sqrt(s)
             else:
@@ -112,44 +105,38 @@ cdef void drop_tight(Work* work, int position) noexcept nogil:
 
 
 cdef double project(Work* work, const double* facets, int n_facets, const double* q, double* p) noexcept nogil:
-    """p = Proj_K(q) and its norm, K = {u : G u >= 0}; the tight facets are left in `work`.
+    """p = Proj_K(q) and its norm, K = {u : G u >= 0}; the tight facets and their multipliers are left in `work`.
 
-    Lawson-Hanson on the dual, minimise |q + G'mu| over mu >= 0, so p = q + G'mu.
+    Lawson & Hanson's nonnegative least squares (1974, ch. 23) on the dual, minimise |q + G'mu| over mu >= 0; then
+    p = q + G'mu.  O(n_facets r + r^3) a facet that becomes tight.
     """
-    cdef int r = work.r, i, j, worst, step, position
-    cdef double value, low, scale = sqrt(dot(q, q, r)), alpha
+    cdef int r = work.r, i, j, worst, position, _step
+    cdef double value, low, size = norm(q, r), alpha
     cdef double* old = work.z
+    cdef bint dependent = False
     work.n_tight = 0
     memcpy(p, q, r * sizeof(double))
-    for step in range(3 * n_facets + 10):
+    for i in range(r):
+        work.minus_q[i] = -q[i]
+    # Invariant: p = q + G_T'mult with mult >= 0 on the tight facets, which are independent and on which p lies.
+    for _step in range(3 * n_facets + 10):
         worst = -1
-        low = -1e-14 * scale
+        low = -1e-14 * size
         for j in range(n_facets):
             value = dot(facets + j * r, p, r)
             if value < low:
                 low = value
                 worst = j
-        if worst < 0 or work.n_tight == r:
+        if worst < 0 or work.n_tight == r or dependent or is_tight(work, worst):
             break
-        for i in range(work.n_tight):
-            if work.tight[i] == worst:
-                worst = -1
-                break
-        if worst < 0:
-            break
-        for i in range(work.n_tight):
-            old[i] = work.mult[i]
+        memcpy(old, work.mult, work.n_tight * sizeof(double))
         old[work.n_tight] = 0.0
         work.tight[work.n_tight] = worst
         work.n_tight += 1
         while True:
-            for i in range(r):
-                work.trial[i] = -q[i]
-            if solve_multipliers(work, facets, work.trial) < 0:
+            dependent = solve_multipliers(work, facets, work.minus_q) < 0
+            if dependent:
                 work.n_tight -= 1
-                for i in range(work.n_tight):
-                    work.mult[i] = old[i]
-                worst = -2
                 break
             alpha = 2.0
             position = -1
@@ -164,108 +151,48 @@ cdef double project(Work* work, const double* facets, int n_facets, const double
             for i in range(work.n_tight):
                 work.mult[i] = old[i] + alpha * (work.mult[i] - old[i])
             drop_tight(work, position)
-            for i in range(work.n_tight):
-                old[i] = work.mult[i]
+            memcpy(old, work.mult, work.n_tight * sizeof(double))
         memcpy(p, q, r * sizeof(double))
-        for i in range(work.n_tight):
+        for i in range(work.n_tight):  # p = q + mult @ G_T
             for j in range(r):
                 p[j] += work.mult[i] * facets[work.tight[i] * r + j]
-        if worst == -2:
-            break
-    return sqrt(dot(p, p, r))
+    return norm(p, r)
 
 
 cdef int face_basis(Work* work, const double* facets) noexcept nogil:
-    """Orthonormal basis (rows) of {v : G_T v = 0}; returns its dimension. Modified Gram-Schmidt, twice."""
-    cdef int r = work.r, m = work.n_tight, count = 0, i, j, pick, again
+    """Orthonormal basis (rows) of {v : G_T v = 0}; returns its dimension. Modified Gram-Schmidt, O(r^3)."""
+    cdef int r = work.r, m = work.n_tight, i, j, k, pick
     cdef double value, best
     cdef double* row
     # basis holds the orthonormalised tight normals first, then the complement; the complement moves up
-    for i in range(m):
+    for i in range(r):
         row = work.basis + i * r
-        memcpy(row, facets + work.tight[i] * r, r * sizeof(double))
-        for again in range(2):
-            for j in range(i):
-                value = dot(row, work.basis + j * r, r)
-                for pick in range(r):
-                    row[pick] -= value * work.basis[j * r + pick]
-        value = sqrt(dot(row, row, r))
-        for pick in range(r):
-            row[pick] /= value
-    for i in range(m, r):
-        row = work.basis + i * r
-        best = -1.0
-        pick = 0
-        for j in range(r):  # the unit vector with the largest remainder
-            value = 1.0
-            for count in range(i):
-                value -= work.basis[count * r + j] * work.basis[count * r + j]
-            if value > best:
-                best = value
-                pick = j
-        memset(row, 0, r * sizeof(double))
-        row[pick] = 1.0
-        for again in range(2):
-            for j in range(i):
-                value = dot(row, work.basis + j * r, r)
-                for count in range(r):
-                    row[count] -= value * work.basis[j * r + count]
-        value = sqrt(dot(row, row, r))
-        for count in range(r):
-            row[count] /= value
+        if i < m:
+            memcpy(row, facets + work.tight[i] * r, r * sizeof(double))
+        else:
+            best = -1.0
+            pick = 0
+            for j in range(r):  # the unit vector with the largest remainder
+                value = 1.0
+                for k in range(i):
+                    value -= work.basis[k * r + j] * work.basis[k * r + j]
+                if value > best:
+                    best = value
+                    pick = j
+            memset(row, 0, r * sizeof(double))
+            row[pick] = 1.0
+        remove_parts(row, work.basis, i, r)
+        normalise(row, r)
     for i in range((r - m) * r):
         work.basis[i] = work.basis[m * r + i]
     return r - m
 
 
-cdef void jacobi(double* a, double* v, int n, int stride) noexcept nogil:
-    """Eigen-decomposition of the symmetric n x n matrix a: a becomes diagonal, columns of v the vectors."""
-    cdef int i, j, k, sweep
-    cdef double off, total, theta, t, c, s, x, y
-    for i in range(n):
-        for j in range(n):
-            v[i * stride + j] = 1.0 if i == j else 0.0
-    for sweep in range(30):
-        off = 0.0
-        total = 0.0
-        for i in range(n):
-            total += a[i * stride + i] * a[i * stride + i]
-            for j in range(i):
-                off += a[i * stride + j] * a[i * stride + j]
-        if off <= 1e-34 * total:
-            return
-        for i in range(n - 1):
-            for j in range(i + 1, n):
-                if a[i * stride + j] == 0.0:
-                    continue
-                theta = (a[j * stride + j] - a[i * stride + i]) / (2.0 * a[i * stride + j])
-                t = 1.0 / (fabs(theta) + sqrt(theta * theta + 1.0))
-                if theta < 0.0:
-                    t = -t
-                c = 1.0 / sqrt(t * t + 1.0)
-                s = t * c
-                for k in range(n):
-                    x = a[k * stride + i]
-                    y = a[k * stride + j]
-                    a[k * stride + i] = c * x - s * y
-                    a[k * stride + j] = s * x + c * y
-                for k in range(n):
-                    x = a[i * stride + k]
-                    y = a[j * stride + k]
-                    a[i * stride + k] = c * x - s * y
-                    a[j * stride + k] = s * x + c * y
-                for k in range(n):
-                    x = v[k * stride + i]
-                    y = v[k * stride + j]
-                    v[k * stride + i] = c * x - s * y
-                    v[k * stride + j] = s * x + c * y
-
-
 cdef double secular_root(const double* lam, int stride, const double* b, int n, double beta) noexcept nogil:
-    """t > 0 with sum (b_i / (lam_i t + beta))^2 = 1; 0 when |b| <= beta.
+    """t > 0 with phi(t) = sum (b_i / (lam_i t + beta))^2 = 1; 0 when |b| <= beta.
 
     Newton on 1/sqrt(phi(t)) - 1, which is concave and increasing: from the left it never overshoots
-    by more than rounding (the trust-region secular equation, More & Sorensen 1983).
+    by more than rounding (the trust-region secular equation, More & Sorensen 1983, (3.7)).
     """
     cdef double t = 0.0, phi, slope, value, step
     cdef int i, it
@@ -293,16 +220,14 @@ cdef double secular_root(const double* lam, int stride, const double* b, int n, 
 
 cdef double face_minimum(Work* work, const double* facets, const double* M, Py_ssize_t ld, const double* q,
                          double beta, double* out) noexcept nogil:
-    """Minimiser over the linear span of the face with the tight facets of `work`; returns its norm."""
+    """Minimiser over the linear span of the face with the tight facets of `work`; returns its norm. O(r^3)."""
     cdef int r = work.r, k = face_basis(work, facets), i, j, row
     cdef double s, t
     cdef double* N = work.basis
     for i in range(k):
-        for row in range(r):  # grad = M N_i
-            work.grad[row] = 0.0
-            for j in range(r):
-                work.grad[row] += M[row * ld + j] * N[i * r + j]
-        for j in range(k):
+        for row in range(r):  # grad = M @ N[i]
+            work.grad[row] = dot(M + row * ld, N + i * r, r)
+        for j in range(k):  # reduced = N @ M @ N.T
             work.reduced[j * r + i] = dot(N + j * r, work.grad, r)
     jacobi(work.reduced, work.vectors, k, r)
     for i in range(k):
@@ -311,7 +236,7 @@ cdef double face_minimum(Work* work, const double* facets, const double* M, Py_s
         s = 0.0
         for j in range(k):
             s += work.vectors[j * r + i] * work.grad[j]
-        work.b[i] = s
+        work.b[i] = s  # b = vectors.T @ N @ q
     t = secular_root(work.reduced, r + 1, work.b, k, beta)
     memset(out, 0, r * sizeof(double))
     if t == 0.0:
@@ -330,11 +255,12 @@ cdef double face_minimum(Work* work, const double* facets, const double* M, Py_s
 
 cdef double block_value(const double* M, Py_ssize_t ld, const double* q, double beta, const double* v,
                         int r) noexcept nogil:
+    """``0.5 * v @ M @ v - q @ v + beta * numpy.linalg.norm(v)``."""
     cdef double s = 0.0
     cdef int i
     for i in range(r):
         s += v[i] * (0.5 * dot(M + i * ld, v, r) - q[i])
-    return s + beta * sqrt(dot(v, v, r))
+    return s + beta * norm(v, r)
 
 
 cdef bint walk_faces(Work* work, const double* facets, int n_facets, const double* M, Py_ssize_t ld,
@@ -343,13 +269,14 @@ cdef bint walk_faces(Work* work, const double* facets, int n_facets, const doubl
 
     v becomes the minimiser of `solve_block`.  False where rounding leads to the apex, or in circles.
     """
-    cdef int r = work.r, i, j, face, hit
-    cdef double norm, alpha, value, at, low
+    cdef int r = work.r, i, j, hit, _face
+    cdef double size, alpha, value, at, low
     cdef bint degenerate = False
-    for face in range(MAX_FACES):
+    # Invariant: p lies in the cone and on the tight facets, which are independent; its objective never rises.
+    for _face in range(MAX_FACES):
         if face_minimum(work, facets, M, ld, q, beta, v) == 0.0:
             return False
-        norm = sqrt(dot(v, v, r)) + sqrt(dot(p, p, r))
+        size = norm(v, r) + norm(p, r)
         alpha = 1.0
         hit = -1
         for j in range(n_facets):
@@ -357,7 +284,7 @@ cdef bint walk_faces(Work* work, const double* facets, int n_facets, const doubl
                 continue
             at = dot(facets + j * r, p, r)
             value = dot(facets + j * r, v, r)
-            if value < -FEASIBLE * norm and value < at:
+            if value < -FEASIBLE * size and value < at:
                 at = at / (at - value) if at > 0.0 else 0.0
                 if at < alpha:
                     alpha = at
@@ -372,17 +299,17 @@ cdef bint walk_faces(Work* work, const double* facets, int n_facets, const doubl
             degenerate = alpha <= FEASIBLE
             continue
         memcpy(p, v, r * sizeof(double))
-        norm = sqrt(dot(v, v, r))
-        for i in range(r):
-            work.grad[i] = dot(M + i * ld, v, r) - q[i] + beta * v[i] / norm
+        size = norm(v, r)
+        for i in range(r):  # grad = M @ v - q + beta * v / norm(v)
+            work.grad[i] = dot(M + i * ld, v, r) - q[i] + beta * v[i] / size
         if solve_multipliers(work, facets, work.grad) < 0:
             return True
         hit = -1
-        low = -1e-13 * beta
+        low = -PUSHES * beta
         for i in range(work.n_tight):
             if work.mult[i] < low and not (degenerate and hit >= 0 and work.tight[i] > work.tight[hit]):
                 hit = i  # the most negative one; after a step of no length the first one, so as not to cycle
-                low = -1e-13 * beta if degenerate else work.mult[i]
+                low = -PUSHES * beta if degenerate else work.mult[i]
         if hit < 0:
             return True
         drop_tight(work, hit)
@@ -391,26 +318,29 @@ cdef bint walk_faces(Work* work, const double* facets, int n_facets, const doubl
 
 cdef void solve_block(Work* work, const double* facets, int n_facets, const double* M, Py_ssize_t ld,
                       const double* q, double beta, double* v) noexcept nogil:
-    """v = argmin 1/2 v'Mv - q'v + beta |v| over {G v >= 0}; v holds a feasible start (or zero)."""
+    """v = argmin 1/2 v'Mv - q'v + beta |v| over {G v >= 0}; v holds a feasible start (or zero).
+
+    facets : (n_facets, r) in, unit normals;  M : (r, r) in, rows `ld` apart;  q : (r,) in;  v : (r,) in/out
+    O(n_facets r + r^3) a face.
+    """
     cdef int r = work.r, i, j
-    cdef double norm, curvature, length
+    cdef double size, curvature, length
     cdef double* p = work.point
-    norm = project(work, facets, n_facets, q, p)
-    if norm <= beta * (1.0 + AT_ZERO):
+    size = project(work, facets, n_facets, q, p)
+    if size <= beta * (1.0 + AT_ZERO):
         memset(v, 0, r * sizeof(double))
         return
     curvature = 0.0
     for i in range(r):
         curvature += p[i] * dot(M + i * ld, p, r)
-    length = norm * (norm - beta) / curvature if curvature > 0.0 else 1.0
-    for i in range(r):  # the best point on the ray of the projection
-        p[i] *= length
+    length = size * (size - beta) / curvature if curvature > 0.0 else 1.0
+    scale(p, length, r)  # the best point on the ray of the projection
     if block_value(M, ld, q, beta, v, r) < block_value(M, ld, q, beta, p, r):
-        norm = sqrt(dot(v, v, r))
+        size = norm(v, r)
         memcpy(p, v, r * sizeof(double))
         work.n_tight = 0
         for j in range(n_facets):
-            if work.n_tight < r - 1 and fabs(dot(facets + j * r, v, r)) <= FEASIBLE * norm:
+            if work.n_tight < r - 1 and fabs(dot(facets + j * r, v, r)) <= FEASIBLE * size:
                 work.tight[work.n_tight] = j
                 work.n_tight += 1
                 if solve_multipliers(work, facets, v) < 0:
@@ -418,14 +348,12 @@ cdef void solve_block(Work* work, const double* facets, int n_facets, const doub
         if walk_faces(work, facets, n_facets, M, ld, q, beta, p, v):
             return
         project(work, facets, n_facets, q, p)
-        for i in range(r):
-            p[i] *= length
+        scale(p, length, r)
     while work.n_tight >= r:  # rounding at the apex: a nonzero point has at most r - 1 independent tight facets
         drop_tight(work, work.n_tight - 1)
     if not walk_faces(work, facets, n_facets, M, ld, q, beta, p, v):
         project(work, facets, n_facets, q, v)
-        for i in range(r):
-            v[i] *= length
+        scale(v, length, r)
 
 
 cdef double violation(Work* work, const double* facets, int n_facets, const double* residual, double beta,
@@ -438,14 +366,14 @@ cdef double violation(Work* work, const double* facets, int n_facets, const doub
     near : (n_facets, r) work, the normals tight at v
     """
     cdef int r = work.r, j, count = 0
-    cdef double norm = sqrt(dot(v, v, r)), value
-    if norm == 0.0:
+    cdef double size = norm(v, r), value
+    if size == 0.0:
         value = project(work, facets, n_facets, residual, work.point)
         return (value - beta) / beta if value > beta else 0.0
     for j in range(n_facets):
-        if fabs(dot(facets + j * r, v, r)) <= ON_FACET * norm:
+        if fabs(dot(facets + j * r, v, r)) <= ON_FACET * size:
             memcpy(near + count * r, facets + j * r, r * sizeof(double))
             count += 1
     for j in range(r):
-        work.b[j] = residual[j] - beta * v[j] / norm
+        work.b[j] = residual[j] - beta * v[j] / size
     return project(work, near, count, work.b, work.point) / beta

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exactrelu._coordinates import unit_rows
-from exactrelu._typing import Array, Bools
+from exactrelu._typing import Array, Bools, Ints
 from exactrelu.enumerate._cells import facets_on
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 
-from ._master import Block, Cone
+from ._master import Block, Cone, Master
 
 # Up to this rank a cell is described by its irredundant facets, from a descent in the cone tree; above it
 # cells have too many rays for that, and all rows serve as (mostly redundant) facets.
@@ -33,27 +33,25 @@ class CellFinder:
         self._unit = np.zeros_like(problem.Z)
         used = problem.Z.any(axis=1)
         self._unit[used] = unit_rows(problem.Z[used])
-        # (columns of the arrangement, r): ``vectors @ to_coordinates`` maps its vectors to isometric ones
-        self.to_coordinates = (
-            np.eye(problem.coordinates.rank) if problem.coordinates.truncated else problem.coordinates.V
-        )
+        self.to_coordinates = problem.to_coordinates
         self.arrangement = problem.arrangement
-        self._irredundant = problem.coordinates.rank <= FACET_RANK
+        self._irredundant = problem.rank <= FACET_RANK
         self._known: dict[bytes, Cone] = {}  # by the sides asked for: the cell that the tree reaches
 
     def containing(self, sign: float, u: Array) -> Block:
         """Block of the cell around direction `u` (r,), with zero weight. O(n) expected."""
-        return self.around(np.array([sign]), u[None], np.zeros((1, len(u))))[0]
+        return self.around(Neurons.of_two_layers(np.array([sign]), u[None]), np.zeros((1, len(u))))[0]
 
-    def around(self, signs: Array, directions: Array, weights: Array) -> list[Block]:
-        """Blocks of the cells around nonzero directions (K, r), with the weights (K, r).  O(n K) expected."""
+    def around(self, neurons: Neurons, weights: Array) -> list[Block]:
+        """Blocks of the cells around nonzero neurons, with the weights (K, r) in place of theirs.  O(n K) expected."""
+        directions = neurons.W
         if self._irredundant:
             scaled = np.ldexp(directions, -np.frexp(np.abs(directions).max(axis=1, keepdims=True))[1])
             values = (scaled @ self.to_coordinates.T) @ self.arrangement.X[self.arrangement.representative].T
             cones = self._look_up(values >= 0.0)
         else:
             cones = self._redundant((directions @ self.Z.T > 0.0) | self.arrangement.zero_rows)
-        return [Block(s, cone, w) for s, cone, w in zip(signs.tolist(), cones, weights, strict=True)]
+        return [Block(s, cone, w) for s, cone, w in zip(neurons.signs.tolist(), cones, weights, strict=True)]
 
     def across(self, blocks: list[Block], facets: list[int]) -> list[Block]:
         """The blocks on the other sides of one facet of each, by number, with their weights, which must lie on them."""
@@ -74,6 +72,21 @@ class CellFinder:
             for block, cone, flipped in zip(blocks, cones, members, strict=True)
         ]
 
+    def beyond(self, master: Master, tol: float) -> tuple[list[Block], bool]:
+        """The master's blocks, every one that presses against a facet replaced by the one across it; whether any was.
+
+        tol : float, relative gap that is aimed at.  O(n r K).
+        """
+        nu = master.problem.dual_point(master.prediction())
+        rows = np.concatenate([block.cone.rows for block in master.blocks])
+        facets = master.pressed(self.forces(nu)[self.arrangement.row_plane[rows]], nu, tol).tolist()
+        blocks = list(master.blocks)
+        moved = [k for k, facet in enumerate(facets) if facet >= 0]
+        beyond = self.across([blocks[k] for k in moved], [facets[k] for k in moved])
+        for k, block in zip(moved, beyond, strict=True):
+            blocks[k] = block
+        return blocks, bool(moved)
+
     def _look_up(self, upper: Bools) -> list[Cone]:
         """The cells that the tree reaches by sides (K, n_planes) of the hyperplanes, True for the positive one."""
         keys = [row.tobytes() for row in np.packbits(upper, axis=1)]
@@ -91,7 +104,7 @@ class CellFinder:
         rows = self.arrangement.representative
         return self._cones(active, len(rows) * np.arange(len(active) + 1), np.tile(rows, len(active)))
 
-    def _cones(self, active: Bools, indptr: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Cone]:
+    def _cones(self, active: Bools, indptr: Ints, rows: Ints) -> list[Cone]:
         """The cells of patterns (K, n), bounded by ``rows[indptr[k]:indptr[k+1]]``."""
         inside = active[np.repeat(np.arange(len(active)), np.diff(indptr)), rows]
         normals = self._unit[rows] * np.where(inside, 1.0, -1.0)[:, None]

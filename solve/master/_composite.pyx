@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Block coordinate descent for three layers: blocks a in R^{m r} with a group norm and a joint cone, in Gram form.
+"""The master problem of three layers: blocks a in R^{m r} with a group norm and a composite cone, in Gram form.
 
     minimise  1/2 w'Hw - c'w + beta sum_g |w_g|      subject to  G_k w_k >= 0
 
@@ -18,16 +18,22 @@ inside its cone, so the network that it stands for has exactly the objective of 
 
 import numpy as np
 
-from libc.math cimport fabs, log, sqrt
+from libc.math cimport log
 from libc.string cimport memcpy
 
-cdef int MAX_NEWTON = 60
-cdef double SHRINK = 0.15   # factor of mu from one centre to the next
-cdef double BACK = 0.99     # part of the way to the boundary a step may go
+include "solve/_dense.pxi"
+
+cdef double SHRINK = 0.15  # factor of mu from one centre to the next
+cdef double BACK = 0.99  # part of the way to the boundary a step may go
+# Newton decrement, as a part of mu, at which a point counts as a centre: roughly on the way, well at the end.
+cdef double ROUGHLY = 0.05, WELL = 1e-6
+cdef double DECREASE = 0.1  # part of the decrement that a step must lower the objective by (Armijo)
+cdef double RIDGE = 1e-15, MOST_RIDGE = 1.0  # parts of the mean diagonal: close to facets Hessians are ill conditioned
+cdef int MAX_NEWTON = 60, MAX_HALVINGS = 30  # steps to one centre, and of a line search
 
 
-cdef double dot(const double* a, const double* b, Py_ssize_t n) noexcept nogil:
-    """a . b, in four partial sums."""
+cdef double long_dot(const double* a, const double* b, Py_ssize_t n) noexcept nogil:
+    """``a @ b``, in four partial sums that do not wait for each other."""
     cdef double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0
     cdef Py_ssize_t i = 0
     while i + 4 <= n:
@@ -40,26 +46,6 @@ cdef double dot(const double* a, const double* b, Py_ssize_t n) noexcept nogil:
         s0 += a[i] * b[i]
         i += 1
     return (s0 + s1) + (s2 + s3)
-
-
-cdef int cholesky_solve(double* A, double* x, Py_ssize_t n) noexcept nogil:
-    """Solve A x = b in place for a positive definite A (lower triangle read, overwritten); -1 if it is not."""
-    cdef Py_ssize_t i, j
-    cdef double s
-    for i in range(n):
-        for j in range(i):
-            A[i * n + j] = (A[i * n + j] - dot(A + i * n, A + j * n, j)) / A[j * n + j]
-        s = A[i * n + i] - dot(A + i * n, A + i * n, i)
-        if not s > 0.0:
-            return -1
-        A[i * n + i] = sqrt(s)
-    for i in range(n):
-        x[i] = (x[i] - dot(A + i * n, x, i)) / A[i * n + i]
-    for i in range(n - 1, -1, -1):
-        x[i] /= A[i * n + i]
-        for j in range(i):
-            x[j] -= A[i * n + j] * x[i]
-    return 0
 
 
 cdef struct Model:
@@ -83,15 +69,15 @@ cdef double barrier_value(Model* p, const double* w, double mu) noexcept nogil:
     cdef double value = 0.0, root, square
     for k in range(p.n_blocks):
         for f in range(p.starts[k] - base, p.starts[k + 1] - base):
-            p.slack[f] = dot(p.facets + f * p.D, w + k * p.D, p.D)
+            p.slack[f] = long_dot(p.facets + f * p.D, w + k * p.D, p.D)
             if not p.slack[f] > 0.0:
                 return 1e300
             value -= mu * log(p.slack[f])
-    for k in range(N):
-        p.image[k] = dot(p.gram + k * p.ld, w, N)
+    for k in range(N):  # image = gram @ w
+        p.image[k] = long_dot(p.gram + k * p.ld, w, N)
         value += w[k] * (0.5 * p.image[k] - p.linear[k])
     for g in range(N // p.r):
-        square = dot(w + g * p.r, w + g * p.r, p.r)
+        square = long_dot(w + g * p.r, w + g * p.r, p.r)
         root = sqrt(mu * mu + p.beta * p.beta * square)
         value += root - mu * log((mu + root) / p.beta)
     return value
@@ -99,9 +85,9 @@ cdef double barrier_value(Model* p, const double* w, double mu) noexcept nogil:
 
 cdef int newton_step(Model* p, const double* w, double mu, double ridge, double* hessian, double* grad,
                      double* step) noexcept nogil:
-    """Gradient and Newton step at w, whose `slack` and `image` are current. -1 when the Hessian is not definite.
+    """Gradient and Newton step at w, whose `slack` and `image` are current; not 0 when the Hessian is not definite.
 
-    `ridge` times its mean diagonal entry is added to the Hessian.
+    `ridge` times its mean diagonal entry is added to the Hessian.  O(N^3 + F D^2).
     """
     cdef Py_ssize_t N = p.n_blocks * p.D, D = p.D, r = p.r, k, f, g, i, j, base = p.starts[0]
     cdef double root, tau, square, factor, value
@@ -110,7 +96,7 @@ cdef int newton_step(Model* p, const double* w, double mu, double ridge, double*
         memcpy(hessian + i * N, p.gram + i * p.ld, (i + 1) * sizeof(double))
         grad[i] = p.image[i] - p.linear[i]
     for g in range(N // r):
-        square = dot(w + g * r, w + g * r, r)
+        square = long_dot(w + g * r, w + g * r, r)
         root = sqrt(mu * mu + p.beta * p.beta * square)
         tau = (mu + root) / p.beta
         factor = p.beta / tau
@@ -136,7 +122,7 @@ cdef int newton_step(Model* p, const double* w, double mu, double ridge, double*
     value *= ridge / N
     for i in range(N):
         hessian[i * N + i] += value
-    return cholesky_solve(hessian, step, N)
+    return solve_definite(hessian, step, <int>N)
 
 
 cdef double longest_step(Model* p, const double* step) noexcept nogil:
@@ -145,10 +131,8 @@ cdef double longest_step(Model* p, const double* step) noexcept nogil:
     cdef double longest = 1.0
     for k in range(p.n_blocks):
         for f in range(p.starts[k] - base, p.starts[k + 1] - base):
-            p.rate[f] = dot(p.facets + f * p.D, step + k * p.D, p.D)
-            if p.rate[f] < 0.0 and -BACK * p.slack[f] < p.rate[f] * longest:
-                continue
-            if p.rate[f] < 0.0:
+            p.rate[f] = long_dot(p.facets + f * p.D, step + k * p.D, p.D)
+            if p.rate[f] * longest < -BACK * p.slack[f]:
                 longest = -BACK * p.slack[f] / p.rate[f]
     return longest
 
@@ -166,25 +150,26 @@ cdef void central_path(Model* p, double* w, double mu, double mu_end, double* wo
     cdef double value, new, decrement, length, ridge
     cdef int _turn, _halving
     cdef bint last = False
+    # Invariant: w lies strictly inside of its cones; slack and image are those of w.
     while not last:
         last = mu <= mu_end
         value = barrier_value(p, w, mu)
         for _turn in range(MAX_NEWTON):
-            ridge = 1e-15
-            while newton_step(p, w, mu, ridge, hessian, grad, step) < 0:  # rounding, close to facets
+            ridge = RIDGE
+            while newton_step(p, w, mu, ridge, hessian, grad, step) != 0:  # rounding, close to facets
                 ridge *= 100.0
-                if ridge > 1.0:
+                if ridge > MOST_RIDGE:
                     return
-            decrement = -dot(grad, step, N)
-            if not decrement > (1e-6 if last else 0.05) * mu:
+            decrement = -long_dot(grad, step, N)
+            if not decrement > (WELL if last else ROUGHLY) * mu:
                 break
             length = longest_step(p, step)
             new = value
-            for _halving in range(30):
+            for _halving in range(MAX_HALVINGS):
                 for i in range(N):
                     trial[i] = w[i] + length * step[i]
                 new = barrier_value(p, trial, mu)
-                if new <= value - 0.1 * length * decrement:
+                if new <= value - DECREASE * length * decrement:
                     break
                 length *= 0.5
             if not new < value:  # rounding: nothing can be gained at this mu
@@ -194,15 +179,6 @@ cdef void central_path(Model* p, double* w, double mu, double mu_end, double* wo
             value = new
         mu = mu * SHRINK if mu * SHRINK > mu_end else mu_end
     barrier_value(p, w, mu_end)
-
-
-cdef double scale_of_barrier(Model* p, const double* w) noexcept nogil:
-    """A first mu: what the penalty and the curvature of w weigh, per barrier term."""
-    cdef Py_ssize_t N = p.n_blocks * p.D, g
-    cdef double size = 0.0
-    for g in range(N // p.r):
-        size += p.beta * sqrt(dot(w + g * p.r, w + g * p.r, p.r))
-    return size / (p.starts[p.n_blocks] - p.starts[0] + 2 * (N // p.r) + 1)
 
 
 def solve_together(const double[:, ::1] gram, const double[::1] linear, const double[:, ::1] facets,
@@ -235,17 +211,19 @@ def solve_together(const double[:, ::1] gram, const double[::1] linear, const do
     return mu_end / np.asarray(slack)[:F]
 
 
-def sweep_joint(const double[:, ::1] gram, const double[::1] linear, const double[:, ::1] facets,
-                const Py_ssize_t[::1] starts, int group, double beta, double[:, ::1] weights, double mu,
-                double mu_end, int max_sweeps, double tol):
+def sweep_blocks(const double[:, ::1] gram, const double[::1] linear, const double[:, ::1] facets,
+                 const Py_ssize_t[::1] starts, int group, double beta, double[:, ::1] weights, double mu,
+                 double mu_end, int max_sweeps, double tol):
     """Sweep over the blocks, each solved along its central path, until no block moves by more than `tol`.
 
-    Parameters as for `solve_together`; `tol` is relative to the norm of all weights.  A sweep costs
-    O(K^2 D^2) and the block solves, O(F D^2) a Newton step, whatever the number of samples.
+    Parameters
+    ----------
+    gram, linear, facets, starts, group, beta, weights, mu, mu_end : as for `solve_together`
+    max_sweeps : int in;  tol : float in, relative to the largest weight
 
     Returns
     -------
-    Number of sweeps done.
+    int, sweeps done.  O(K^2 D^2) each, whatever the number of samples, and the blocks, O(F D^2) a Newton step.
     """
     cdef Py_ssize_t K = weights.shape[0], D = weights.shape[1], N = K * D, F = facets.shape[0], k, row
     cdef double[::1] residual = np.asarray(linear) - np.asarray(gram) @ np.asarray(weights).ravel()
@@ -256,13 +234,14 @@ def sweep_joint(const double[:, ::1] gram, const double[::1] linear, const doubl
     cdef double change, size
     cdef int done = 0, i
     cdef Model p
+    # Invariant: residual = linear - gram @ weights.
     with nogil:
         while done < max_sweeps:
             done += 1
             change = 0.0
             for k in range(K):
                 for i in range(D):  # q = residual_k + H_kk w_k
-                    q[i] = residual[k * D + i] + dot(&gram[k * D + i, k * D], &weights[k, 0], D)
+                    q[i] = residual[k * D + i] + long_dot(&gram[k * D + i, k * D], &weights[k, 0], D)
                     v[i] = weights[k, i]
                 p.gram, p.ld, p.linear = &gram[k * D, k * D], N, q
                 p.facets = &facets[starts[k], 0] if starts[k + 1] > starts[k] else NULL
@@ -273,7 +252,7 @@ def sweep_joint(const double[:, ::1] gram, const double[::1] linear, const doubl
                     size = v[i] - weights[k, i]
                     weights[k, i] = v[i]
                     change = max(change, fabs(size))
-                    if size != 0.0:  # residual -= H[:, k] (v - w_k); H is symmetric: read its rows
+                    if size != 0.0:  # residual -= gram[:, i] * (v - w_k)[i]; H is symmetric: its rows are read
                         for row in range(N):
                             residual[row] -= gram[k * D + i, row] * size
             size = 0.0
@@ -291,6 +270,11 @@ def price_block(const double[::1] b, const double[:, ::1] facets, int group, a, 
     With ``beta = least`` the minimum of ``1/2 (b'v - 2)^2 + beta sum |v_g|`` along a ray of unit value v is
     ``2 - (2 - beta/v)^2 / 2``, which falls with v, and 2 for ``v <= beta/2``: so the minimiser points where the
     maximum is attained.  b is scaled to norm 1 on the way.  O(F D^2) a Newton step.
+
+    Parameters
+    ----------
+    b : (D,) in;  facets : (F, D) in, unit normals;  group : int in, r;  a : (D,) in
+    least : float in, values up to this do not matter;  rel : float in, relative accuracy
 
     Returns
     -------

@@ -9,19 +9,20 @@ import numpy as np
 
 from exactrelu._coordinates import unit_rows
 from exactrelu._typing import Array, Bools
+from exactrelu.solve._neurons import Neurons, signs_of
 from exactrelu.solve._problem import Problem
-from exactrelu.solve.pricing._composite_search import signs_of
 
 from ._composite import price_block
 
-MARGIN = 1e-12  # a point counts as strictly inside when every unit facet normal gives more than this part of its size
-NUDGE = 1e-9  # first size of the perturbation that moves a point off the hyperplanes it lies on
-FILL = 1e-4  # size of a neuron that stands for zero, as a part of its sub-network
+# All as parts of the norm of the point at hand:
+MARGIN = 1e-12  # a point counts as strictly inside when every unit facet normal gives more than this
+NUDGE, GROWTH, MAX_NUDGES = 1e-9, 3.0, 8  # first random step off the hyperplanes a point lies on, then larger ones
+FILL = 1e-4  # size of a neuron that stands for zero
 ACROSS = 1e-7  # how far beyond a facet the point lies that names the cell across
 
 
 @dataclass
-class JointBlock:
+class CompositeBlock:
     """One composite cell with an output sign.
 
     Attributes
@@ -29,7 +30,7 @@ class JointBlock:
     sign : +1.0 or -1.0;  n_plus : int, number of positive neurons, which come first
     first : (m, k) bool, second : (k,) bool, patterns of the distinct rows of the data (see `Problem.bundle`)
     facets : (F, m r) unit inward normals, some of them redundant: the cell is ``{a : facets @ a >= 0}``
-    a : (m r,) current weight, strictly inside
+    weight : (m r,) current weight, strictly inside
     """
 
     sign: float
@@ -37,7 +38,7 @@ class JointBlock:
     first: Bools
     second: Bools
     facets: Array
-    a: Array
+    weight: Array
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,10 +48,10 @@ class JointBlock:
     @property
     def norm(self) -> float:
         """``sum_j |a_j|``."""
-        return float(np.linalg.norm(self.a.reshape(len(self.first), -1), axis=1).sum())
+        return float(np.linalg.norm(self.weight.reshape(len(self.first), -1), axis=1).sum())
 
 
-class JointCells:
+class CompositeCells:
     """Looks composite cells of one data set up.
 
     Parameters
@@ -63,10 +64,15 @@ class JointCells:
         self.problem = problem
         self.width = width
         self.rows = problem.bundle.Z
-        self.r = problem.coordinates.rank
+        self.r = problem.rank
         self._rng = np.random.default_rng(0)
 
-    def at(self, sign: float, n_plus: int, a: Array) -> JointBlock | None:
+    def around(self, neurons: Neurons) -> list[CompositeBlock]:
+        """The cells around sub-networks, with their weights; none where rounding leaves no room for one."""
+        parts = zip(neurons.signs.tolist(), neurons.n_plus.tolist(), neurons.A, strict=True)
+        return [cell for part in parts if (cell := self.at(*part)) is not None]
+
+    def at(self, sign: float, n_plus: int, a: Array) -> CompositeBlock | None:
         """The cell around `a` (m, r), or one whose closure it lies in; None when rounding leaves no room for it.
 
         O(n m r), a few times over when `a` lies on hyperplanes.
@@ -74,12 +80,12 @@ class JointCells:
         size = float(np.linalg.norm(a))
         a = self._filled(a, size)
         point, nudge = a, NUDGE
-        for _ in range(8):
+        for _ in range(MAX_NUDGES):
             block = self._cell(sign, n_plus, point)
-            if block.facets.size == 0 or (block.facets @ block.a).min() > MARGIN * size:
+            if block.facets.size == 0 or (block.facets @ block.weight).min() > MARGIN * size:
                 return block
             point = a + nudge * size * self._rng.standard_normal(a.shape)
-            nudge *= 3.0
+            nudge *= GROWTH
         return None
 
     def _filled(self, a: Array, size: float) -> Array:
@@ -91,7 +97,7 @@ class JointCells:
         filled[zero] = FILL * size * self._rng.standard_normal((int(zero.sum()), self.r))
         return filled
 
-    def _cell(self, sign: float, n_plus: int, a: Array) -> JointBlock:
+    def _cell(self, sign: float, n_plus: int, a: Array) -> CompositeBlock:
         """The block that the signs at `a` select; neurons of equal sign in the order of their patterns."""
         t = signs_of(n_plus, self.width)
         hidden = self.rows @ a.T  # (k, m)
@@ -100,7 +106,7 @@ class JointCells:
         a, hidden = a[order], hidden[:, order]
         return self.of_patterns(sign, n_plus, (hidden > 0.0).T.copy(), np.maximum(hidden, 0.0) @ t > 0.0, a)
 
-    def of_patterns(self, sign: float, n_plus: int, first: Bools, second: Bools, a: Array) -> JointBlock:
+    def of_patterns(self, sign: float, n_plus: int, first: Bools, second: Bools, a: Array) -> CompositeBlock:
         """The block of given patterns (m, k), (k,) of the distinct rows, with weight `a` (m, r). O(k m^2 r)."""
         k, m, r = len(self.rows), self.width, self.r
         t, active = signs_of(n_plus, m), first.T
@@ -111,9 +117,9 @@ class JointCells:
         signed = (active[mixed] * t * np.where(second[mixed], 1.0, -1.0)[:, None])[:, :, None]
         facets = np.vstack([layer.reshape(m * k, m * r), (signed * self.rows[mixed, None]).reshape(-1, m * r)])
         facets = unit_rows(facets)
-        return JointBlock(sign, n_plus, first, second, np.ascontiguousarray(facets), a.ravel().copy())
+        return CompositeBlock(sign, n_plus, first, second, np.ascontiguousarray(facets), a.ravel().copy())
 
-    def features(self, block: JointBlock) -> Array:
+    def features(self, block: CompositeBlock) -> Array:
         """``s D_2 t_j D_1j Z`` side by side, (n, m r): the output of the block is ``features @ a``."""
         bundle = self.problem.bundle
         t = signs_of(block.n_plus, self.width)
@@ -123,20 +129,20 @@ class JointCells:
         out[bundle.rows] = bundle.length[:, None] * small[bundle.index]
         return out
 
-    def across(self, block: JointBlock, facets: Iterable[int]) -> list[JointBlock]:
+    def across(self, block: CompositeBlock, facets: Iterable[int]) -> list[CompositeBlock]:
         """The cells on the other side of some facets of the block, near its weight."""
         found = []
-        size = float(np.linalg.norm(block.a))
+        size = float(np.linalg.norm(block.weight))
         for f in facets:
             normal = block.facets[f]
-            point = block.a - (normal @ block.a + ACROSS * size) * normal
+            point = block.weight - (normal @ block.weight + ACROSS * size) * normal
             cell = self.at(block.sign, block.n_plus, point.reshape(self.width, self.r))
             if cell is not None and cell.key != block.key:
                 found.append(cell)
         return found
 
-    def price(self, block: JointBlock, nu: Array, least: float, rel: float) -> float:
-        """Largest ``s nu' phi`` over the cell's unit vectors when above `least`; `block.a` becomes such a vector."""
-        v, value, _ = price_block(self.features(block).T @ nu, block.facets, self.r, block.a, least, rel)
-        block.a = v
+    def price(self, block: CompositeBlock, nu: Array, least: float, rel: float) -> float:
+        """Largest ``s nu' phi`` over the cell's unit vectors when above `least`; `block.weight` becomes that one."""
+        v, value, _ = price_block(self.features(block).T @ nu, block.facets, self.r, block.weight, least, rel)
+        block.weight = v
         return value

@@ -1,7 +1,7 @@
-"""The restricted master problem for three layers: the convex program over the active composite cells.
+"""The restricted master problem of three layers: the convex program over the active composite cells.
 
-Block coordinate descent (`_joint.pyx`) screens many blocks; the few that stay are solved together along the
-central path.  Losses other than the squared one go through a sequence of quadratic models (proximal Newton).
+Block coordinate descent (`_composite.pyx`) screens many blocks; the few that stay are solved together along the
+central path.  Losses other than the squared one go through a sequence of quadratic models (`_proximal.py`).
 """
 
 from __future__ import annotations
@@ -12,151 +12,111 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._typing import Array
+from exactrelu.solve._neurons import Neurons
+from exactrelu.solve._proximal import proximal_newton, quadratic_model
 
-from ._composite import solve_together, sweep_joint
-from ._composite_cells import JointBlock, JointCells
-from ._master import LEAST_DAMPING, damped, next_damping
+from ._composite import solve_together, sweep_blocks
+from ._composite_cells import CompositeBlock, CompositeCells
+from ._master import OF_TOL, PRESSED, Active, merged
 
-SWEEP_ABOVE = 150  # variables above which a few sweeps drop blocks before all are solved together
-SWEEPS = 3
-GONE = 1e-7  # blocks below this part of the total norm are zero
+SWEEP_ABOVE = 150  # variables above which a few sweeps drop blocks before all are solved together: that takes N^3
+SWEEPS, SWEEP_TOL, SWEEP_PATH = 3, 1e-3, 1e-6  # most of them, change that ends them, accuracy of a block's own path
+SCREENED, GONE = 1e-4, 1e-7  # parts of the total norm below which a block is dropped: after sweeps, after the solution
+FIRST_BARRIER = 0.1  # of the objective, what all barrier terms weigh together at the start of the central path
+LAST_BARRIER = 0.1  # of the accuracy asked for, at its end
+NEW_WEIGHT = 1e-4  # of a cell across a facet, as a part of the total norm
+# Neighbours are priced to a hundredth of tol, and join when they violate the dual constraint by a tenth of it.
+NEIGHBOUR_REL, NEIGHBOUR_GAIN = 0.01, 0.1
 
 
-class JointMaster:
-    """Active blocks, their features and Gram matrix.
+class CompositeMaster(Active):
+    """The master problem of three layers.
 
     Parameters
     ----------
-    cells : JointCells
+    cells : CompositeCells
     beta : float
+    deadline : float, optional, `time.monotonic` value
 
     Attributes
     ----------
-    sweeps : int, sweeps of block coordinate descent so far
+    multipliers : list of (F_k,), forces of the facets of every block after `solve`
     """
 
-    def __init__(self, cells: JointCells, beta: float) -> None:
+    blocks: list[CompositeBlock]
+
+    def __init__(self, cells: CompositeCells, beta: float, deadline: float | None = None) -> None:
+        super().__init__(cells.problem, beta, deadline, cells.width * cells.r)
         self.cells = cells
-        self.problem = cells.problem
-        self.beta = beta
-        self.blocks: list[JointBlock] = []
         self.multipliers: list[Array] = []
-        self._known: dict[bytes, Array] = {}
-        self._features = np.zeros((len(self.problem.y), 0))
-        self.sweeps = 0
-        self._damping = 0.0
+        self._known: dict[bytes, Array] = {}  # features of the active blocks
 
-    def set_blocks(self, blocks: Sequence[JointBlock]) -> None:
-        """Replace the active set; blocks of one cell are merged, at no cost by the triangle inequality. O(n K D)."""
-        merged: dict[bytes, JointBlock] = {}
-        for block in blocks:
-            if block.key in merged:
-                merged[block.key].a = merged[block.key].a + block.a
-            else:
-                merged[block.key] = block
+    def set_blocks(self, blocks: Sequence[CompositeBlock]) -> None:
+        """Replace the active set.  O(n K m r)."""
+        self.blocks = merged(blocks)
         self._known = {
-            key: self._known[key] if key in self._known else self.cells.features(block) for key, block in merged.items()
+            block.key: self._known[block.key] if block.key in self._known else self.cells.features(block)
+            for block in self.blocks
         }
-        self.blocks = list(merged.values())
-        self._features = np.hstack(list(self._known.values())) if merged else self._features[:, :0]
+        self._features = np.hstack([self._features[:, :0], *self._known.values()])
 
-    def prediction(self) -> Array:
-        """Output of the blocks on the data, (n,)."""
-        return self._features @ self._weights().ravel()
-
-    def objective(self) -> float:
-        """Objective of the convex program at the current weights."""
-        loss = self.problem.loss.value(self.prediction(), self.problem.y)
-        return loss + self.beta * float(sum(block.norm for block in self.blocks))
-
-    def _weights(self) -> Array:
-        return np.array([block.a for block in self.blocks]).reshape(len(self.blocks), -1)
+    def neurons(self) -> Neurons:
+        """The blocks' weights as sub-networks."""
+        signs = np.array([block.sign for block in self.blocks])
+        n_plus = np.array([block.n_plus for block in self.blocks], dtype=np.int64)
+        return Neurons(signs, n_plus, self.weights.reshape(len(self.blocks), self.cells.width, self.cells.r))
 
     def solve(self, tol: float) -> float:
         """Optimise the weights within their cells to relative accuracy `tol`; returns the objective.
 
-        Blocks that vanish are dropped.  `multipliers` then holds the forces of the facets, one array a block.
+        Blocks that vanish are dropped.  O((K m r)^3) a Newton step.
         """
         if not self.blocks:
             return self.objective()
-        squared = self.problem.loss.quadratic
-        if self._features.shape[1] > SWEEP_ABOVE and squared:
-            W = self._weights()
-            gram, linear = self._quadratic(W)
-            path = self._path(1e-6)
-            self.sweeps += sweep_joint(gram, linear, *self._cones(), self.cells.r, self.beta, W, *path, SWEEPS, 1e-3)
+        loss, y, r = self.problem.loss, self.problem.y, self.cells.r
+        if self._features.shape[1] > SWEEP_ABOVE and loss.quadratic:
+            W = self.weights
+            path = self._path(SWEEP_PATH)
+            self.sweeps += sweep_blocks(*self._model(W), *self._cones(), r, self.beta, W, *path, SWEEPS, SWEEP_TOL)
             self._store(W)
-            self._drop(1e-4)
-        W = self._weights()
-        if squared:
-            self._model(W, *self._quadratic(W), tol)
+            self._drop(SCREENED)
+        W = self.weights
+        facets, starts = self._cones()
+
+        def minimise(gram: Array, linear: Array, accuracy: float = OF_TOL * tol) -> Array:
+            target = W.copy()
+            force = solve_together(gram, linear, facets, starts, r, self.beta, target, *self._path(accuracy))
+            self.multipliers = np.split(force, starts[1:-1])
+            return target
+
+        if loss.quadratic:
+            W = minimise(*self._model(W), tol)
         else:
-            self._proximal_newton(W, tol)
+            self._damping = proximal_newton(
+                self._features, loss, y, self.beta, W, r, minimise,
+                damping=self._damping, enough=OF_TOL * tol, deadline=self.deadline,
+            )  # fmt: skip
         self._store(W)
         self._drop(GONE)
         return self.objective()
 
-    def _quadratic(self, W: Array) -> tuple[Array, Array]:
-        """Gram matrix and linear term of the model of the loss at the weights `W`."""
-        A, loss, y = self._features, self.problem.loss, self.problem.y
-        f = A @ W.ravel()
-        weight = loss.curvature(f, y)
-        if not loss.quadratic:
-            weight = damped(weight, max(self._damping, LEAST_DAMPING))
-        gram = (A * weight[:, None]).T @ A if not np.all(weight == 1.0) else A.T @ A
-        return np.ascontiguousarray(gram), gram @ W.ravel() - A.T @ loss.gradient(f, y)
+    def _model(self, W: Array) -> tuple[Array, Array]:
+        """Gram matrix and linear term of a quadratic loss."""
+        loss, y = self.problem.loss, self.problem.y
+        return quadratic_model(self._features, loss, y, W, self._features @ W.ravel(), 0.0)
 
     def _cones(self) -> tuple[Array, NDArray[np.intp]]:
         starts = np.concatenate([[0], np.cumsum([len(block.facets) for block in self.blocks])]).astype(np.intp)
         return np.ascontiguousarray(np.vstack([block.facets for block in self.blocks])), starts
 
     def _path(self, tol: float) -> tuple[float, float]:
-        """First and last barrier parameter for a relative accuracy of `tol`."""
+        """First and last barrier parameter for a relative accuracy of `tol`: see `_composite.pyx` for their meaning."""
         terms = sum(len(block.facets) for block in self.blocks) + 2 * self.cells.width * len(self.blocks) + 1
-        size = max(self.objective(), 1e-300)
-        return 0.1 * size / terms, 0.1 * tol * size / terms
-
-    def _model(self, W: Array, gram: Array, linear: Array, tol: float) -> None:
-        facets, starts = self._cones()
-        force = solve_together(gram, linear, facets, starts, self.cells.r, self.beta, W, *self._path(tol))
-        self.multipliers = [force[starts[k] : starts[k + 1]] for k in range(len(self.blocks))]
-
-    def _proximal_newton(self, W: Array, tol: float, max_steps: int = 40) -> None:
-        """Quadratic models around the current prediction, each followed by a line search, which stays in the cones.
-
-        Where the curvature jumps (Huber, hinges) a step may overshoot by far: the model is then damped, until full
-        steps succeed again.
-        """
-        loss, y, r = self.problem.loss, self.problem.y, self.cells.r
-        value = self.objective()
-        for _ in range(max_steps):
-            f = self._features @ W.ravel()
-            gram, linear = self._quadratic(W)
-            gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / len(gram) + 1e-300
-            target = W.copy()
-            self._model(target, gram, linear - 1e-12 * np.trace(gram) / len(gram) * W.ravel(), 0.1 * tol)
-            direction = self._features @ (target - W).ravel()
-            step, new = 1.0, np.inf
-            while step > 1e-6:
-                trial = W + step * (target - W)
-                penalty = self.beta * float(np.linalg.norm(trial.reshape(-1, r), axis=1).sum())
-                new = loss.value(f + step * direction, y) + penalty
-                if new < value:
-                    W[:] = trial
-                    break
-                step *= 0.5
-            settled = step == 1.0 or self._damping >= 1.0
-            self._damping = next_damping(self._damping, step)
-            if settled and not new < value - 0.1 * tol * abs(value):
-                break
-            value = min(new, value)
-
-    def _store(self, W: Array) -> None:
-        for block, weight in zip(self.blocks, W, strict=True):
-            block.a = weight.copy()
+        size = max(self.objective(), 1e-300) / terms
+        return FIRST_BARRIER * size, LAST_BARRIER * tol * size
 
     def _drop(self, part: float) -> None:
-        """Forget blocks whose norm is less than `part` of the total."""
+        """Forget blocks whose norm is at most `part` of the total."""
         norms = np.array([block.norm for block in self.blocks])
         keep = norms > part * norms.sum()
         if keep.all():
@@ -165,20 +125,21 @@ class JointMaster:
             self.multipliers = [m for m, k in zip(self.multipliers, keep, strict=False) if k]
         self.set_blocks([block for block, k in zip(self.blocks, keep, strict=True) if k])
 
-    def neighbours(self, tol: float) -> list[JointBlock]:
+    def neighbours(self, tol: float) -> list[CompositeBlock]:
         """Cells across pressed facets in which pricing violates the dual constraint, at small weights there."""
-        nu = -self.problem.loss.gradient(self.prediction(), self.problem.y)
+        nu = self.problem.dual_point(self.prediction())
         have = {block.key for block in self.blocks}
         total = sum(block.norm for block in self.blocks)
         found = []
         for block, force in zip(self.blocks, self.multipliers, strict=True):
-            pressed = np.flatnonzero(force > 1e-2 * np.sqrt(tol) * self.beta)
-            hardest = pressed[np.argsort(-force[pressed])][: 2 * len(block.a)]
+            pressed = np.flatnonzero(force > PRESSED * np.sqrt(tol) * self.beta)
+            hardest = pressed[np.argsort(-force[pressed])][: 2 * self.size]
             for cell in self.cells.across(block, hardest.tolist()):
                 if cell.key in have:
                     continue
                 have.add(cell.key)
-                if self.cells.price(cell, nu, self.beta, 0.01 * tol) > self.beta * (1.0 + 0.1 * tol):
-                    cell.a = 1e-4 * total * cell.a
+                value = self.cells.price(cell, nu, self.beta, NEIGHBOUR_REL * tol)
+                if value > self.beta * (1.0 + NEIGHBOUR_GAIN * tol):
+                    cell.weight = NEW_WEIGHT * total * cell.weight
                     found.append(cell)
         return found

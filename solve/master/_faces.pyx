@@ -1,26 +1,31 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Newton steps on support and faces, compiled: small instances would else spend their time between NumPy calls.
 
-They finish the restricted master problem of a quadratic loss on the faces that the sweeps of `_bcd.pyx` identified,
-and end where a step no longer lowers the objective.
-"""
+They finish ``min 1/2 w'Hw - c'w + beta sum |w_k|`` over the blocks' cones on the nonzero blocks and the faces that the
+sweeps of `_bcd.pyx` identified: on the span of a face, with orthonormal basis N_k, there is no constraint, and
 
-import numpy as np
+    gradient  N_k ((Hw)_k - c_k + beta w_k/|w_k|) ,     Hessian  N_k H_kl N_l' + [k = l] beta/|w_k| (I - N_k u u'N_k') .
+
+A step goes as far as each cone lets it, or equally far in all blocks, and is halved until the objective falls; facets
+that are hit become tight, blocks that nearly vanish leave.  What was left too early the next sweeps bring back.
+"""
 
 from scipy.linalg.cython_blas cimport dgemv
 
+include "solve/_dense.pxi"
 include "solve/master/_block.pxi"
-include "solve/master/_dense.pxi"
 
 cdef double DEPENDENT = 1e-13  # remainders of unit normals below this are rounding
 cdef double VANISHING = 1e-3  # a block that a step shrinks to this part is tried at zero: facets may cut short its turn
 cdef double CLOSE = 1e-6  # gradients below this part of beta count as close to the end
+cdef double OF_TOL = 0.1  # part of the tolerance at which the gradient is small: the sweeps are to find nothing
+cdef double RIDGE = 1e-13  # part of the diagonal added to the Hessian, singular where features are dependent
+cdef int MAX_HALVINGS = 31
 
 
 cdef int face_span(Work* work, const double* facets, int n_facets, const char* tight) noexcept nogil:
     """Orthonormal basis, rows of ``work.basis``, of the vectors orthogonal to the tight normals; its dimension."""
-    cdef int r = work.r, i, j, k, _again
-    cdef double value
+    cdef int r = work.r, j
     cdef double* row
     work.n_tight = 0
     for j in range(n_facets):
@@ -28,15 +33,9 @@ cdef int face_span(Work* work, const double* facets, int n_facets, const char* t
             continue
         row = work.reduced + work.n_tight * r
         memcpy(row, facets + j * r, r * sizeof(double))
-        for _again in range(2):
-            for i in range(work.n_tight):
-                value = dot(row, work.reduced + i * r, r)
-                for k in range(r):
-                    row[k] -= value * work.reduced[i * r + k]
-        value = sqrt(dot(row, row, r))
-        if value > DEPENDENT:
-            for k in range(r):
-                row[k] /= value
+        remove_parts(row, work.reduced, work.n_tight, r)
+        if norm(row, r) > DEPENDENT:
+            normalise(row, r)
             work.tight[work.n_tight] = j
             work.n_tight += 1
     return face_basis(work, facets)
@@ -54,7 +53,8 @@ cdef class FaceNewton:
     cdef char[::1] tight
     cdef double beta
     cdef int r, total, count
-    cdef Work work
+    cdef Workspace space
+    cdef Work* work
 
     def __cinit__(self, gram, linear, facets, starts, double beta, weights):
         cdef Py_ssize_t n = weights.shape[0], r = weights.shape[1]
@@ -67,11 +67,8 @@ cdef class FaceNewton:
         self.moved, self.change = np.zeros(n * r), np.zeros(n * r)
         self.dim, self.hit, self.alive = (np.zeros(n, np.intc) for _ in range(3))
         self.tight = np.zeros(len(facets) + 1, np.int8)
-        if work_alloc(&self.work, <int>r) < 0:
-            raise MemoryError("no memory for the workspace of the block solver")
-
-    def __dealloc__(self):
-        work_free(&self.work)
+        self.space = Workspace(<int>r)
+        self.work = &self.space.work
 
     cdef const double* normals(self, int k) noexcept nogil:
         return &self.facets[0, 0] + self.starts[k] * self.r if self.facets.shape[0] > 0 else NULL
@@ -81,13 +78,13 @@ cdef class FaceNewton:
 
     cdef void span(self, int k) noexcept nogil:
         """Basis of the face of block k from its tight facets."""
-        self.dim[k] = face_span(&self.work, self.normals(k), self.n_normals(k), &self.tight[self.starts[k]])
+        self.dim[k] = face_span(self.work, self.normals(k), self.n_normals(k), &self.tight[self.starts[k]])
         memcpy(&self.basis[k, 0, 0], self.work.basis, self.r * self.r * sizeof(double))
 
     cdef void multiply(self, double* w, double* out) noexcept nogil:
-        """out = Gram matrix times w, (K r,)."""
         cdef int one = 1
         cdef double alpha = 1.0, zero = 0.0
+        # out = gram @ w
         dgemv("N", &self.total, &self.total, &alpha, <double*>&self.gram[0, 0], &self.total, w, &one, &zero, out, &one)
 
     cdef double gain(self) noexcept nogil:
@@ -119,7 +116,7 @@ cdef class FaceNewton:
         cdef int k, j, r = self.r
         cdef const double* g
         for k in range(self.total // r):
-            self.norms[k] = sqrt(dot(&self.W[k, 0], &self.W[k, 0], r))
+            self.norms[k] = norm(&self.W[k, 0], r)
             if self.norms[k] > 0.0:
                 self.alive[self.count] = k
                 self.count += 1
@@ -135,7 +132,7 @@ cdef class FaceNewton:
         cdef double largest = 0.0, s, size
         for a in range(self.count):
             k = self.alive[a]
-            self.norms[k] = sqrt(dot(&self.W[k, 0], &self.W[k, 0], r))
+            self.norms[k] = norm(&self.W[k, 0], r)
             for j in range(r):
                 self.unit[k, j] = self.W[k, j] / self.norms[k]
                 self.step[k, j] = self.linear[k * r + j] - self.product[k * r + j] - self.beta * self.unit[k, j]
@@ -149,16 +146,16 @@ cdef class FaceNewton:
         return largest
 
     cdef void reduce_pair(self, int k, int l, double* out, int size) noexcept nogil:
-        """``N_k H_kl N_l'`` for blocks k and l, written into a matrix with rows of length `size`."""
+        """``N_k @ H_kl @ N_l.T`` for blocks k and l, written into a matrix with rows of length `size`. O(r^3)."""
         cdef int r = self.r, i, j, p
         cdef double s, curvature
-        for i in range(r):  # corner = H_kl N_l'
+        for i in range(r):  # corner = H_kl @ N_l.T
             for j in range(self.dim[l]):
                 self.corner[i * r + j] = dot(&self.gram[k * r + i, l * r], &self.basis[l, j, 0], r)
         for i in range(self.dim[k]):
             for j in range(self.dim[l]):
                 s = 0.0
-                for p in range(r):
+                for p in range(r):  # N_k @ corner
                     s += self.basis[k, i, p] * self.corner[p * r + j]
                 out[<Py_ssize_t>i * size + j] = s
         if k == l:
@@ -172,7 +169,7 @@ cdef class FaceNewton:
     cdef bint direction(self) noexcept nogil:
         """Newton direction in `step` from `rhs`; False when there is none."""
         cdef int a, b, k, i, j, size = 0, row, column, _attempt, r = self.r
-        cdef double ridge = 1e-13
+        cdef double ridge = RIDGE
         for a in range(self.count):
             size += self.dim[self.alive[a]]
         for _attempt in range(MAX_RIDGES):
@@ -260,9 +257,10 @@ cdef class FaceNewton:
         cdef bint free = False
         self.start()
         self.multiply(&self.W[0, 0], &self.product[0])
+        # Invariant: product = gram @ W, and every block lies in its cone.
         for _step in range(4 * self.r * self.count + 20):
             largest = self.gradient()
-            if self.count == 0 or largest <= 0.1 * tol * self.beta:
+            if self.count == 0 or largest <= OF_TOL * tol * self.beta:
                 return
             if free and largest > 0.5 * before and largest <= CLOSE * self.beta:
                 return
@@ -271,7 +269,7 @@ cdef class FaceNewton:
                 return
             shortest = self.limit()
             length = -1.0  # as far as each block may go; then all equally far
-            for halving in range(31):
+            for halving in range(MAX_HALVINGS):
                 self.move(length)
                 if self.gain() < 0.0:
                     break
@@ -283,7 +281,7 @@ cdef class FaceNewton:
 
 
 def newton(gram, linear, facets, starts, double beta, weights, double tol):
-    """Newton steps on the support and faces of `weights`, in place.
+    """Newton steps on the support and faces of `weights`, in place; the objective never rises.
 
     Parameters
     ----------

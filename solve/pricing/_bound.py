@@ -5,7 +5,7 @@ The pricing problem is ``h* = max over s = ±1, |u| <= 1 of s * sum_i nu_i (z_i.
 ``h(u) = p(u) - m(u)`` with two convex, positively homogeneous sums ``p = sum_+ (a_i.u)_+`` and
 ``m = sum_- (a_i.u)_+``.  The two output signs ask for the maxima of ``p - m`` and of ``m - p``.
 
-On a simplicial cone with unit rays ``g_1 .. g_r`` (DESIGN of the method: interpolation and tangent)
+On a simplicial cone with unit rays ``g_1 .. g_r``
 
 * a convex sum is at most the linear function that interpolates it at the rays, and
 * ``(a.u)_+ >= theta a.u`` for any ``theta`` in [0, 1]; ``theta = [a.(g_1 + .. + g_r) > 0]`` touches at
@@ -29,15 +29,14 @@ import numpy as np
 
 from exactrelu.enumerate.running._compiled import njit
 
-from ._cones import ball_bound, bare, choose_split, longest_edge, ray_gram
+from ._cones import ball_bound, bare, choose_split, copy, copy_rows, longest_edge, ray_gram
+from ._stack import DEPTH, DONE, FULL, NODES, PAUSED, ROOT, TOP, give_up, pop, push, record, stack_level
 
-# Columns of the per-node table of ray sums.
+# Rows of `Stack.sums`: p and m at the rays, and of both the part of the rows that do not cut the cone.
 P_EXACT, M_EXACT, P_FIXED, M_FIXED = 0, 1, 2, 3
-# Slots of the integer state shared by a driver and the kernel.
-DEPTH, TOP, NODES, N_CAND = 0, 1, 2, 3
-DONE, PAUSED, FULL = 0, 1, 2
 TINY_EDGE = 1e-15  # 1 - cosine below which a cone is one direction in double precision
 
+# Sums may be taken in any order, so that they run in vector registers; `Problem.slack` covers every order.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -59,89 +58,46 @@ def positive_sum(column, size):
     return total
 
 
-@njit(nogil=True)
-def push_roots(roots, up, down, pool, rays, sums, meta, bound, state):
-    """Stack root cones (R, r, r), as long as there is room for one with all rows; returns how many.
+@bare
+def push_root(stack, work, rays, A, n_upper):
+    """Stack a root cone (r, r), the only place where data meet rays. O(n r^2).
 
-    The only place where data meet rays: O(n r^2) each.  up, down : the rows (m, r) of either family; the other
-    arrays as in `bound_and_prune`.
+    A, n_upper : the rows (n, r), see `rows_by_sign`
     """
-    r = roots.shape[1]
-    dots = np.empty(r)
-    for number in range(len(roots)):
-        level, top = state[DEPTH], state[TOP]
-        if number > 0 and (level + 2 > len(bound) or 2 * (top + len(up) + len(down)) > pool.shape[1]):
-            return number
-        meta[level, 0] = top
-        sums[level] = 0.0
-        for family in range(2):
-            first = top
-            A = up if family == 0 else down
-            for i in range(len(A)):
-                low, high = np.inf, -np.inf
-                for k in range(r):
-                    dots[k] = 0.0
-                    for j in range(r):
-                        dots[k] += roots[number, k, j] * A[i, j]
-                    low, high = min(low, dots[k]), max(high, dots[k])
-                cuts = low < 0.0 < high
-                for k in range(r):
-                    sums[level, family, k] += max(dots[k], 0.0)
-                    if cuts:
-                        pool[k, top] = dots[k]
-                    else:
-                        sums[level, 2 + family, k] += max(dots[k], 0.0)
-                top += cuts
-            meta[level, 1 + family] = top - first
-        for k in range(r):  # `rays[level] = roots[number]` would compile the text of an error message for a second
+    n, r = A.shape
+    dots, top = work.values, stack.state[TOP]
+    level = push(stack, rays, work.sums, np.inf)
+    sums, meta = stack.sums[level], stack.meta[level]
+    sums[:] = 0.0
+    meta[1], meta[2] = 0, 0
+    for i in range(n):
+        family = 0 if i < n_upper else 1
+        low, high = np.inf, -np.inf
+        for k in range(r):
+            dots[k] = 0.0
             for j in range(r):
-                rays[level, k, j] = roots[number, k, j]
-        bound[level] = np.inf
-        state[DEPTH], state[TOP] = level + 1, top
-    return len(roots)
+                dots[k] += rays[k, j] * A[i, j]
+            low, high = min(low, dots[k]), max(high, dots[k])
+        cuts = low < 0.0 < high
+        for k in range(r):
+            sums[family, k] += max(dots[k], 0.0)
+            if cuts:
+                stack.pool[k, top] = dots[k]
+            else:
+                sums[2 + family, k] += max(dots[k], 0.0)
+        top += cuts
+        meta[1 + family] += cuts
+    stack.state[TOP] = top
 
 
-@njit(nogil=True)
-def signed_value(Z, nu, u, q):
-    """``nu'(Z u)_+``; `q` (r,) becomes its gradient."""
-    q[:] = 0.0
-    value = 0.0
-    for i in range(Z.shape[0]):
-        inner = 0.0
-        for j in range(u.size):
-            inner += Z[i, j] * u[j]
-        if inner > 0.0:
-            value += nu[i] * inner
-            for j in range(u.size):
-                q[j] += nu[i] * Z[i, j]
-    return value
-
-
-@njit(nogil=True)
-def ascend(Z, nu, start, max_steps):
-    """See `_pricing.ascend`."""
-    u, q, fresh = start.copy(), np.empty(start.size), np.empty(start.size)
-    value = signed_value(Z, nu, u, q)
-    for _ in range(max_steps):
-        size = np.sqrt((q * q).sum())
-        if size == 0.0:
-            break
-        trial = q / (size if value >= 0.0 else -size)
-        new = signed_value(Z, nu, trial, fresh)
-        if abs(new) <= abs(value):
-            break
-        u, value = trial, new
-        q, fresh = fresh, q
-    return u, value
-
-
-@njit(nogil=True)
-def ascend_many(Z, nu, starts, max_steps):
-    """`ascend` from each of the starts (m, r): directions (m, r) and values (m,)."""
-    directions, values = np.empty(starts.shape), np.empty(len(starts))
-    for k in range(len(starts)):
-        directions[k], values[k] = ascend(Z, nu, starts[k], max_steps)
-    return directions, values
+@bare
+def push_roots(stack, work, roots, A, n_upper):
+    """Stack the next root cones (R, r, r) on an empty stack: one, and more while there is room for all their rows."""
+    while stack.state[ROOT] < len(roots):
+        push_root(stack, work, roots[stack.state[ROOT]], A, n_upper)
+        stack.state[ROOT] += 1
+        if stack.state[DEPTH] + 2 > len(stack.bound) or 2 * (stack.state[TOP] + len(A)) > stack.pool.shape[1]:
+            return
 
 
 @bare
@@ -201,47 +157,6 @@ def keep_cut_rows(dots, size, drop, fresh, weight, out, work, fixed):
     return kept
 
 
-@bare
-def copy(source, target):
-    """``target[:] = source`` of vectors; Numba's own would need room for an error message."""
-    for j in range(source.size):
-        target[j] = source[j]
-
-
-@bare
-def copy_rows(source, target):
-    """``target[:] = source`` of matrices."""
-    for k in range(source.shape[0]):
-        for j in range(source.shape[1]):
-            target[k, j] = source[k, j]
-
-
-@bare
-def prune_level(best, target, rel):
-    """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
-    return target if best <= target else best * (1.0 + rel)
-
-
-@bare
-def record(ray, value, cand_u, cand_value, state, threshold):
-    """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
-    if abs(value) <= threshold:
-        return
-    capacity = cand_value.shape[0]
-    slot = state[N_CAND]
-    if slot < capacity:
-        state[N_CAND] += 1
-    else:
-        slot = 0
-        for k in range(1, capacity):
-            if abs(cand_value[k]) < abs(cand_value[slot]):
-                slot = k
-        if abs(cand_value[slot]) >= abs(value):
-            return
-    cand_value[slot] = value
-    copy(ray, cand_u[slot])
-
-
 class Work(NamedTuple):
     """What one node needs; child 0 is the one without ray j of the split edge (j, k), child 1 the one without ray k.
 
@@ -299,105 +214,95 @@ def bound_child(dots_p, dots_m, drop, child, threshold, work):
 
 
 @bare
-def push_child(dots_p, dots_m, drop, child, pool, n_rays, n_sums, n_meta, n_bound, state, work):
-    """Write the child without ray `drop` on the stack: rays, sums and the rows that still cut it."""
-    level, start = state[DEPTH], state[TOP]
-    copy_rows(work.rays[child], n_rays[level])
-    copy_rows(work.child_sums[child], n_sums[level])
-    n_bound[level] = work.bounds[child]
-    top = start
+def push_child(dots_p, dots_m, drop, child, stack, work):
+    """Stack the child without ray `drop`, with the rows that still cut it."""
+    level = push(stack, work.rays[child], work.child_sums[child], work.bounds[child])
+    top = stack.state[TOP]
     for family in range(2):
         kept = keep_cut_rows(
             dots_p if family == 0 else dots_m, work.sizes[family], drop, work.fresh[family],
-            work.weight[family, child], pool[:, top:], work.flags, n_sums[level, P_FIXED + family],
+            work.weight[family, child], stack.pool[:, top:], work.flags, stack.sums[level, P_FIXED + family],
         )  # fmt: skip
-        n_meta[level, 1 + family] = kept
+        stack.meta[level, 1 + family] = kept
         top += kept
-    n_meta[level, 0] = start
-    state[DEPTH], state[TOP] = level + 1, top
+    stack.state[TOP] = top
 
 
 @bare
-def bound_and_prune(
-    pool, n_rays, n_sums, n_meta, n_bound, best_u, best, target, rel, max_nodes, state, cand_u, cand_value, work, shared
-):  # fmt: skip
-    """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
+def split(stack, work, parent_bound, target, rel):
+    """Split the cone in `work.rays[0]` and `work.buf`: see what its new ray is worth, bound and stack its children."""
+    r = work.rays.shape[1]
+    sizes, mix, new, fresh, rays = work.sizes, work.mix, work.new, work.fresh, work.rays
+    dots_p = work.buf[:r, : sizes[0]]
+    dots_m = work.buf[:r, sizes[0] : sizes[0] + sizes[1]]
+    j, k, family, row = choose_split(rays[0], dots_p, dots_m, sizes, mix)
+    prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], work.buf[r], work.weight[0])
+    prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], work.buf[r], work.weight[1])
+    if family >= 0:
+        fresh[family, row] = 0.0  # the new ray lies on this row, rounding aside
+    for i in range(r):
+        rays[0, j, i] = rays[0, j, i] * mix[0] + rays[0, k, i] * mix[1]
+        rays[1, k, i] = rays[0, j, i]
+    for s in range(4):
+        new[s] = work.sums[s, j] * mix[0] + work.sums[s, k] * mix[1]
+    new[P_EXACT] = new[P_FIXED] + positive_sum(fresh[0], sizes[0])
+    new[M_EXACT] = new[M_FIXED] + positive_sum(fresh[1], sizes[1])
+    record(stack, rays[0, j], new[P_EXACT] - new[M_EXACT], target)
+    level = stack_level(stack, target, rel)
+    for child in range(2):
+        bound = bound_child(dots_p, dots_m, j if child == 0 else k, child, level, work)
+        work.bounds[child] = min(bound, parent_bound)
+    first = 0 if work.bounds[0] <= work.bounds[1] else 1  # the better one on top: visited first
+    for child in (first, 1 - first):
+        if work.bounds[child] > level:
+            push_child(dots_p, dots_m, j if child == 0 else k, child, stack, work)
 
-    A cone is dropped once its bound is at most ``prune_level(best, target, rel)``; when the stack is
-    empty that number (or `best[1]`, if larger) is an upper bound of the pricing problem on everything
-    that was ever stacked.
+
+@bare
+def bound_and_prune(stack, work, roots, A, n_upper, target, rel, max_nodes):
+    """Split cones until none is left, `max_nodes` were visited or the stack is full.
+
+    A cone is dropped once its bound is at most `stack_level`; when all is DONE that number (or `best[1]`, if larger)
+    is an upper bound of the pricing problem on the root cones.  O(r^2 + r rows that cut the cone) a node.
 
     Parameters
     ----------
-    pool : (r, capacity) in/out, dots of stacked cones;  n_rays : (levels, r, r), n_sums : (levels, 4, r),
-    n_meta : (levels, 3) start and the two family sizes, n_bound : (levels,) in/out, the stack
-    best_u : (r,) in/out, incumbent;  best : (2,) in/out, its value (the sign is the output sign), and the
-        largest bound of a cone too thin to split
-    state : (4,) int64 in/out;  cand_u, cand_value : in/out, best distinct rays seen
-    work : Work
-    shared : (1,) in/out, largest value that any thread has found; a lost update only costs time
+    stack : Stack, in/out, with k = 4;  work : Work
+    roots : (R, r, r) root cones;  A, n_upper : the rows (n, r), see `rows_by_sign`
+    target, rel : float, see `prune_level`
+
+    Returns
+    -------
+    DONE, PAUSED or FULL
     """
-    r = n_rays.shape[1]
-    sizes, mix, new, fresh, rays = work.sizes, work.mix, work.new, work.fresh, work.rays
+    r = work.rays.shape[1]
     visited = 0
-    while state[DEPTH] > 0:
+    # Invariant: every point of the roots met lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
+    while stack.state[DEPTH] > 0 or stack.state[ROOT] < len(roots):
         if visited >= max_nodes:
             return PAUSED
-        level = state[DEPTH] - 1
-        start = n_meta[level, 0]
-        sizes[0] = n_meta[level, 1]
-        sizes[1] = n_meta[level, 2]
-        threshold = prune_level(max(abs(best[0]), shared[0]), target, rel)
-        if n_bound[level] <= threshold:
-            state[DEPTH] = level
-            state[TOP] = start
+        if stack.state[DEPTH] == 0:
+            push_roots(stack, work, roots, A, n_upper)
+        level = stack.state[DEPTH] - 1
+        start, bound = stack.meta[level, 0], stack.bound[level]
+        if bound <= stack_level(stack, target, rel):
+            pop(stack)
             continue
-        if longest_edge(n_rays[level])[2] > 1.0 - TINY_EDGE:  # cannot be split: its own bound counts
-            best[1] = max(best[1], n_bound[level])
-            state[DEPTH] = level
-            state[TOP] = start
+        if longest_edge(stack.rays[level])[2] > 1.0 - TINY_EDGE:
+            give_up(stack, bound)
+            pop(stack)
             continue
-        total = sizes[0] + sizes[1]
-        if r == 1 or level + 2 > len(n_bound) or start + 2 * total > pool.shape[1]:
+        work.sizes[0], work.sizes[1] = stack.meta[level, 1], stack.meta[level, 2]
+        total = work.sizes[0] + work.sizes[1]
+        if level + 2 > len(stack.bound) or start + 2 * total > stack.pool.shape[1]:
             return FULL
-        visited += 1
         for ray in range(r):  # the children overwrite the parent's place
-            copy(pool[ray, start : start + total], work.buf[ray])
-        copy_rows(n_rays[level], rays[0])
-        copy_rows(n_rays[level], rays[1])
-        copy_rows(n_sums[level], work.sums)
-        parent_bound = n_bound[level]
-        state[DEPTH] = level
-        state[TOP] = start
-        dots_p = work.buf[:r, : sizes[0]]
-        dots_m = work.buf[:r, sizes[0] : total]
-        j, k, family, row = choose_split(rays[0], dots_p, dots_m, sizes, mix)
-        prepare_family(dots_p, sizes[0], j, k, mix, fresh[0], work.buf[r], work.weight[0])
-        prepare_family(dots_m, sizes[1], j, k, mix, fresh[1], work.buf[r], work.weight[1])
-        if family >= 0:
-            fresh[family, row] = 0.0  # the new ray lies on this row, rounding aside
-        for i in range(r):
-            rays[0, j, i] = rays[0, j, i] * mix[0] + rays[0, k, i] * mix[1]
-            rays[1, k, i] = rays[0, j, i]
-        for s in range(4):
-            new[s] = work.sums[s, j] * mix[0] + work.sums[s, k] * mix[1]
-        new[P_EXACT] = new[P_FIXED] + positive_sum(fresh[0], sizes[0])
-        new[M_EXACT] = new[M_FIXED] + positive_sum(fresh[1], sizes[1])
-        value = new[P_EXACT] - new[M_EXACT]
-        if abs(value) > abs(best[0]):
-            best[0] = value
-            copy(rays[0, j], best_u)
-            shared[0] = max(shared[0], abs(value))
-            threshold = prune_level(shared[0], target, rel)
-        record(rays[0, j], value, cand_u, cand_value, state, target)
-        for child in range(2):
-            bound = bound_child(dots_p, dots_m, j if child == 0 else k, child, threshold, work)
-            work.bounds[child] = min(bound, parent_bound)
-        first = 0 if work.bounds[0] <= work.bounds[1] else 1  # the better one on top: visited first
-        for turn in range(2):
-            child = first if turn == 0 else 1 - first
-            if work.bounds[child] > threshold:
-                drop = j if child == 0 else k
-                push_child(dots_p, dots_m, drop, child, pool, n_rays, n_sums, n_meta, n_bound, state, work)
-        state[NODES] += 1
+            copy(stack.pool[ray, start : start + total], work.buf[ray])
+        copy_rows(stack.rays[level], work.rays[0])
+        copy_rows(stack.rays[level], work.rays[1])
+        copy_rows(stack.sums[level], work.sums)
+        pop(stack)
+        split(stack, work, bound, target, rel)
+        visited += 1
+        stack.state[NODES] += 1
     return DONE

@@ -10,65 +10,75 @@ from exactrelu._coordinates import unit_rows
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.enumerate import CellChunk, iter_cells
+from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 from exactrelu.solve.master._bcd import project_onto_cone
-from exactrelu.solve.master._cells import CellFinder
 
-from ._bound import prune_level
-from ._search import Pricing, ascend
+from ._climb import Pricing, ascend_many, climb_from, ranked
+from ._stack import prune_level
 
-CHUNK = 16384
-N_KEPT = 64
+CHUNK = 16384  # cells between two looks at the clock up to rank 6, a quarter of that with every further one
+N_KEPT = 64  # directions kept; a master problem of low rank takes at most 28
 
 
 def price_by_enumeration(
     problem: Problem,
     nu: Array,
     *,
-    finder: CellFinder | None,
     target: float = 0.0,
     rel: float = 1e-9,
-    starts: Array | None = None,
+    starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """``h* = max over cells i and signs s of |Proj_{K_i}(s Z'D_i nu)|``, over all cells.
 
-    Parameters and result as in `_pricing.price_by_bound`, but that `patience` and `n_jobs` have no meaning here, and
+    Parameters and result as in `price_by_bound`, but that `patience` and `n_jobs` have no meaning here, and
     `target` and `rel` only spare projections that cannot change the answer.  O(cells) time, memory independent of their
     number.
     """
     Z, slack = problem.Z, problem.slack(nu)
     r = Z.shape[1]
-    if finder is None or not nu.any():
-        return Pricing(slack, 0.0, np.zeros((0, r)), np.zeros(0), 1, False)
-    first = np.vstack([np.eye(r), -np.eye(r)]) if starts is None or len(starts) == 0 else starts
-    found = [ascend(Z, nu, u) for u in first]
-    best = max(abs(value) for _, value in found)
-    upper, cells = 0.0, 0
-    size = max(64, CHUNK >> (2 * max(0, r - 6)))  # cells of high rank are slow: the clock is looked at per chunk
-    for chunk in iter_cells(finder.arrangement, chunk_size=size, rays=True, facets=True, row_sums=nu[:, None] * Z):
-        if deadline is not None and time.monotonic() > deadline:
-            upper = trivial_bound(Z, nu) + slack
-            return Pricing(upper, best, *_ranked(found), cells, True)
+    if r == 0 or not nu.any():
+        return Pricing.of_nothing(slack, 1, r)
+    neurons, values = ascend_many(Z, nu, climb_from(starts, r))
+    cells, late = 0, False
+    size = max(64, CHUNK >> (2 * max(0, r - 6)))
+    for chunk in iter_cells(problem.arrangement, chunk_size=size, rays=True, facets=True, row_sums=nu[:, None] * Z):
+        late = deadline is not None and time.monotonic() > deadline
+        if late:
+            break
         cells += len(chunk.points)
-        assert chunk.sums is not None
-        for sign in (1.0, -1.0):
-            q = sign * chunk.sums
-            bound = _cheap_bounds(chunk, finder.to_coordinates, q)
-            skip = prune_level(best, target, rel)
-            for cell in np.flatnonzero(bound > skip).tolist():
-                if bound[cell] <= prune_level(best, target, rel):
-                    continue
-                p = project_onto_cone(unit_normals(chunk, cell, Z), q[cell])
-                value = float(np.linalg.norm(p))
-                if value > target:
-                    found.append((p / value, sign * value))
-                    best = max(best, value)
-        found = sorted(found, key=lambda pair: -abs(pair[1]))[:N_KEPT]
-    upper = prune_level(best, target, rel) + slack
-    return Pricing(upper, best, *_ranked(found), cells, False)
+        u, signed = _best_of_cells(chunk, Z, to_coordinates(problem), float(values[0]), target, rel)
+        neurons, values = ranked(np.vstack([neurons.A[:, 0], u]), np.append(neurons.signs * values, signed), N_KEPT)
+    best = float(values[0])
+    upper = trivial_bound(Z, nu) if late else prune_level(best, target, rel)
+    return Pricing(upper + slack, best, neurons, values, cells, late)
+
+
+def _best_of_cells(
+    chunk: CellChunk, Z: Array, to_coordinates: Array, best: float, target: float, rel: float
+) -> tuple[Array, Array]:
+    """Directions (k, r) and values, signed, of the cells that may exceed both `best` and the target, and do the latter.
+
+    A cell is solved only where a cheap bound does not rule it out: O(k r^3) each for k facets (Lawson & Hanson).
+    """
+    assert chunk.sums is not None
+    found, values = [], []
+    for sign in (1.0, -1.0):
+        q = sign * chunk.sums
+        bound = _cheap_bounds(chunk, to_coordinates, q)
+        for cell in np.flatnonzero(bound > prune_level(best, target, rel)).tolist():
+            if bound[cell] <= prune_level(best, target, rel):  # it has risen
+                continue
+            p = project_onto_cone(_unit_normals(chunk, cell, Z), q[cell])
+            value = float(np.linalg.norm(p))
+            if value > target:
+                found.append(p / value)
+                values.append(sign * value)
+                best = max(best, value)
+    return np.array(found).reshape(-1, Z.shape[1]), np.array(values)
 
 
 def _cheap_bounds(chunk: CellChunk, to_coordinates: Array, q: Array) -> Array:
@@ -78,8 +88,7 @@ def _cheap_bounds(chunk: CellChunk, to_coordinates: Array, q: Array) -> Array:
     """
     assert chunk.rays is not None
     indptr, rays = chunk.rays
-    unit = rays @ to_coordinates
-    unit /= np.linalg.norm(unit, axis=1)[:, None]
+    unit = unit_rows(rays @ to_coordinates)
     owner = np.repeat(np.arange(len(q)), np.diff(indptr))
     centre = np.add.reduceat(unit, indptr[:-1])
     centre /= np.maximum(np.linalg.norm(centre, axis=1), 1e-300)[:, None]
@@ -90,16 +99,15 @@ def _cheap_bounds(chunk: CellChunk, to_coordinates: Array, q: Array) -> Array:
     return np.minimum(np.linalg.norm(q, axis=1), by_rays) * (1.0 + 1e-14)
 
 
-def unit_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
+def _unit_normals(chunk: CellChunk, cell: int, Z: Array) -> Array:
     """Unit inward facet normals of one cell, (k, r)."""
     assert chunk.facets is not None
     indptr, rows = chunk.facets
     mine = rows[indptr[cell] : indptr[cell + 1]]
     active = (chunk.patterns[cell, mine >> 3] >> (7 - (mine & 7))) & 1
-    normals = Z[mine] * np.where(active == 1, 1.0, -1.0)[:, None]
-    return unit_rows(normals)
+    return unit_rows(Z[mine] * np.where(active == 1, 1.0, -1.0)[:, None])
 
 
-def _ranked(found: list[tuple[Array, float]]) -> tuple[Array, Array]:
-    order = sorted(found, key=lambda pair: -abs(pair[1]))
-    return np.array([u for u, _ in order]), np.array([value for _, value in order])
+def to_coordinates(problem: Problem) -> Array:
+    """``vectors @ to_coordinates`` maps vectors of the arrangement to isometric ones, (columns, r)."""
+    return np.eye(problem.coordinates.rank) if problem.coordinates.truncated else problem.coordinates.V

@@ -21,14 +21,14 @@ A linear function with ray values U_l is on the cone, within the ball ``sum_j |a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from exactrelu.enumerate.running._compiled import njit
-
 from ._composite_cones import longest_edge, mixed_ball_bound, mixed_norm
+from ._cones import bare, copy, copy_rows
+from ._stack import DEPTH, DONE, FULL, NODES, PAUSED, ROOT, TOP, give_up, pop, push, record, stack_level
 
-DEPTH, TOP, NODES, N_CAND = 0, 1, 2, 3  # slots of the integer state
-DONE, PAUSED, FULL = 0, 1, 2
 TINY_EDGE = 1e-14  # rays closer than this are one direction in double precision
 FEW_ROWS = 6  # rows per ray up to which a cone is split at a kink instead of halved
 BALANCE = 20.0  # a kink may be split at where it crosses an edge between 1/21 and 20/21 of its length
@@ -37,33 +37,91 @@ SAMPLE = 48  # rows that stand for all when an edge is chosen
 STRAIGHT = 0.01  # part of the excess of a bound that an edge must explain to be chosen
 
 
-@njit(nogil=True)
-def child_bound_values(rows, size, n_upper, fresh, drop, n_plus, fixed, values, status):
-    """Ray values of the majorant of a child cone, and which rows still matter there.
+class Rows(NamedTuple):
+    """The data of one search: a sign vector and an output sign.
 
-    The child's rays are the parent's with `drop` replaced by the new one (``drop = -1``: the parent itself).
-    rows : (size, D, m) in, products with the parent's rays;  fresh : (size, m) in, with the new ray
-    fixed : (D,) in/out, sum of the rows that are linear on the cone
-    values : (D,) out;  status : (size,) out, 1 for rows that are kept
+    A : (n, r) rows ``|w_i| x_i``, the first `n_upper` of them with w_i > 0;  n_plus : number of positive neurons
+    least : depths of a cut up to this are rounding
     """
+
+    A: np.ndarray
+    n_upper: int
+    n_plus: int
+    least: float
+
+
+class Work(NamedTuple):
+    """What one node needs; child 0 is the one without ray j of the split edge (j, k), child 1 the one without ray k.
+
+    rays : (2, D, D), sums : (2, 1, D), bounds : (2,) of the children;  status : (2, n) 1 for rows that matter there
+    parent : (1, D) sums of the parent;  sizes : (2,) its rows by family;  rows : (n, D, m) their products
+    place : (2,) the split edge;  mix : (2,) weights of its ends in the new ray;  ray : (D,), fresh : (n, m) that ray,
+    and its products
+    values : (D,) a majorant at the rays
+    lines : (3, D), tangent : (m,), middle : (m,), phi : (SAMPLE, D), scratch : (D, D + 1), dual : (5, D) work
+    """
+
+    rays: np.ndarray
+    sums: np.ndarray
+    bounds: np.ndarray
+    status: np.ndarray
+    parent: np.ndarray
+    sizes: np.ndarray
+    rows: np.ndarray
+    place: np.ndarray
+    mix: np.ndarray
+    ray: np.ndarray
+    fresh: np.ndarray
+    values: np.ndarray
+    lines: np.ndarray
+    tangent: np.ndarray
+    middle: np.ndarray
+    phi: np.ndarray
+    scratch: np.ndarray
+    dual: np.ndarray
+
+
+def make_work(n, D, m):
+    """Room for `bound_and_prune` on n rows."""
+    return Work(
+        np.empty((2, D, D)), np.empty((2, 1, D)), np.empty(2), np.empty((2, n), np.uint8), np.empty((1, D)),
+        np.empty(2, np.int64), np.empty((n, D, m)), np.zeros(2, np.int64), np.empty(2), np.empty(D), np.empty((n, m)),
+        np.empty(D), np.empty((3, D)), np.empty(m, np.bool_), np.empty(m), np.empty((SAMPLE, D)),
+        np.empty((D, D + 1)), np.empty((5, D)),
+    )  # fmt: skip
+
+
+@bare
+def second_layer(dots, n_plus):
+    """``(sum_j t_j (d_j)_+)_+`` from the products (m,) of a row with the blocks."""
+    v = 0.0
+    for q in range(dots.shape[0]):
+        v += max(dots[q], 0.0) * (1.0 if q < n_plus else -1.0)
+    return max(v, 0.0)
+
+
+@bare
+def majorant(work, child, drop, n_plus):
+    """Ray values of the majorant of a child cone: `work.values`; which rows matter there: `work.status[child]`.
+
+    The child's rays are the parent's with `drop` replaced by the new one (``drop = -1``: the parent itself).  Rows that
+    are linear on the child join its sum `work.sums[child, 0]`.  O(rows D m).
+    """
+    rows, fresh, fixed, values, status = work.rows, work.fresh, work.sums[child, 0], work.values, work.status[child]
     D, m = rows.shape[1], rows.shape[2]
-    tangent = np.empty(m, np.bool_)
-    above = np.empty(D)
-    below = np.empty(D)
-    plain = np.empty(D)
+    above, below, plain = work.lines[0], work.lines[1], work.lines[2]
     for k in range(D):
         values[k] = 0.0
-    for c in range(size):
+    for c in range(work.sizes[0] + work.sizes[1]):
         decided = True
         for q in range(m):
-            total = 0.0
-            low, high = 0.0, 0.0
+            total, low, high = 0.0, 0.0, 0.0
             for k in range(D):
                 d = fresh[c, q] if k == drop else rows[c, k, q]
                 total += d
                 low = min(low, d)
                 high = max(high, d)
-            tangent[q] = total > 0.0
+            work.tangent[q] = total > 0.0
             decided = decided and (low == 0.0 or high == 0.0)
         top, bottom, sum_above, sum_plain, sum_below = 0.0, 0.0, 0.0, 0.0, 0.0
         for k in range(D):
@@ -72,29 +130,25 @@ def child_bound_values(rows, size, n_upper, fresh, drop, n_plus, fixed, values, 
                 d = fresh[c, q] if k == drop else rows[c, k, q]
                 if q < n_plus:
                     p += max(d, 0.0)
-                    P += d if tangent[q] else 0.0
+                    P += d if work.tangent[q] else 0.0
                 else:
                     s += max(d, 0.0)
-                    S += d if tangent[q] else 0.0
-            above[k] = max(p - S, 0.0)
-            below[k] = P - s
-            plain[k] = p
-            top = max(top, above[k])
-            bottom = min(bottom, below[k])
+                    S += d if work.tangent[q] else 0.0
+            above[k], below[k], plain[k] = max(p - S, 0.0), P - s, p
+            top, bottom = max(top, above[k]), min(bottom, below[k])
             sum_above += above[k]
             sum_plain += p
             sum_below += below[k]
-        if top <= 0.0 or sum_plain == 0.0:
-            status[c] = 0
+        upper = c < work.sizes[0]
+        status[c] = 0
+        if top <= 0.0 or sum_plain == 0.0:  # phi = 0 on the cone
             continue
-        sign = 1.0 if c < n_upper else -1.0
-        if decided and bottom >= 0.0:
-            status[c] = 0
+        if decided and bottom >= 0.0:  # phi = p - q on the cone
             for k in range(D):
-                fixed[k] += sign * below[k]
+                fixed[k] += below[k] if upper else -below[k]
             continue
         status[c] = 1
-        if sign > 0.0:
+        if upper:
             for k in range(D):
                 values[k] += above[k] if sum_above <= sum_plain else plain[k]
         elif sum_below > 0.0:
@@ -104,34 +158,63 @@ def child_bound_values(rows, size, n_upper, fresh, drop, n_plus, fixed, values, 
         values[k] += fixed[k]
 
 
-@njit(nogil=True)
-def second_layer(dots, n_plus):
-    """``(sum_j t_j (d_j)_+)_+`` from the products (m,) of a row with the blocks."""
-    v = 0.0
-    for q in range(dots.shape[0]):
-        v += max(dots[q], 0.0) * (1.0 if q < n_plus else -1.0)
-    return max(v, 0.0)
+@bare
+def push_child(stack, work, child, drop):
+    """Stack the child without ray `drop` (-1: the parent itself), with the rows that matter there."""
+    level = push(stack, work.rays[child], work.sums[child], work.bounds[child])
+    meta, top = stack.meta[level], stack.state[TOP]
+    meta[1], meta[2] = 0, 0
+    for c in range(work.sizes[0] + work.sizes[1]):
+        if work.status[child, c] == 1:
+            copy_rows(work.rows[c], stack.pool[top])
+            if drop >= 0:
+                copy(work.fresh[c], stack.pool[top, drop])
+            top += 1
+            meta[1 if c < work.sizes[0] else 2] += 1
+    stack.state[TOP] = top
 
 
-@njit(nogil=True)
-def bent_edge(rows, size, rays, n_plus, level, phi, edge):
-    """The edge at whose middle the bound is worst, and by how much: `edge` (2,) out.
+@bare
+def push_root(stack, work, rays, rows):
+    """Stack a root cone (D, D), the only place where data meet rays. O(n D m r)."""
+    n, r = rows.A.shape
+    D, m = rays.shape[0], work.rows.shape[2]
+    for i in range(n):  # work.rows = np.einsum("nr,kmr->nkm", A, rays)
+        for k in range(D):
+            for q in range(m):
+                dot = 0.0
+                for j in range(r):
+                    dot += rows.A[i, j] * rays[k, q * r + j]
+                work.rows[i, k, q] = dot
+    work.sizes[0], work.sizes[1] = rows.n_upper, n - rows.n_upper
+    for k in range(D):
+        work.sums[0, 0, k] = 0.0
+    copy_rows(rays, work.rays[0])
+    majorant(work, 0, -1, rows.n_plus)
+    work.bounds[0] = mixed_ball_bound(work.values, rays, m, 0.0, work.scratch, work.dual)
+    push_child(stack, work, 0, -1)
+
+
+@bare
+def bent_edge(rays, work, n_plus, level):
+    """The edge at whose middle the bound is worst, and by how much: `work.place` out.
 
     Two errors count there: of rows interpolated along the edge (SAMPLE of them stand for all), and of the norm,
     which makes a linear function of value `level` at both ends larger by that factor in the middle.  Both vanish on
     an edge that only shifts weight between neurons of fixed directions, however long it is.
-    phi : (SAMPLE, D) work.  Returns (error of the chosen edge, largest error of the norm).
+    Returns (error of the chosen edge, largest error of the norm).  O(D^2 m SAMPLE).
     """
+    rows, phi, middle = work.rows, work.phi, work.middle
     D, m = rows.shape[1], rows.shape[2]
+    size = work.sizes[0] + work.sizes[1]
     stride = max(1, -(-size // SAMPLE))
-    middle = np.empty(m)
     for s, c in enumerate(range(0, size, stride)):
         for k in range(D):
             phi[s, k] = second_layer(rows[c, k], n_plus)
     worst, worst_norm = -1.0, 0.0
     for j in range(D):
         for k in range(j + 1, D):
-            defect = level * (1.0 - 0.5 * mixed_norm(rays[j] + rays[k], m))
+            defect = level * (1.0 - 0.5 * mixed_norm(rays[j], rays[k], 1.0, m))
             error = 0.0
             for s, c in enumerate(range(0, size, stride)):
                 for q in range(m):
@@ -141,22 +224,21 @@ def bent_edge(rows, size, rays, n_plus, level, phi, edge):
             worst_norm = max(worst_norm, defect)
             if error > worst:
                 worst = error
-                edge[0], edge[1] = j, k
+                work.place[0], work.place[1] = j, k
     return worst, worst_norm
 
 
-@njit(nogil=True)
-def kink_split(rows, size, n_plus, least, place, mix):
-    """The most balanced crossing of a kink with an edge: `place` (2,) out rays, `mix` (2,) out weights.
+@bare
+def kink_split(work, n_plus, least):
+    """The most balanced crossing of a kink with an edge, if there is one: `work.place` and `work.mix` out.
 
     Kinks of the first layer are ``x.a_j = 0``; those of the second, ``p = q``, count for rows all of whose
-    neurons have decided sides: there p - q is linear.  Depths up to `least` do not count.  Returns False when no
-    kink is balanced.
+    neurons have decided sides: there p - q is linear.  Depths up to `least` do not count.  O(rows D m).
     """
+    rows, value = work.rows, work.values
     D, m = rows.shape[1], rows.shape[2]
-    value = np.empty(D)
     best = least
-    for c in range(size):
+    for c in range(work.sizes[0] + work.sizes[1]):
         decided = True
         for q in range(m + 1):
             if q == m and not decided:
@@ -178,159 +260,128 @@ def kink_split(rows, size, n_plus, least, place, mix):
                 decided = False
             if depth > best and max(-value[low], value[high]) <= BALANCE * depth:
                 best = depth
-                place[0], place[1] = low, high
-                mix[0], mix[1] = value[high], -value[low]
-    return best > least
+                work.place[0], work.place[1] = low, high
+                work.mix[0], work.mix[1] = value[high], -value[low]
 
 
-@njit(nogil=True)
-def prune_level(best, target, rel):
-    """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
-    return target if best <= target else best * (1.0 + rel)
+@bare
+def choose_split(rays, work, rows, bound, level):
+    """Edge (`work.place`) to split, and the weights `work.mix` of its ends.
+
+    The edge that bends the bound most where rows are few enough to look, otherwise the longest; a kink of a row
+    when few rows matter.  `bound` is that of the cone, `level` what it must fall to.
+    """
+    D, m = work.rows.shape[1], work.rows.shape[2]
+    total = work.sizes[0] + work.sizes[1]
+    error, norm_error = 0.0, 0.0
+    if total <= BENT_ROWS * D * (m - 1):
+        error, norm_error = bent_edge(rays, work, rows.n_plus, max(bound, 0.0))
+    if error < STRAIGHT * (bound - level):  # edges do not show where the bound is loose
+        work.place[0], work.place[1], _ = longest_edge(rays, m)
+    work.mix[0], work.mix[1] = 1.0, 1.0
+    if 0 < total <= FEW_ROWS * D:
+        kink_split(work, rows.n_plus, max(rows.least, norm_error))
 
 
-@njit(nogil=True)
-def record(ray, value, cand_a, cand_value, state, threshold):
-    """Keep the ray among the best candidates seen when it is worth more than `threshold`."""
-    if value <= threshold:
+@bare
+def mix_ends(rays, work):
+    """The new ray ``mix[0] g_j + mix[1] g_k``, of norm 1, and its products with the rows; False when it is zero."""
+    j, k, mix, ray = work.place[0], work.place[1], work.mix, work.ray
+    m = work.rows.shape[2]
+    for i in range(ray.size):
+        ray[i] = mix[0] * rays[j, i] + mix[1] * rays[k, i]
+    norm = mixed_norm(ray, ray, 0.0, m)
+    if norm == 0.0:
+        return False
+    mix[0] /= norm
+    mix[1] /= norm
+    for i in range(ray.size):
+        ray[i] /= norm
+    for c in range(work.sizes[0] + work.sizes[1]):
+        for q in range(m):
+            work.fresh[c, q] = mix[0] * work.rows[c, j, q] + mix[1] * work.rows[c, k, q]
+    return True
+
+
+@bare
+def split(stack, work, rows, bound, target, rel):
+    """Split the cone in `work`: see what its new ray is worth, bound and stack its children."""
+    rays, m = work.rays[0], work.rows.shape[2]
+    choose_split(rays, work, rows, bound, stack_level(stack, target, rel))
+    if not mix_ends(rays, work):  # opposite rays: only rounding can get here
+        give_up(stack, bound)
         return
-    capacity = cand_value.shape[0]
-    slot = state[N_CAND]
-    if slot < capacity:
-        state[N_CAND] += 1
-    else:
-        slot = 0
-        for k in range(1, capacity):
-            if cand_value[k] < cand_value[slot]:
-                slot = k
-        if cand_value[slot] >= value:
-            return
-    cand_value[slot] = value
-    cand_a[slot] = ray
+    j, k, mix = work.place[0], work.place[1], work.mix
+    fixed = mix[0] * work.parent[0, j] + mix[1] * work.parent[0, k]
+    value = 0.0
+    for c in range(work.sizes[0] + work.sizes[1]):
+        phi = second_layer(work.fresh[c], rows.n_plus)
+        value += phi if c < work.sizes[0] else -phi
+    value += fixed
+    if value > 0.0:
+        record(stack, work.ray, value, target)
+    level = stack_level(stack, target, rel)
+    for child in range(2):
+        drop = j if child == 0 else k
+        copy(work.ray, work.rays[child, drop])
+        copy_rows(work.parent, work.sums[child])
+        work.sums[child, 0, drop] = fixed
+        majorant(work, child, drop, rows.n_plus)
+        largest = mixed_ball_bound(work.values, work.rays[child], m, level, work.scratch, work.dual)
+        work.bounds[child] = min(bound, largest)
+    first = 0 if work.bounds[0] <= work.bounds[1] else 1  # the better one on top: visited first
+    for child in (first, 1 - first):
+        if work.bounds[child] > level:
+            push_child(stack, work, child, j if child == 0 else k)
 
 
-@njit(nogil=True)
-def value_at(fresh, size, n_upper, n_plus):
-    """``sum_i w_i phi_i`` of the kept rows, from their products with one ray (size, m)."""
-    total = 0.0
-    for c in range(size):
-        v = 0.0
-        for q in range(fresh.shape[1]):
-            v += max(fresh[c, q], 0.0) * (1.0 if q < n_plus else -1.0)
-        if v > 0.0:
-            total += v if c < n_upper else -v
-    return total
+@bare
+def bound_and_prune(stack, work, roots, rows, target, rel, max_nodes):
+    """Split cones until none is left, `max_nodes` were visited or the stack is full.
 
-
-@njit(nogil=True)
-def push(rows, sizes, fresh, drop, status, rays, fixed, bound, pool, n_rays, n_fixed, n_meta, n_bound, state):
-    """Write a cone on the stack: rays, linear sum and the rows with ``status`` 1."""
-    level, top = state[DEPTH], state[TOP]
-    n_rays[level] = rays
-    n_fixed[level] = fixed
-    n_bound[level] = bound
-    n_meta[level, 0] = top
-    n_meta[level, 1] = 0
-    n_meta[level, 2] = 0
-    for c in range(sizes[0] + sizes[1]):
-        if status[c] == 1:
-            pool[top] = rows[c]
-            if drop >= 0:
-                pool[top, drop] = fresh[c]
-            top += 1
-            n_meta[level, 1 if c < sizes[0] else 2] += 1
-    state[TOP] = top
-    state[DEPTH] = level + 1
-
-
-@njit(nogil=True)
-def bound_and_prune(pool, n_rays, n_fixed, n_meta, n_bound, best_a, best, target, rel, n_plus, least, max_nodes, state,
-                    cand_a, cand_value, buf, fresh, status):  # fmt: skip
-    """Process stacked cones until none is left, `max_nodes` were visited or the stack is full.
-
-    A cone is dropped once its bound is at most ``prune_level(best, target, rel)``: when the stack is empty, that
-    number (or `best[1]`, if larger) bounds h on everything that was ever stacked.
+    A cone is dropped once its bound is at most `stack_level`; when all is DONE that number (or `best[1]`, if larger)
+    bounds h on the root cones.  O(D^3 + rows D m) a node.
 
     Parameters
     ----------
-    pool : (capacity, D, m) in/out, products of stacked rows with the blocks of their cone's rays;
-    n_rays : (levels, D, D), n_fixed : (levels, D), n_meta : (levels, 3) start and family sizes,
-    n_bound : (levels,) in/out, the stack
-    best_a : (D,) in/out, incumbent;  best : (2,) in/out, its value, and the largest bound of an unsplittable cone
-    least : float, depths of a cut up to this are rounding
-    state : (4,) in/out;  cand_a, cand_value : in/out, best rays seen
-    buf : (n, D, m), fresh : (n, m), status : (2, n) work
+    stack : Stack, in/out, with k = 1: sums of the rows that are linear on the cone;  work : Work
+    roots : (R, D, D) root cones, stacked one after the other;  rows : Rows
+    target, rel : float, see `prune_level`
+
+    Returns
+    -------
+    DONE, PAUSED or FULL
     """
-    levels, D = n_rays.shape[0], n_rays.shape[1]
-    m = pool.shape[2]
-    scratch = np.empty((D, D + 1))
-    work = np.empty((5, D))
-    rays, child_rays = np.empty((D, D)), np.empty((2, D, D))
-    fixed, child_fixed = np.empty(D), np.empty((2, D))
-    values, bounds, phi = np.empty(D), np.empty(2), np.empty((SAMPLE, D))
-    place, mix, sizes = np.zeros(2, np.int64), np.ones(2), np.zeros(2, np.int64)
+    m = work.rows.shape[2]
     visited = 0
-    while state[DEPTH] > 0:
+    # Invariant: every point of the roots met lies in a stacked cone, or where h is at most `stack_level` or `best[1]`.
+    while stack.state[DEPTH] > 0 or stack.state[ROOT] < len(roots):
         if visited >= max_nodes:
             return PAUSED
-        level = state[DEPTH] - 1
-        start = n_meta[level, 0]
-        sizes[0], sizes[1] = n_meta[level, 1], n_meta[level, 2]
-        total = sizes[0] + sizes[1]
-        threshold = prune_level(best[0], target, rel)
-        if n_bound[level] <= threshold or longest_edge(n_rays[level], m)[2] < TINY_EDGE:
-            if n_bound[level] > threshold:
-                best[1] = max(best[1], n_bound[level])
-            state[DEPTH], state[TOP] = level, start
+        if stack.state[DEPTH] == 0:
+            push_root(stack, work, roots[stack.state[ROOT]], rows)
+            stack.state[ROOT] += 1
+            visited += 1
+        level = stack.state[DEPTH] - 1
+        start, bound = stack.meta[level, 0], stack.bound[level]
+        if bound <= stack_level(stack, target, rel):
+            pop(stack)
             continue
-        if level + 2 > levels or start + 2 * total > pool.shape[0]:
+        if longest_edge(stack.rays[level], m)[2] < TINY_EDGE:
+            give_up(stack, bound)
+            pop(stack)
+            continue
+        work.sizes[0], work.sizes[1] = stack.meta[level, 1], stack.meta[level, 2]
+        total = work.sizes[0] + work.sizes[1]
+        if level + 2 > len(stack.bound) or start + 2 * total > stack.pool.shape[0]:
             return FULL
+        for c in range(total):  # the children overwrite the parent's place
+            copy_rows(stack.pool[start + c], work.rows[c])
+        copy_rows(stack.rays[level], work.rays[0])
+        copy_rows(stack.rays[level], work.rays[1])
+        copy_rows(stack.sums[level], work.parent)
+        pop(stack)
+        split(stack, work, rows, bound, target, rel)
         visited += 1
-        state[NODES] += 1
-        buf[:total] = pool[start : start + total]
-        rays[:] = n_rays[level]
-        fixed[:] = n_fixed[level]
-        parent_bound = n_bound[level]
-        state[DEPTH], state[TOP] = level, start
-        error, norm_error = 0.0, 0.0
-        if total <= BENT_ROWS * D * (m - 1):
-            error, norm_error = bent_edge(buf, total, rays, n_plus, max(parent_bound, 0.0), phi, place)
-        if error < STRAIGHT * (parent_bound - threshold):  # edges do not show where the bound is loose
-            place[0], place[1], _ = longest_edge(rays, m)
-        mix[0], mix[1] = 1.0, 1.0
-        if 0 < total <= FEW_ROWS * D:
-            kink_split(buf, total, n_plus, max(least, norm_error), place, mix)
-        j, k = place[0], place[1]
-        new_ray = mix[0] * rays[j] + mix[1] * rays[k]
-        norm = mixed_norm(new_ray, m)
-        if norm == 0.0:  # opposite rays: only rounding can get here
-            best[1] = max(best[1], parent_bound)
-            continue
-        mix /= norm
-        new_ray /= norm
-        for c in range(total):
-            for q in range(m):
-                fresh[c, q] = mix[0] * buf[c, j, q] + mix[1] * buf[c, k, q]
-        new_fixed = mix[0] * fixed[j] + mix[1] * fixed[k]
-        value = new_fixed + value_at(fresh, total, sizes[0], n_plus)
-        if value > best[0]:
-            best[0] = value
-            best_a[:] = new_ray
-            threshold = prune_level(value, target, rel)
-        record(new_ray, value, cand_a, cand_value, state, target)
-        for child in range(2):
-            drop = j if child == 0 else k
-            child_rays[child] = rays
-            child_rays[child, drop] = new_ray
-            child_fixed[child] = fixed
-            child_fixed[child, drop] = new_fixed
-            child_bound_values(buf, total, sizes[0], fresh, drop, n_plus, child_fixed[child], values, status[child])
-            bound = mixed_ball_bound(values, child_rays[child], m, threshold, scratch, work)
-            bounds[child] = min(parent_bound, bound)  # fmt: skip
-        first = 0 if bounds[0] <= bounds[1] else 1  # the better one on top: visited first
-        for turn in range(2):
-            child = first if turn == 0 else 1 - first
-            if bounds[child] > threshold:
-                push(buf, sizes, fresh, j if child == 0 else k, status[child], child_rays[child], child_fixed[child],
-                     bounds[child], pool, n_rays, n_fixed, n_meta, n_bound, state)  # fmt: skip
+        stack.state[NODES] += 1
     return DONE

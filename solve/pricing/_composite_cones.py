@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from exactrelu.enumerate.running._compiled import njit
+from ._cones import bare
 
-MIX_STEPS = 14
-UPDATES = 40
+MIX_STEPS = 14  # golden sections of the share in `mixed_ball_bound`: to 0.1 % of its range
+UPDATES = 40  # of the multipliers there; a cone of middling shape needs ten
 
 
-@njit(nogil=True)
-def mixed_norm(a, m):
-    """``sum_j |a_j|`` of a vector (m r,) of m blocks."""
+@bare
+def mixed_norm(a, b, share, m):
+    """``sum_j |a_j + share b_j|`` of vectors (m r,) of m blocks."""
     r = a.shape[0] // m
     total = 0.0
     for j in range(m):
         square = 0.0
         for i in range(j * r, (j + 1) * r):
-            square += a[i] * a[i]
+            square += (a[i] + share * b[i]) ** 2
         total += np.sqrt(square)
     return total
 
 
-@njit(nogil=True)
+@bare
 def largest_block(a, b, share, m):
     """``max_j |(1 - share) a_j + share b_j|``."""
     r = a.shape[0] // m
@@ -36,9 +36,9 @@ def largest_block(a, b, share, m):
     return np.sqrt(largest)
 
 
-@njit(nogil=True)
+@bare
 def solve_rays(rays, values, scratch, out):
-    """Solve ``rays @ out = values`` by elimination with partial pivoting; False for a singular matrix."""
+    """``out[:] = np.linalg.solve(rays, values)``, with partial pivoting; False for a singular matrix. O(D^3)."""
     size = values.shape[0]
     for k in range(size):
         for j in range(size):
@@ -66,7 +66,7 @@ def solve_rays(rays, values, scratch, out):
     return True
 
 
-@njit(nogil=True)
+@bare
 def block_units(rays, shares, m, out):
     """`out` = ``sum_l shares_l g_l`` with every block scaled to norm 1 (zero blocks stay); its former mixed norm."""
     D = rays.shape[0]
@@ -87,7 +87,7 @@ def block_units(rays, shares, m, out):
     return total
 
 
-@njit(nogil=True)
+@bare
 def multiple_of(values, rays, unit, ratio):
     """Least v with ``v unit.g_l >= values_l`` for all l, infinite when there is none; `ratio` (D,) out."""
     multiple, most = 0.0, np.inf
@@ -108,7 +108,7 @@ def multiple_of(values, rays, unit, ratio):
     return multiple if multiple <= most else np.inf
 
 
-@njit(nogil=True)
+@bare
 def mixed_ball_bound(values, rays, m, threshold, scratch, work):
     """Upper bound of a linear function over (cone of `rays`) ∩ {sum_j |a_j| <= 1}, from its values at the rays.
 
@@ -135,8 +135,8 @@ def mixed_ball_bound(values, rays, m, threshold, scratch, work):
         v = multiple_of(values, rays, unit, ratio) * (1.0 + 1e-14)
         if v < bound:
             bound = v
-            centre[:] = unit
-            centre *= v
+            for i in range(D):
+                centre[i] = v * unit[i]
         if bound <= threshold:
             return bound
         primal = 0.0
@@ -171,14 +171,14 @@ def mixed_ball_bound(values, rays, m, threshold, scratch, work):
     return best
 
 
-@njit(nogil=True)
+@bare
 def longest_edge(rays, m):
     """The pair of rays farthest apart in the norm ``sum_j |a_j|``, and their distance."""
     D = rays.shape[0]
     best, bj, bk = -1.0, 0, 0
     for j in range(D):
         for k in range(j + 1, D):
-            distance = mixed_norm(rays[j] - rays[k], m)
+            distance = mixed_norm(rays[j], rays[k], -1.0, m)
             if distance > best:
                 best, bj, bk = distance, j, k
     return bj, bk, best

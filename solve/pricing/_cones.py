@@ -15,6 +15,21 @@ bare = njit(nogil=True, _nrt=False)
 
 
 @bare
+def copy(source, target):
+    """``target[:] = source`` of vectors; Numba's own would compile the text of an error message for a second."""
+    for j in range(source.size):
+        target[j] = source[j]
+
+
+@bare
+def copy_rows(source, target):
+    """``target[:] = source`` of matrices."""
+    for k in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[k, j] = source[k, j]
+
+
+@bare
 def solve_passive(gram, values, passive, count, chol, out):
     """out[:count] = solution of the rows and columns `passive` of ``gram z = values``; False when it is singular."""
     for i in range(count):
@@ -226,22 +241,3 @@ def choose_split(rays, dots_p, dots_m, sizes, mix):
     mix[1] = 1.0
     unit_mix(rays, far_j, far_k, mix)
     return far_j, far_k, -1, 0
-
-
-@njit(nogil=True)
-def distinct(directions, values, limit, cosine):
-    """See `_pricing.distinct`."""
-    chosen, count = np.empty(min(limit, len(values)), np.int64), 0
-    for k in range(len(values)):
-        if count == len(chosen):
-            break
-        fresh = True
-        for c in range(count):
-            dot = 0.0
-            for j in range(directions.shape[1]):
-                dot += directions[k, j] * directions[chosen[c], j]
-            fresh = fresh and (dot < cosine or np.sign(values[k]) != np.sign(values[chosen[c]]))
-        if fresh:
-            chosen[count] = k
-            count += 1
-    return chosen[:count]

@@ -19,7 +19,7 @@ class Coordinates:
     V : (d, r) orthonormal basis of that space
     error : (n,) Euclidean norms of the rows of E: rounding, or what `rank` cut off
     truncated : bool, True when the caller's `rank` is below the numerical rank
-    sigma : float, the first singular value left out (0 without truncation)
+    sigma : float, the first singular value left out, raised by a bound of its rounding (0 without truncation)
     """
 
     Z: Array
@@ -67,7 +67,8 @@ def row_space(X: Array, rank: int | None = None) -> Coordinates:
     if scale == 0.0:
         return Coordinates(np.zeros((n, 0)), np.zeros((d, 0)), np.zeros(n), False, 0.0)
     _, values, vt = np.linalg.svd(X / scale, full_matrices=False)
-    numerical = int(np.sum(values > values[0] * max(n, d) * np.finfo(float).eps))
+    rounding = values[0] * max(n, d) * np.finfo(float).eps
+    numerical = int(np.sum(values > rounding))
     kept = numerical if rank is None else min(rank, numerical)
     V = np.ascontiguousarray(vt[:kept].T)
     if kept == d:
@@ -79,4 +80,4 @@ def row_space(X: Array, rank: int | None = None) -> Coordinates:
         Z = np.ascontiguousarray((rows @ V)[place.reshape(-1)])
     error = np.zeros(n) if kept == d else np.linalg.norm(X - Z @ V.T, axis=1)
     truncated = kept < numerical
-    return Coordinates(Z, V, error, truncated, float(values[kept]) * scale if truncated else 0.0)
+    return Coordinates(Z, V, error, truncated, float(values[kept] + rounding) * scale if truncated else 0.0)

@@ -1,23 +1,61 @@
-"""One BLAS thread for the matrices of training, which are small."""
+"""The clock, and one BLAS thread for the matrices of training, which are small."""
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
-
-from collections.abc import Callable
-from functools import cache, wraps
-from typing import ParamSpec, TypeVar
-
-from threadpoolctl import ThreadpoolController
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _controller = cache(ThreadpoolController)  # looks at every library that is loaded: once
+
+
+class _OneThread:
+    """The limit on BLAS threads, shared by all Python threads: BLAS knows one number for the whole process.
+
+    The first that comes in saves the number, the last that leaves restores it.  Were each to do so for himself, one
+    that came in second would save, and restore at its end, the limit of the first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: Any = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._saved = _controller().limit(limits=1, user_api="blas")
+                give_up_control()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._saved.restore_original_limits()
+                    give_up_control()
+
+
+def give_up_control() -> None:
+    """Let other Python threads set the number: from threadpoolctl 3.8 on only the last one that did so may."""
+    for library in _controller().lib_controllers:
+        getattr(library, "clear_controlling_thread", bool)()
+
+
+_one_thread = _OneThread()
 
 
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
@@ -29,7 +67,7 @@ def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _controller().limit(limits=1, user_api="blas"):
+        with _one_thread():
             return function(*args, **kwargs)
 
     return limited

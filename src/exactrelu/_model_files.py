@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu.certificates import Certificate
-from exactrelu.networks import ParallelReLUNetwork
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
-from exactrelu.networks._two_layers import ReLUNetwork, network_from
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
 ARRAY = "Array"

@@ -1,5 +1,5 @@
 """Certificates: a network, a dual point, and the proof that no network is better."""
 
-from ._certificate import Certificate, CertificateError, Verification
+from ._certificate import Certificate, CertificateError, NotProvenError, Verification
 
-__all__ = ["Certificate", "CertificateError", "Verification"]
+__all__ = ["Certificate", "CertificateError", "NotProvenError", "Verification"]

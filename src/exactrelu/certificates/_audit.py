@@ -1,23 +1,27 @@
 """A second, plain code path for dual feasibility, used to check certificates.
 
-Nothing here is shared with the compiled pricing: the cones start from the faces of a regular simplex,
-every dot product is taken anew from the data, cones are split breadth first and in batches.  At high rank a
-quadratic bound is tried first; its multipliers are sought as in training, but what they prove is decided here.
+Nothing here is shared with the compiled pricing.  A tree of cones (`_cones.py`) proves most certificates; few rows
+are proven by all choices of their signs, and at high rank there is a quadratic bound, whose multipliers are sought as
+in training, but what they prove is decided here.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from exactrelu._typing import Array
 
+from ._cones import ConeTree, Kinks
 from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers
 
-BATCH_BYTES = 32 * 2**20
+# Cones times rows, of which a second does about 10^6: a tree that ends sooner is the cheapest proof there is.
+PROMPT = 3e5
+MAX_SIGNS = 13  # convex kinks whose 2^k choices of signs are all tried: another 10^6 or so
+DIGITS = 12  # to which the unit normals of rows agree when they are one kink
 
 
 @dataclass(frozen=True)
@@ -36,82 +40,6 @@ class Audit:
     worst_value: float
     worst_direction: Array
     cones: int
-
-
-def simplex_cones(r: int) -> Array:
-    """The r + 1 cones over the faces of a regular simplex around the origin of R^r, (r + 1, r, r)."""
-    if r == 1:
-        return np.array([[[1.0]], [[-1.0]]])
-    corners = np.linalg.svd(np.eye(r + 1) - 1.0 / (r + 1))[0][:, :r]
-    corners /= np.linalg.norm(corners, axis=1)[:, None]
-    return np.stack([np.delete(corners, k, axis=0) for k in range(r + 1)])
-
-
-def cone_bounds(Z: Array, weights: Array, cones: Array) -> tuple[Array, Array]:
-    """Upper bounds of ``sum_i weights_i (z_i.u)_+`` on each cone within the unit ball, and its values at the rays.
-
-    Rows of positive weight are interpolated at the rays; for the others ``(z.u)_+ >= theta z.u`` with
-    ``theta`` = 1 when the centre of the cone lies on the active side.  The linear bound is then maximised
-    over the cone: at most its largest ray value divided by the smallest cosine to the centre, and at most
-    its norm, up to the residual of the linear solve.
-
-    Parameters
-    ----------
-    Z : (n, r);  weights : (n,);  cones : (B, r, r) unit rays
-
-    Returns
-    -------
-    bounds : (B,);  at_rays : (B, r)
-    """
-    dots = cones @ Z.T  # (B, r, n)
-    positive = np.maximum(dots, 0.0)
-    at_rays = positive @ weights
-    low, high = np.minimum(weights, 0.0), np.maximum(weights, 0.0)
-    centre_active = dots.sum(axis=1) > 0.0
-    linear = positive @ high + np.einsum("brn,bn->br", dots, np.where(centre_active, low, 0.0))
-    centre = cones.sum(axis=1)
-    centre /= np.linalg.norm(centre, axis=1)[:, None]
-    cosine = np.einsum("brj,bj->br", cones, centre).min(axis=1) * (1.0 - 1e-14)
-    with np.errstate(divide="ignore"):
-        by_rays = np.where(cosine > 0.0, np.maximum(linear.max(axis=1), 0.0) / cosine, np.inf)
-    try:
-        b = np.linalg.solve(cones, linear[:, :, None])[:, :, 0]
-    except np.linalg.LinAlgError:
-        return by_rays, at_rays
-    residual = (linear - np.einsum("brj,bj->br", cones, b)).max(axis=1).clip(0.0)
-    by_norm = np.linalg.norm(b, axis=1) + residual / np.where(cosine > 0.0, cosine, 1.0)
-    return np.where(cosine > 0.0, np.minimum(by_rays, by_norm), np.inf), at_rays
-
-
-def split(Z: Array, cones: Array) -> Array:
-    """Split every cone in two: (B, r, r) to (2 B, r, r).
-
-    At the middle of its longest edge while many rows cut it; once at most 4 r do, where the row that
-    reaches deepest into both of its sides crosses an edge, so that a maximiser on the kink of a row is
-    soon on the boundary of cones that no row cuts.
-    """
-    count, r, _ = cones.shape
-    cosines = cones @ cones.transpose(0, 2, 1)
-    cosines[:, np.tril_indices(r)[0], np.tril_indices(r)[1]] = 2.0
-    j, k = np.unravel_index(cosines.reshape(count, -1).argmin(axis=1), (r, r))
-    dots = cones @ Z.T
-    low, high = dots.min(axis=1), dots.max(axis=1)
-    depth = np.where((low < 0.0) & (high > 0.0), np.minimum(-low, high), 0.0)
-    few = (depth > 0.0).sum(axis=1) <= 4 * r
-    depth[np.maximum(-low, high) > 20.0 * depth] = 0.0  # crossings too close to a ray gain nothing
-    row = depth.argmax(axis=1)
-    rows = np.arange(count)
-    here = few & (depth[rows, row] > 0.0)
-    j = np.where(here, dots[rows, :, row].argmin(axis=1), j)
-    k = np.where(here, dots[rows, :, row].argmax(axis=1), k)
-    to_j = np.where(here, dots[rows, k, row], 1.0)
-    to_k = np.where(here, -dots[rows, j, row], 1.0)
-    new = to_j[:, None] * cones[rows, j] + to_k[:, None] * cones[rows, k]
-    new /= np.linalg.norm(new, axis=1)[:, None]
-    left, right = cones.copy(), cones.copy()
-    left[rows, j] = new
-    right[rows, k] = new
-    return np.concatenate([left, right])
 
 
 def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float) -> bool:
@@ -185,48 +113,52 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         Exact up to rounding of the sums; the caller adds the slack for that.  No cones when quadratic bounds were
         enough.
     """
+    deadline = None if time_limit is None else time.monotonic() + time_limit
     used = (theta != 0.0) & Z.any(axis=1)
-    if used.any():
-        Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
-        theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
-    if not (used.any() and theta.any()):
+    if not used.any():
         return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
-    scale = 2.0 ** min(int(np.frexp(np.abs(theta).max())[1]), 1000)  # exact, and then no square overflows
-    audit = _audit_scaled(Z, theta / scale, target / scale, time_limit)
-    return replace(audit, worst_value=audit.worst_value * scale)
+    Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
+    theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
+    if not theta.any():
+        return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
+    # exact, and then no square overflows
+    scale = 2.0 ** min(int(np.frexp(np.abs(theta).max())[1]), 1000)
+    theta, target = theta / scale, target / scale
+    plus, moved = kinks_of(Z, theta)
+    trees = [ConeTree(kinks, target - moved) for kinks in (plus, Kinks(-plus.linear, plus.concave, plus.convex))]
+
+    def outcome(proven: bool, cones: int | None = None) -> Audit:
+        worst = max(trees, key=lambda tree: tree.worst)
+        seen = sum(tree.cones for tree in trees) if cones is None else cones
+        return Audit(proven, worst.worst * scale, worst.direction, seen)
+
+    found = [tree.run(PROMPT, deadline) for tree in trees]
+    for number, tree in enumerate(trees):
+        if found[number] is None and tree.n_convex <= MAX_SIGNS:
+            found[number] = tree.try_signs() or None
+    if None in found and False not in found and Z.shape[1] >= RELAXED_RANK:
+        half = None if deadline is None else 0.5 * (time.monotonic() + deadline)
+        if prove_quadratically(Z, theta, target, half):
+            return outcome(True, 0)
+    for number, tree in enumerate(trees):
+        if found[number] is None and False not in found:
+            found[number] = tree.run(np.inf, deadline)
+    return outcome(all(found))
 
 
-def _audit_scaled(Z: Array, theta: Array, target: float, time_limit: float | None) -> Audit:
-    """`audit_dual` of distinct nonzero rows and theta of size one."""
-    r = Z.shape[1]
-    start = time.monotonic()
-    worst, worst_direction, seen = 0.0, np.zeros(r), 0
-    if r >= RELAXED_RANK:
-        deadline = None if time_limit is None else start + 0.5 * time_limit
-        if prove_quadratically(Z, theta, target, deadline):
-            return Audit(True, worst, worst_direction, 0)
-    batch = max(1, BATCH_BYTES // (8 * r * len(Z)))
-    stack = [simplex_cones(r)]
-    while stack:
-        if time_limit is not None and time.monotonic() - start > time_limit:
-            return Audit(False, worst, worst_direction, seen)
-        cones = stack.pop()
-        if len(cones) > batch:
-            stack.append(cones[:-batch])
-            cones = cones[-batch:]
-        seen += len(cones)
-        alive = np.zeros(len(cones), dtype=bool)
-        for sign in (1.0, -1.0):
-            bounds, at_rays = cone_bounds(Z, sign * theta, cones)
-            alive |= bounds > target
-            top = int(at_rays.argmax())
-            if at_rays.flat[top] > worst:
-                worst = float(at_rays.flat[top])
-                worst_direction = cones[top // r, top % r].copy()
-        if worst > target:
-            return Audit(False, worst, worst_direction, seen)
-        if r > 1 and alive.any():
-            stack.append(split(Z, cones[alive]))
-        elif alive.any():
-            return Audit(False, worst, worst_direction, seen)
-    return Audit(True, worst, worst_direction, seen)
+def kinks_of(Z: Array, theta: Array) -> tuple[Kinks, float]:
+    """``theta'(Z u)_+`` as a sum of kinks, rows of one hyperplane being one, and what that may change on unit vectors.
+
+    ``t_+ = t/2 + |t|/2``, so that rows z and -c z make one kink; it is convex when their weights sum to more than 0.
+    """
+    length = np.linalg.norm(Z, axis=1)
+    unit = Z / length[:, None]
+    size = np.abs(unit)
+    lead = (size >= size.max(axis=1, keepdims=True) * (1.0 - 1e-9)).argmax(axis=1)
+    unit *= np.sign(unit[np.arange(len(unit)), lead])[:, None]
+    _, first, index = np.unique(np.round(unit, DIGITS), axis=0, return_index=True, return_inverse=True)
+    index = index.reshape(-1)
+    normals, weights = unit[first], 0.5 * np.bincount(index, theta * length)
+    moved = 0.5 * float(np.abs(theta) * length @ np.linalg.norm(unit - normals[index], axis=1))
+    rows = np.abs(weights)[:, None] * normals
+    return Kinks(0.5 * (theta @ Z), rows[weights > 0.0], rows[weights < 0.0]), moved

@@ -8,6 +8,9 @@ from exactrelu._coordinates import Coordinates
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, WeightedLoss
 
+UNIT = 0.5 * float(np.finfo(float).eps)  # unit roundoff of double precision
+MAX_DEPTH = 100  # splits of a cone after which a proof gives up; 40 where much is to do
+
 
 def dual_value(loss: Loss, theta: Array, y: Array) -> float:
     """``-L*(-theta)``, lowered by a bound of its rounding error, so that it is a lower bound as a number.
@@ -15,13 +18,46 @@ def dual_value(loss: Loss, theta: Array, y: Array) -> float:
     Valid as a lower bound of every network's objective when ``h*(theta) <= beta``.
     """
     value = 0.0 - loss.conjugate(-theta, y)  # not -0.0
-    return value - dual_rounding(value, theta, y) if np.isfinite(value) else -np.inf
+    return value - dual_rounding(loss, theta, y) if np.isfinite(value) else -np.inf
 
 
-def dual_rounding(value: float, theta: Array, y: Array) -> float:
-    """A bound of the rounding error of ``value = -L*(-theta)``."""
-    size = abs(value) + float(np.abs(theta) @ (np.abs(y) + np.abs(theta)))
-    return 4.0 * len(y) * np.finfo(float).eps * size
+def dual_rounding(loss: Loss, theta: Array, y: Array) -> float:
+    """A bound of the rounding error of ``-L*(-theta)``: of its n terms, and of their sum."""
+    size = float(np.abs(loss.conjugates(-theta, y)).sum() + np.abs(theta) @ (np.abs(y) + np.abs(theta)))
+    return (8 * len(y) + 200) * UNIT * size
+
+
+def rounding_slack(coordinates: Coordinates, theta: Array, width: int = 1) -> float:
+    """What rounding in a proof, and the change of coordinates, may hide from ``h*(theta)``.
+
+    With ``size = sum_i |theta_i| |z_i|`` and the unit roundoff u a sum over the samples of products of r terms errs by
+    ``(n + r) u size``; the bounds on a cone of D = m r rays by ``10 D^2 u size``; every split of a cone by
+    ``16 u size``, for the ray that is new is rounded, and what its cones miss of their parent moves by that much.
+    Rows outside of the row space that Z keeps add ``sum_i |theta_i| |x_i - V z_i|``, but not under truncation, where Z
+    *is* the data.
+
+    Training scales its dual points so that they leave twice as much: what `Certificate.verify` proves with this slack
+    is then proven of ``h* <= beta``.
+
+    Parameters
+    ----------
+    coordinates : Coordinates
+    theta : (n,)
+    width : int, neurons of a sub-network, m
+    """
+    n, r = coordinates.Z.shape
+    D = min(width * r, 1000)  # no tree has rays of more numbers
+    size = float(np.abs(theta) @ np.linalg.norm(coordinates.Z, axis=1))
+    hidden = 0.0 if coordinates.truncated else float(np.abs(theta) @ coordinates.error)
+    return 1.01 * (n + 10 * D**2 + 16 * MAX_DEPTH + 100) * UNIT * size + hidden
+
+
+def scale_advice(slack: float, beta: float) -> str:
+    """What to say where rounding swallows a proof."""
+    return (
+        f"rounding in data of this scale hides up to {slack:.3g} of h*(theta), the weight decay is {beta:.3g}: "
+        "scale the columns of X to like sizes, and centre them"
+    )
 
 
 def relative_gap(objective: float, lower_bound: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,19 +12,38 @@ from exactrelu._checks import check_matrix, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._limits import one_blas_thread
 from exactrelu._typing import Array
-from exactrelu.losses._base import Loss
-from exactrelu.losses._library import get_loss
-from exactrelu.losses._weighted import with_weights
-from exactrelu.networks._parallel import ParallelReLUNetwork
-from exactrelu.networks._two_layers import ReLUNetwork
+from exactrelu.losses import Loss, WeightedLoss, get_loss, with_weights
+from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 
 from ._audit import audit_dual
-from ._bounds import dual_rounding, dual_value, relative_gap, truncation_factor
-from ._composite_audit import audit_joint
+from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
+from ._composite_audit import audit_composite
 
 
 class CertificateError(ValueError):
     """A certificate does not hold; the message shows the claimed and the recomputed figures."""
+
+
+class NotProvenError(CertificateError):
+    """Nothing is known against a certificate, but its dual feasibility could not be proven.
+
+    Either the time ran out, or rounding in data of this scale hides more than theta leaves room for.
+
+    Attributes
+    ----------
+    beta : float, weight decay: what no direction may exceed
+    worst_value : float, largest value met on a unit direction
+    cones : int, cones looked at
+    slack : float, what rounding may hide
+    time_limit : float or None, the seconds that were allowed
+    """
+
+    def __init__(
+        self, message: str, *, beta: float, worst_value: float, cones: int, slack: float, time_limit: float | None
+    ) -> None:
+        super().__init__(message)
+        self.beta, self.worst_value, self.cones = beta, worst_value, cones
+        self.slack, self.time_limit = slack, time_limit
 
 
 @dataclass(frozen=True)
@@ -35,8 +55,9 @@ class Verification:
     objective : float, objective of the weights, recomputed
     lower_bound : float, dual value that the second pricing path could prove
     gap : float, relative gap of the two
-    dual_norm : float, proven upper bound of h*(theta)
-    cones : int, cones that the second pricing path looked at; 0 where a quadratic bound was enough
+    dual_norm : float, proven upper bound of h*(theta), rounding included
+    cones : int, cones and choices of signs that the second pricing path looked at; 0 where a quadratic bound
+        was enough
     """
 
     objective: float
@@ -95,8 +116,8 @@ class Certificate:
     ) -> Verification:
         """Recompute everything from the weights and theta; raise when a claim does not hold.
 
-        Dual feasibility is proven by a plain NumPy branch and bound, or by a quadratic bound where that is enough;
-        neither shares code with the pricing that made the certificate.
+        Dual feasibility is proven by a plain NumPy branch and bound, by all choices of signs where few rows count, or
+        by a quadratic bound where that is enough; none shares code with the pricing that made the certificate.
 
         Parameters
         ----------
@@ -113,6 +134,9 @@ class Certificate:
 
         Raises
         ------
+        NotProvenError
+            When nothing speaks against the claims, but dual feasibility was not proven: in the time given, or because
+            rounding hides too much in data of this scale.
         CertificateError
             When a claim fails, with the claimed and the recomputed figures.
         ValueError
@@ -121,48 +145,89 @@ class Certificate:
 
         Notes
         -----
-        From rank 5 on a quadratic bound is tried first, in O(n r) a step: seconds at n = 10^5.  It proves what
-        training found by its semidefinite relaxation.  Else this costs as much as a plain branch and bound: seconds
-        at rank 3 and n = 10^5, and it grows exponentially with the rank.
+        Proven is ``h*(theta) <= beta (1 + rtol)``, rounding included; the bound that theta, made smaller by that
+        factor, has as a dual point is a lower bound as a number.  The claimed bound may exceed it by what the factor
+        can take from a dual value, ``rtol`` relative to it, twice.
+
+        Seconds where the rank is at most 5, or few samples count; it grows exponentially with the rank.  What training
+        found by its semidefinite relaxation is proven by a quadratic bound, in O(n r) a step.
         """
         self._check_fields()
         data, targets, chosen = self._check_data(X, y, sample_weight, loss)
         coordinates = self._coordinates(data)
-        objective = self.network.objective(X, y, self.beta, self.loss if loss is None else loss, sample_weight)
-        advice = "" if sample_weight is not None else "; sample weights it was trained with must be passed"
+        objective = self._check_objective(data, targets, chosen, rtol)
+        factor = truncation_factor(coordinates, chosen, targets, self.beta)
+        self._compare("truncation_factor", self.truncation_factor, factor, rtol * factor)
+        proven = self._check_bound(chosen, targets, rtol)
+        if not coordinates.truncated and proven > objective + rtol * abs(objective):
+            raise CertificateError(
+                f"theta is not dual feasible, or the conjugate of the loss {self.loss!r} is wrong: it gives the "
+                f"lower bound {proven:.17g}, above the objective {objective:.17g} of a network"
+            )
+        cones = self._prove_feasible(coordinates, rtol, time_limit)
+        lower_bound = min(proven, objective)
+        return Verification(
+            objective, lower_bound, relative_gap(objective, lower_bound), self.beta * (1.0 + rtol), cones
+        )
+
+    def _check_objective(self, data: Array, targets: Array, loss: Loss, rtol: float) -> float:
+        """The objective of the network, recomputed, held against what is claimed of it."""
+        network = self.network
+        objective = loss.value(network._outputs(data), targets) + self.beta * network.penalty
+        weighted = isinstance(loss, WeightedLoss)
+        advice = "" if weighted else "; sample weights it was trained with must be passed"
         if not np.isfinite(objective):  # then no claim could be told from another
             raise CertificateError(f"objective: claimed {self.objective:.17g}, recomputed {objective:.17g}{advice}")
         self._compare("objective", self.objective, objective, rtol * abs(objective), advice)
-        factor = truncation_factor(coordinates, chosen, targets, self.beta)
-        self._compare("truncation_factor", self.truncation_factor, factor, rtol * factor)
-        slack = self._slack(coordinates)
-        target = self.beta * (1.0 + rtol) + slack
-        if self.layers == 3:
-            audit = audit_joint(coordinates.Z, self.dual, self.width, target, time_limit=time_limit)
-        else:
-            audit = audit_dual(coordinates.Z, self.dual, target, time_limit=time_limit)
-        if not audit.proven:
-            if audit.worst_value > target:
-                raise CertificateError(
-                    f"theta is not dual feasible: a unit direction has value {audit.worst_value:.17g}, "
-                    f"above beta = {self.beta:.17g}"
-                )
-            limit = "" if time_limit is None else f" within {time_limit} s"
+        if not self.lower_bound <= self.objective:
             raise CertificateError(
-                f"dual feasibility was not proven{limit} ({audit.cones} cones, rank {coordinates.rank}); "
-                f"largest value met {audit.worst_value:.17g}, beta = {self.beta:.17g}"
+                f"lower_bound: claimed {self.lower_bound:.17g}, above the objective {self.objective:.17g}"
             )
-        dual_norm = target + slack
-        shrink = min(1.0, self.beta / dual_norm)
-        proven = max(dual_value(chosen, self.dual * shrink, targets), dual_value(chosen, self.dual * 0.0, targets))
-        claim = dual_value(chosen, self.dual, targets)
-        # Relative to the bound itself: a bad network must not widen what its bound may be wrong by.
-        allowed = rtol * abs(claim) + dual_rounding(claim, self.dual, targets) if np.isfinite(claim) else 0.0
-        if not self.lower_bound <= claim + allowed:
-            raise CertificateError(f"lower_bound: claimed {self.lower_bound:.17g}, theta gives {claim:.17g}")
         gap = relative_gap(self.objective, self.lower_bound)
         self._compare("gap", self.gap, gap, rtol * gap)
-        return Verification(objective, proven, relative_gap(objective, proven), dual_norm, audit.cones)
+        return float(objective)
+
+    def _check_bound(self, loss: Loss, targets: Array, rtol: float) -> float:
+        """The bound that is proven when theta is dual feasible up to `rtol`, held against what is claimed."""
+        at_zero = dual_value(loss, 0.0 * self.dual, targets)
+        proven = max(at_zero, dual_value(loss, self.dual / (1.0 + rtol), targets))
+        # The dual value is concave along theta: a factor of 1 + rtol takes at most rtol of its rise from zero.  All of
+        # this is relative to the bound itself: a bad network must not widen what its bound may be wrong by.
+        size = abs(proven) + (abs(at_zero) if np.isfinite(at_zero) else 0.0)
+        rounding = dual_rounding(loss, self.dual, targets)
+        allowed = 2.0 * (rtol * size + (rounding if np.isfinite(rounding) else 0.0))
+        if not self.lower_bound <= proven + allowed:
+            raise CertificateError(f"lower_bound: claimed {self.lower_bound:.17g}, theta proves {proven:.17g}")
+        return proven
+
+    def _prove_feasible(self, coordinates: Coordinates, rtol: float, time_limit: float | None) -> int:
+        """Prove ``h*(theta) <= beta (1 + rtol)``, rounding included; returns the number of cones."""
+        slack = rounding_slack(coordinates, self.dual, self.width if self.layers == 3 else 1)
+        most = self.beta * (1.0 + rtol)
+        figures: dict[str, Any] = {"beta": self.beta, "slack": slack, "time_limit": time_limit}
+        if not slack < most:
+            raise NotProvenError(
+                f"nothing can be proven: {scale_advice(slack, self.beta)}", worst_value=0.0, cones=0, **figures
+            )
+        if self.layers == 3:
+            audit = audit_composite(coordinates.Z, self.dual, self.width, most - slack, time_limit=time_limit)
+        else:
+            audit = audit_dual(coordinates.Z, self.dual, most - slack, time_limit=time_limit)
+        if audit.proven:
+            return audit.cones
+        worst, beta = f"{audit.worst_value:.17g}", f"{self.beta:.17g}"
+        if audit.worst_value > most + slack:
+            raise CertificateError(
+                f"theta is not dual feasible: a unit direction has value {worst}, above beta = {beta}"
+            )
+        if audit.worst_value > most - slack:
+            message = f"theta is too close to infeasible, a unit direction has value {worst}: "
+            message += scale_advice(slack, self.beta)
+        else:
+            limit = "" if time_limit is None else f" within {time_limit} s"
+            message = f"dual feasibility was not proven{limit} ({audit.cones} cones, rank {coordinates.rank}); "
+            message += f"largest value met {worst}, beta = {beta}"
+        raise NotProvenError(message, worst_value=audit.worst_value, cones=audit.cones, **figures)
 
     def _check_data(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, given: Loss | None
@@ -222,13 +287,6 @@ class Certificate:
             return row_space(data, self.rank)
         except ValueError as error:
             raise CertificateError(f"rank: claimed {self.rank}, but {error}") from None
-
-    def _slack(self, coordinates: Coordinates) -> float:
-        """What rounding in the audit, and the change of coordinates, may hide from h*(theta)."""
-        n, r = coordinates.Z.shape[0], self.width * coordinates.rank if self.layers == 3 else coordinates.rank
-        size = float(np.abs(self.dual) @ np.linalg.norm(coordinates.Z, axis=1))
-        hidden = 0.0 if coordinates.truncated else float(np.abs(self.dual) @ coordinates.error)
-        return 1.01 * (n + r) * np.finfo(float).eps * size + hidden
 
     def _compare(self, name: str, claimed: float, found: float, allowed: float, advice: str = "") -> None:
         same = claimed == found or (np.isfinite(allowed) and abs(claimed - found) <= allowed)

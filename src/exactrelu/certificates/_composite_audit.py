@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from exactrelu._typing import Array
 
-from ._audit import Audit, simplex_cones
+from ._audit import Audit
+from ._cones import simplex_cones
 
 BATCH_BYTES = 32 * 2**20
 FIRST_BYTES = 2**29  # limit for the cones a proof starts from
@@ -153,7 +154,7 @@ def halve(cones: Array, dots: Array, weights: Array, width: int, n_plus: int, le
     return np.concatenate([left, right])
 
 
-def audit_joint(Z: Array, theta: Array, width: int, target: float, *, time_limit: float | None = None) -> Audit:
+def audit_composite(Z: Array, theta: Array, width: int, target: float, *, time_limit: float | None = None) -> Audit:
     """Prove ``|theta'(sum_j t_j (Z a_j)_+)_+| <= target`` for all t and ``sum |a_j| <= 1``, or find a violation.
 
     Parameters

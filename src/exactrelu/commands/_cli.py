@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
+
+from numpy.linalg import LinAlgError
 
 from exactrelu import __version__
 
-from ._commands import BAD_INPUT, STOPPED, bench, enumerate_patterns, fit, verify
+from ._commands import BAD_INPUT, FAULT, STOPPED, bench, enumerate_patterns, fit, verify
+from ._output import lenient_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,32 +26,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 certified, 1 a certificate does not hold, 2 bad input, 3 stopped before the tolerance.
+        0 certified, 1 a certificate does not hold, 2 bad input, 3 stopped before it was proven, 4 a fault of this
+        program.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with lenient_output():
+        try:
+            return _run(words)
+        except KeyboardInterrupt:
+            print("exactrelu: interrupted", file=sys.stderr)
+            return STOPPED
+        except (LinAlgError, UnicodeError):  # ValueErrors that no input of a user's explains
+            return _fault()
+        except (ValueError, OSError, ImportError, MemoryError) as error:
+            print(f"exactrelu: error: {_message(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except Exception:
+            return _fault()
+
+
+def _run(words: list[str]) -> int:
     # everything after `bench NAME` belongs to the benchmark, --help too, and argparse would take that
     args = argparse.Namespace(run=bench, words=words[1:]) if words[:1] == ["bench"] else _parser().parse_args(words)
-    try:
-        return int(args.run(args))
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        print(f"exactrelu: error: {_message(error)}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("exactrelu: interrupted", file=sys.stderr)
-        return STOPPED
+    return int(args.run(args))
 
 
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    hint = getattr(error, "hint", "")
+    return (str(error) or type(error).__name__) + (f"; {hint}" if hint else "")
+
+
+def _fault() -> int:
+    """Show where an exception came from that nobody foresaw."""
+    traceback.print_exc()
+    print("exactrelu: a fault of this program: please report it, with the command and the lines above", file=sys.stderr)
+    return FAULT
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="exactrelu",
         description="Train ReLU networks to certified global optimality.",
-        epilog="exit codes: 0 certified, 1 a certificate does not hold, 2 bad input, 3 stopped early",
+        epilog="exit codes: 0 certified, 1 a certificate does not hold, 2 bad input, 3 stopped before it was proven, "
+        "4 a fault of this program",
     )
     parser.add_argument("--version", action="version", version=f"exactrelu {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -58,11 +81,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_table(parser: argparse.ArgumentParser, nargs: str | None, text: str) -> None:
+    """The file and how it is read."""
+    parser.add_argument(
+        "data", nargs=nargs, metavar="DATA.csv",
+        help=f"{text}: UTF-8, divided by commas, semicolons, tabs or white space, also as .gz; - is standard input",
+    )  # fmt: skip
+    parser.add_argument(
+        "--header", action=argparse.BooleanOptionalAction,
+        help="line 1 names the columns, or does not (default: it does when it holds words and no numbers)",
+    )  # fmt: skip
+    parser.add_argument("--delimiter", metavar="CHAR", help="what divides the cells: a character, tab or space")
+    parser.add_argument("--drop-missing", action="store_true", help="leave out rows with a missing value such as ?")
+
+
 def _add_fit(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Train on every column of a CSV file but the target. Without a file: a built-in demo."
+    parser.description = "Train on every column of a file but the target. Without a file: a built-in demo."
     parser.set_defaults(run=fit)
-    parser.add_argument("data", nargs="?", metavar="DATA.csv", help="table of numbers, with or without a header")
-    parser.add_argument("--target", metavar="COL", help="column to learn (default: target, label, class or y)")
+    _add_table(parser, "?", "table of numbers")
+    parser.add_argument(
+        "--target", metavar="COL", help="name or number of the column to learn (default: target, label, class or y)"
+    )
     decay = parser.add_mutually_exclusive_group()
     decay.add_argument("--beta", type=float, help="weight decay, against a sum over the samples")
     decay.add_argument(
@@ -75,10 +114,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         "--width", type=int, default=1, help="neurons in the first layer of a three-layer sub-network (default 1)"
     )
     parser.add_argument(
-        "--intercept",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="append a column of ones (default)",
+        "--intercept", action=argparse.BooleanOptionalAction, default=True, help="append a column of ones (default)"
     )
     parser.add_argument(
         "--loss", default="squared",
@@ -94,7 +130,10 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pricing", choices=("auto", "bound", "enumerate"), default="auto", help="how the bound is proven"
     )
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="stop with the best network so far")
+    parser.add_argument(
+        "--time-limit", type=float, metavar="SECONDS",
+        help="stop with the best network so far; counts max_beta and patterns, not compilation",
+    )  # fmt: skip
     parser.add_argument("--max-iter", type=int, default=1000, help="limit on the rounds of pricing (default 1000)")
     parser.add_argument("--out", metavar="MODEL.npz", help="write the network and its certificate")
     parser.add_argument("--plot", metavar="FIT.png", help="draw the fit and the gap (needs matplotlib)")
@@ -103,16 +142,19 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
 
 def _add_enumerate(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Count the activation patterns of the features, exactly for the numbers as they stand in the file. "
+        "Count the activation patterns of the features, exactly for the floating-point numbers as read: a fraction "
+        "such as 0.1 is the number nearest to it, an integer that would be rounded is refused. "
         "There is no intercept unless the file has a column of ones."
     )
     parser.set_defaults(run=enumerate_patterns)
-    parser.add_argument("data", metavar="DATA.csv", help="table of numbers, with or without a header")
-    parser.add_argument(
+    _add_table(parser, None, "table of numbers")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument(
         "--target", metavar="COL",
-        help="column to leave out (default: the one called target, label, class or y, if there is one)",
+        help="name or number of a column to leave out (default: the one called target, label, class or y, if there is "
+        "one)",
     )  # fmt: skip
-    parser.add_argument("--all-columns", action="store_true", help="leave no column out")
+    kept.add_argument("--all-columns", action="store_true", help="leave no column out")
     parser.add_argument("--count-only", action="store_true", help="only count (the default without --out)")
     parser.add_argument(
         "--out", metavar="PATTERNS.npz|DIR",
@@ -125,11 +167,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.description = "Recompute objective, dual feasibility and gap from the weights and the dual point alone."
     parser.set_defaults(run=verify)
     parser.add_argument("model", metavar="MODEL.npz", help="written by exactrelu fit --out")
-    parser.add_argument("data", nargs="?", metavar="DATA.csv", help="the data it was trained on (none for the demo)")
-    parser.add_argument("--target", metavar="COL", help="target column (default: as in training)")
+    _add_table(parser, "?", "the data it was trained on, none for the demo")
+    parser.add_argument("--target", metavar="COL", help="name or number of the target column (default: as in training)")
     parser.add_argument("--weights", metavar="COL", help="column of the sample weights it was trained with, if any")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="give up proving after this time")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

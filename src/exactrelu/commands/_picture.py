@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,17 @@ from ._task import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def check_format(path: str | os.PathLike[str]) -> None:
+    """ImportError without matplotlib, ValueError for an ending that names no image format it writes."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    known = FigureCanvasAgg.get_supported_filetypes()
+    ending = Path(path).suffix.removeprefix(".").lower()
+    if ending and ending not in known:
+        raise ValueError(f"cannot draw {path}: matplotlib writes {', '.join(sorted(known))}, got {ending!r}")
 
 
 def plot_fit(path: str | os.PathLike[str], task: Task, solution: Solution, tol: float) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exactrelu._table import Table, label_text
+from exactrelu._table import Table, TableError, label_text
 from exactrelu._typing import Array
+from exactrelu.losses import get_loss
 
 DEMO = "built-in demo"
-LABEL_LOSSES = ("hinge", "logistic", "squared_hinge")  # their targets are two labels
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,6 @@ class Task:
     labels: tuple[str, str] | None
     intercept: bool
 
-    @property
-    def data(self) -> Array:
-        """What the solver sees: `X`, with a column of ones when there is an intercept."""
-        return np.column_stack([self.X, np.ones(len(self.X))]) if self.intercept else self.X
-
     def metadata(self) -> dict[str, str | float]:
         """Notes for the model file, from which `restore` finds the same columns and labels again."""
         notes: dict[str, str | float] = {
@@ -56,7 +51,7 @@ class Task:
 
 
 def choose_target(table: Table, wanted: str | None) -> str:
-    """The target column: the one asked for, or the one with a usual name.
+    """The target column: the one asked for by name or number, or the one with a usual name.
 
     Raises
     ------
@@ -64,34 +59,38 @@ def choose_target(table: Table, wanted: str | None) -> str:
         When there is no such column; the message lists the columns.
     """
     if wanted is not None:
-        table.position(wanted)
-        return wanted
+        return table.find(wanted)
     usual = table.usual_target()
     if usual is None:
         raise ValueError(f"which column of {table.path} is the target? Name it with --target: {table.shown_names}")
     return usual
 
 
-def task_from_table(table: Table, target: str | None, loss: str, intercept: bool) -> Task:
-    """Every column but the target is a feature.
+def task_from_table(table: Table, target: str, loss: str, intercept: bool) -> Task:
+    """Every column but the target and a row index is a feature.
 
     Raises
     ------
     ValueError
         For cells that are not numbers, missing columns, or labels that do not fit the loss.
     """
-    name = choose_target(table, target)
-    X, features = table.matrix(without=name)
-    if loss in LABEL_LOSSES:
-        y, labels = table.labels(name)
-        return Task(table.path, X, features, y, name, loss, labels, intercept)
-    return Task(table.path, X, features, table.numbers(name), name, loss, None, intercept)
+    X, features = table.matrix(without=target)
+    if get_loss(loss).labels:
+        y, labels = table.labels(target)
+        return Task(table.path, X, features, y, target, loss, labels, intercept)
+    try:
+        y = table.numbers(target)
+    except ValueError as error:
+        if len(set(table.text(target))) == 2:
+            raise TableError(str(error), "two labels are learnt with --loss logistic") from None
+        raise
+    return Task(table.path, X, features, y, target, loss, None, intercept)
 
 
-def restore(
-    table: Table, notes: Mapping[str, str | float], target: str | None, loss: str, weights: str | None = None
-) -> tuple[Array, Array]:
-    """The features and targets of `table` that a model with these notes was trained on.
+def trained_columns(
+    table: Table, notes: Mapping[str, str | float], target: str | None, weights: str | None = None
+) -> tuple[list[str], str]:
+    """The features and the target that the notes of a model speak of, by name.
 
     Parameters
     ----------
@@ -99,28 +98,23 @@ def restore(
     notes : mapping
         What `Task.metadata` made, or `exactrelu.save_model` was given.
     target : str or None
-        Name of the target column, in place of the one in the notes.
-    loss : str
-        The loss of the model; the targets of the losses of classification are labels.
+        Name or number of the target column, in place of the one in the notes.
     weights : str or None
         A column that is no feature, unless the notes say so.
 
     Raises
     ------
     ValueError
-        When the table lacks a column the model was trained on, or holds labels it does not know.
+        When the table has no such target, or the notes are none.
     """
     if target is None and "target" in notes:
-        target = str(notes["target"])
-    name = choose_target(table, target)
-    if "features" in notes:
-        features = _feature_names(str(notes["features"]))
+        name = str(notes["target"])
+        table.position(name)
     else:
-        features = [column for column in table.names if column not in (name, weights)]
-    if not features:
-        raise ValueError(f"{table.path} has no column besides {name!r}")
-    X = np.column_stack([table.numbers(feature) for feature in features])
-    return X, _targets(table, name, notes, loss)
+        name = choose_target(table, target)
+    if "features" in notes:
+        return _feature_names(str(notes["features"])), name
+    return table.features(name, weights), name
 
 
 def _feature_names(text: str) -> list[str]:
@@ -134,8 +128,14 @@ def _feature_names(text: str) -> list[str]:
     return features
 
 
-def _targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> Array:
-    """The target column as numbers; labels as -1 and +1."""
+def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> Array:
+    """The target column as numbers; labels as -1 and +1, in the order that a model with these notes knows.
+
+    Raises
+    ------
+    ValueError
+        When the column holds labels that the model does not know.
+    """
     known = tuple(label_text(notes[key]) for key in ("negative_label", "positive_label") if key in notes)
     if len(known) == 2:
         y, labels = table.labels(name)
@@ -148,4 +148,4 @@ def _targets(table: Table, name: str, notes: Mapping[str, str | float], loss: st
             raise ValueError(f"{table.path}: column {name!r} has no label {known[0]!r}")
         return np.where(positive, 1.0, -1.0)
     # In the order that the estimators and `exactrelu fit` give them; a wrong one would fail the proof.
-    return table.labels(name)[0] if loss in LABEL_LOSSES else table.numbers(name)
+    return table.labels(name)[0] if get_loss(loss).labels else table.numbers(name)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
-from exactrelu.networks import Network
-from exactrelu.networks._export import to_onnx, to_torch
-
-if TYPE_CHECKING:
-    import onnx
-    import torch
-
 import html
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,10 +19,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from exactrelu._typing import Array
-from exactrelu.losses import PoissonLoss
-from exactrelu.solve import Loss, Solution, get_loss
+from exactrelu.losses import LogisticLoss, Loss, PoissonLoss, get_loss
+from exactrelu.networks import Network
+from exactrelu.networks._export import to_onnx, to_torch
+from exactrelu.solve import Solution
 
-from ._training import train_network
+from ._training import make_problems, train_network
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+    from exactrelu.solve._problem import Problem
 
 
 class Exports:
@@ -88,8 +87,6 @@ class Exports:
         return to_onnx(self._exported(), path, exponential=self._exponential())
 
     def _exported(self) -> list[Network]:
-        from sklearn.utils.validation import check_is_fitted
-
         check_is_fitted(self)
         return self.networks_
 
@@ -122,31 +119,22 @@ class ConvexReLU(Exports, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         """scikit-learn's description of what the estimator takes."""
         tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss == "poisson"
+        tags.target_tags.positive_only = is_loss(self.loss, PoissonLoss)
         return tags
 
-    def _train(
-        self, X: Array, y: Array, beta: float, sample_weight: Array | None, n_jobs: int | None, start: Any = None
-    ) -> Solution:
+    def _problems(self, X: Array, targets: list[Array], sample_weight: Array | None) -> list[Problem]:
+        """One training problem per network."""
+        return make_problems(
+            X, targets, intercept=self.fit_intercept, loss=self.loss, rank=self.rank, sample_weight=sample_weight
+        )
+
+    def _train(self, problem: Problem, beta: float, n_jobs: int | None, start: Any = None) -> Solution:
         """Train one network, from `start` when there is one."""
         return train_network(
-            X,
-            y,
-            beta,
-            intercept=self.fit_intercept,
-            loss=self.loss,
-            sample_weight=sample_weight,
-            rank=self.rank,
-            pricing=self.pricing,
-            max_iter=self.max_iter,
-            time_limit=self.time_limit,
-            layers=self.layers,
-            width=self.width,
-            tol=self.tol,
-            n_jobs=n_jobs,
-            warm_start=start,
+            problem, beta, intercept=self.fit_intercept, layers=self.layers, width=self.width, pricing=self.pricing,
+            tol=self.tol, max_iter=self.max_iter, time_limit=self.time_limit, n_jobs=n_jobs, warm_start=start,
             verbose=int(self.verbose),
-        )
+        )  # fmt: skip
 
     def _starts(self, count: int, d: int) -> Sequence[Any]:
         """The last networks where `count` of them are wanted and they take `d` features; None for each otherwise."""
@@ -231,6 +219,14 @@ class ConvexReLU(Exports, BaseEstimator):
         return f'<table class="exactrelu-figures">{cells}</table>'
 
 
+def is_loss(loss: Any, kind: type[Loss]) -> bool:
+    """Whether a parameter names or is a loss of this kind; False for what `get_loss` refuses, which `fit` reports."""
+    try:
+        return isinstance(get_loss(loss), kind)
+    except ValueError:
+        return False
+
+
 def check_weight(sample_weight: ArrayLike | None, X: Array) -> Array | None:
     """Weights (n,) or None, as scikit-learn checks them."""
     return None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
@@ -265,7 +261,7 @@ class Regression(RegressorMixin, ConvexReLU):
 
 def _is_logistic(estimator: Classification) -> bool:
     """Probabilities exist for the logistic loss only."""
-    return estimator.loss == "logistic"
+    return is_loss(estimator.loss, LogisticLoss)
 
 
 @dataclass(eq=False, repr=False)
@@ -320,5 +316,5 @@ class Classification(ClassifierMixin, ConvexReLU):
         outputs = self._outputs(X)
         if outputs.shape[1] == 1:
             return expit(np.column_stack([-outputs[:, 0], outputs[:, 0]]))
-        chances = np.maximum(expit(outputs), np.finfo(float).tiny)
+        chances = np.maximum(expit(outputs), np.finfo(float).tiny)  # not all of a row may vanish
         return chances / chances.sum(axis=1, keepdims=True)

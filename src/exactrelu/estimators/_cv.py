@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from exactrelu._typing import Array
-from exactrelu.solve import Solution, max_beta
-from exactrelu.solve._path import falling
+from exactrelu._typing import Array, Ints
+from exactrelu.solve import Solution
+from exactrelu.solve._api import falling, max_beta_of
 
 from ._base import Classification, ConvexReLU, Regression, check_weight
 from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
-from ._training import add_intercept
+
+if TYPE_CHECKING:
+    from exactrelu.solve._problem import Problem
+
+LARGEST_PART = 0.9  # of `max_beta`, at which the network would be zero: the grid begins below
+GRID_ACCURACY = 1e-2  # of `max_beta`, which only places the grid
 
 
 @dataclass(eq=False, repr=False)
@@ -31,7 +39,27 @@ class _PathSearch(ConvexReLU):
     cv: Any = None
     scoring: Any = None
 
-    def _grid(self, X: Array, targets: list[Array], sample_weight: Array | None) -> list[float]:
+    def get_metadata_routing(self) -> MetadataRouter:
+        """How scikit-learn routes metadata: what `fit` gets for the splitter, such as ``groups``, goes to its `split`.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRouter
+        """
+        to_split = MethodMapping().add(caller="fit", callee="split")
+        return (
+            MetadataRouter(owner=self).add_self_request(self).add(splitter=check_cv(self.cv), method_mapping=to_split)
+        )
+
+    def _folds(self, X: Array, y: NDArray[Any], params: dict[str, Any]) -> list[tuple[Ints, Ints]]:
+        """Rows to train on and rows to score on, from the splitter and the metadata that it is given."""
+        if get_config()["enable_metadata_routing"]:
+            params = process_routing(self, "fit", **params).splitter.split
+        elif unknown := params.keys() - {"groups"}:
+            raise TypeError(f"{type(self).__name__}.fit got an unexpected argument {min(unknown)!r}")
+        return list(check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y, **params))
+
+    def _grid(self, problems: list[Problem]) -> list[float]:
         """Weight decays, largest first: those given, or a geometric grid below the largest that is of use."""
         if not isinstance(self.betas, (int, np.integer)):
             return falling(self.betas)
@@ -39,39 +67,32 @@ class _PathSearch(ConvexReLU):
             raise ValueError(
                 f"betas must be a positive number and eps between 0 and 1, got {self.betas} and {self.eps}"
             )
-        data = add_intercept(X, self.fit_intercept)
-        largest = [
-            max_beta(
-                data, y, layers=self.layers, width=self.width, loss=self.loss, sample_weight=sample_weight,
-                rank=self.rank, tol=1e-2,
-            )
-            for y in targets
-        ]  # fmt: skip
-        top = max(largest) or 1.0
-        return falling(top * np.geomspace(0.9, self.eps, self.betas))
+        kind: dict[str, Any] = {
+            "layers": self.layers,
+            "width": self.width,
+            "pricing": self.pricing,
+            "tol": GRID_ACCURACY,
+        }
+        top = max(max_beta_of(problem, **kind) for problem in problems) or 1.0
+        return falling(top * np.geomspace(LARGEST_PART, self.eps, self.betas))
 
-    def _train_path(
-        self, X: Array, targets: list[Array], sample_weight: Array | None, betas: list[float]
-    ) -> list[list[Solution]]:
-        """For every weight decay one solution per target."""
+    def _train_path(self, problems: list[Problem], betas: list[float]) -> list[list[Solution]]:
+        """For every weight decay one solution per problem."""
         found: list[list[Solution]] = []
         for beta in betas:
-            previous = found[-1] if found else [None] * len(targets)
-            found.append([
-                self._train(X, y, beta, sample_weight, None, start)
-                for y, start in zip(targets, previous, strict=True)
-            ])  # fmt: skip
+            starts = found[-1] if found else [None] * len(problems)
+            found.append([self._train(p, beta, None, start) for p, start in zip(problems, starts, strict=True)])
         return found
 
     def _score_fold(
         self, X: Array, y: NDArray[Any], targets: list[Array], sample_weight: Array | None, betas: list[float],
-        fold: tuple[NDArray[np.int64], NDArray[np.int64]],
+        fold: tuple[Ints, Ints],
     ) -> list[float]:  # fmt: skip
         """Score of every weight decay on the part of the data that it was not trained on."""
         here, there = fold
         weight = None if sample_weight is None else sample_weight[here]
         scores = []
-        for solutions in self._train_path(X[here], [t[here] for t in targets], weight, betas):
+        for solutions in self._train_path(self._problems(X[here], [t[here] for t in targets], weight), betas):
             member = self._member(solutions)
             scores.append(float(check_scoring(member, self.scoring)(member, X[there], y[there])))
         return scores
@@ -86,21 +107,39 @@ class _PathSearch(ConvexReLU):
             member.classes_ = self.classes_
         return member
 
-    def _select(self, X: Array, y: NDArray[Any], targets: list[Array], sample_weight: Array | None) -> None:
+    def _select(
+        self, X: Array, y: NDArray[Any], targets: list[Array], sample_weight: Array | None, params: dict[str, Any]
+    ) -> None:
         """Score the grid, choose, and keep the path on all data."""
-        betas = self._grid(X, targets, sample_weight)
-        folds = list(check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y))
+        folds = self._folds(X, y, params)
+        problems = self._problems(X, targets, sample_weight)
+        betas = self._grid(problems)
         scores = Parallel(n_jobs=self.n_jobs)(
             delayed(self._score_fold)(X, y, targets, sample_weight, betas, fold) for fold in folds
         )
         self.betas_ = np.array(betas)
         self.scores_ = np.array(scores).T
-        self.best_index_ = int(np.argmax(self.scores_.mean(axis=1)))
+        mean = self.scores_.mean(axis=1)
+        self.best_index_ = _best(mean, self.betas_)
         self.beta_ = betas[self.best_index_]
-        self.best_score_ = float(self.scores_[self.best_index_].mean())
-        found = self._train_path(X, targets, sample_weight, betas)
+        self.best_score_ = float(mean[self.best_index_])
+        found = self._train_path(problems, betas)
         self.path_ = [solutions[0] for solutions in found] if len(targets) == 1 else found
         self._record(found[self.best_index_])
+
+
+def _best(mean: Array, betas: Array) -> int:
+    """Index of the largest mean score; a NaN, which no comparison finds smaller than anything, comes last."""
+    nan = np.isnan(mean)
+    if nan.all():
+        raise ValueError(
+            f"the scores of all {len(mean)} weight decays are NaN in some fold: no choice can be made; "
+            "with folds of one sample the default score of a regressor is, pass another scoring="
+        )
+    if nan.any():
+        shown = ", ".join(f"{beta:.3g}" for beta in betas[nan])
+        warnings.warn(f"scores are NaN for the weight decays {shown}: they are not chosen", UserWarning, stacklevel=4)
+    return int(np.nanargmax(mean))
 
 
 @dataclass(eq=False, repr=False)
@@ -144,7 +183,7 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
     ((4, 2), True)
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Choose the weight decay, and train with it.
 
         Parameters
@@ -153,6 +192,9 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
         y : (n,) array_like
         sample_weight : (n,) array_like, optional
             Used in training; scores are not weighted.
+        **params
+            ``groups`` (n,) for a splitter that takes them, such as scikit-learn's `GroupKFold`; with metadata routing
+            enabled, whatever the splitter asks for.
 
         Returns
         -------
@@ -161,10 +203,17 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
         Raises
         ------
         ValueError
-            As `ConvexReLURegressor.fit`, and for an illegal grid.
+            As `ConvexReLURegressor.fit`, for an illegal grid, and when every score is NaN.
+        TypeError
+            For metadata that are not `groups`, unless metadata routing is enabled.
+
+        Warns
+        -----
+        UserWarning
+            When some scores are NaN: these weight decays are not chosen.
         """
         data, targets = self._check_regression(X, y)
-        self._select(data, targets, [targets], check_weight(sample_weight, data))
+        self._select(data, targets, [targets], check_weight(sample_weight, data), params)
         return self
 
 
@@ -199,7 +248,7 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
     True
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Choose the weight decay, and train with it.
 
         Parameters
@@ -209,6 +258,9 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
             Class labels of any type.
         sample_weight : (n,) array_like, optional
             Used in training; scores are not weighted.
+        **params
+            ``groups`` (n,) for a splitter that takes them, such as scikit-learn's `GroupKFold`; with metadata routing
+            enabled, whatever the splitter asks for.
 
         Returns
         -------
@@ -217,8 +269,15 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
         Raises
         ------
         ValueError
-            As `ConvexReLUClassifier.fit`, and for an illegal grid.
+            As `ConvexReLUClassifier.fit`, for an illegal grid, and when every score is NaN.
+        TypeError
+            For metadata that are not `groups`, unless metadata routing is enabled.
+
+        Warns
+        -----
+        UserWarning
+            When some scores are NaN: these weight decays are not chosen.
         """
         data, labels, self.classes_, targets = self._check_classification(X, y)
-        self._select(data, labels, targets, check_weight(sample_weight, data))
+        self._select(data, labels, targets, check_weight(sample_weight, data), params)
         return self

@@ -116,7 +116,8 @@ class ConvexReLURegressor(Regression):
         data, targets = self._check_regression(X, y)
         weight = check_weight(sample_weight, data)
         (start,) = self._starts(1, data.shape[1]) if self.warm_start else [None]
-        self._record([self._train(data, targets, self.beta, weight, self.n_jobs, start)])
+        (problem,) = self._problems(data, [targets], weight)
+        self._record([self._train(problem, self.beta, self.n_jobs, start)])
         return self
 
 
@@ -204,8 +205,8 @@ class ConvexReLUClassifier(Classification):
         self.classes_ = classes
         jobs, threads = (self.n_jobs, 1) if len(targets) > 1 else (1, self.n_jobs)
         results = Parallel(n_jobs=jobs)(
-            delayed(self._train)(data, target, self.beta, weight, threads, start)
-            for target, start in zip(targets, starts, strict=True)
+            delayed(self._train)(problem, self.beta, threads, start)
+            for problem, start in zip(self._problems(data, targets, weight), starts, strict=True)
         )
         self._record(results)
         return self

@@ -1,7 +1,33 @@
 """Convex losses: value, gradient, curvature, conjugate."""
 
 from ._base import Loss
-from ._library import PiecewiseLinearLoss, PoissonLoss, get_loss
+from ._library import (
+    AbsoluteLoss,
+    HingeLoss,
+    HuberLoss,
+    LogisticLoss,
+    PiecewiseLinearLoss,
+    PoissonLoss,
+    QuantileLoss,
+    SquaredHingeLoss,
+    SquaredLoss,
+    get_loss,
+)
 from ._weighted import WeightedLoss, check_loss, with_weights
 
-__all__ = ["Loss", "PiecewiseLinearLoss", "PoissonLoss", "WeightedLoss", "check_loss", "get_loss", "with_weights"]
+__all__ = [
+    "AbsoluteLoss",
+    "HingeLoss",
+    "HuberLoss",
+    "LogisticLoss",
+    "Loss",
+    "PiecewiseLinearLoss",
+    "PoissonLoss",
+    "QuantileLoss",
+    "SquaredHingeLoss",
+    "SquaredLoss",
+    "WeightedLoss",
+    "check_loss",
+    "get_loss",
+    "with_weights",
+]

@@ -12,13 +12,16 @@ from exactrelu._typing import Array
 class Loss(ABC):
     """A convex loss ``L(f, y) = sum_i l(f_i, y_i)`` with a gradient.
 
-    For a loss of your own write these five methods, each in O(n), and pass an instance as ``loss=``.
-    `check_loss` tests an instance; a wrong conjugate makes wrong certificates.
+    For a loss of your own write the four abstract methods, each in O(n), and `check_targets` where not every number is
+    a legal target; pass an instance as ``loss=``.  `check_loss` tests an instance; a wrong conjugate makes wrong
+    certificates.
 
     Attributes
     ----------
     name : str
         What certificates call it.
+    labels : bool
+        True when the targets are the labels -1 and +1.
     quadratic : bool
         True when the curvature does not depend on f: then one quadratic program replaces Newton's method.
     lipschitz : float
@@ -29,18 +32,28 @@ class Loss(ABC):
     """
 
     name: str
-    quadratic = False
-    lipschitz = np.inf
-    root_lipschitz = False
+    labels: bool = False
+    quadratic: bool = False
+    lipschitz: float = np.inf
+    root_lipschitz: bool = False
 
-    @abstractmethod
     def check_targets(self, y: Array) -> None:
-        """Raise ValueError when `y` (n,) is not a legal target vector.
+        """Raise ValueError when `y` (n,) is not a legal target vector: for `labels`, unless all are -1 or +1.
 
         Parameters
         ----------
         y : (n,) float64
+
+        Raises
+        ------
+        ValueError
+            For other targets than -1 and +1 where `labels` is true.
         """
+        if self.labels and not np.isin(y, (-1.0, 1.0)).all():
+            found = np.unique(y)
+            shown = ", ".join(f"{v:g}" for v in found[:5]) + (", ..." if found.size > 5 else "")
+            name = self.name.replace("_", " ")
+            raise ValueError(f"the {name} loss needs labels -1 and +1, got {found.size} distinct values: {shown}")
 
     @abstractmethod
     def samples(self, f: Array, y: Array) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import numpy as np
-from scipy.special import entr, expit, xlogy
+from scipy.special import expit, xlog1py, xlogy
 
 from exactrelu._typing import Array
 
@@ -21,9 +21,6 @@ class SquaredLoss(Loss):
     name = "squared"
     quadratic = True
     root_lipschitz = True
-
-    def check_targets(self, y: Array) -> None:
-        """Any finite target is legal."""
 
     def samples(self, f: Array, y: Array) -> Array:
         """``1/2 (f - y)^2``."""
@@ -57,9 +54,6 @@ class HuberLoss(Loss):
         self.name = "huber" if self.delta == 1.0 else f"huber:{self.delta!r}"
         self.lipschitz = self.delta
 
-    def check_targets(self, y: Array) -> None:
-        """Any finite target is legal."""
-
     def samples(self, f: Array, y: Array) -> Array:
         """``m (|f - y| - m/2)`` with ``m = min(|f - y|, delta)``."""
         size = np.abs(f - y)
@@ -79,14 +73,6 @@ class HuberLoss(Loss):
         return np.where(np.abs(v) <= self.delta, v * (0.5 * v + y), np.inf)
 
 
-def check_labels(y: Array, name: str) -> None:
-    """Raise ValueError unless every label is -1 or +1."""
-    labels = np.unique(y)
-    if not np.isin(labels, (-1.0, 1.0)).all():
-        shown = ", ".join(f"{v:g}" for v in labels[:5]) + (", ..." if labels.size > 5 else "")
-        raise ValueError(f"the {name} loss needs labels -1 and +1, got {labels.size} distinct values: {shown}")
-
-
 class LogisticLoss(Loss):
     """``l = log(1 + exp(-y f))`` for labels ±1.
 
@@ -94,11 +80,8 @@ class LogisticLoss(Loss):
     """
 
     name = "logistic"
+    labels = True
     lipschitz = 1.0
-
-    def check_targets(self, y: Array) -> None:
-        """Raise ValueError unless every label is -1 or +1."""
-        check_labels(y, self.name)
 
     def samples(self, f: Array, y: Array) -> Array:
         """``log(1 + exp(-y f))``."""
@@ -117,18 +100,16 @@ class LogisticLoss(Loss):
         p = -v * y
         inside = (p >= 0.0) & (p <= 1.0)
         p = np.where(inside, p, 0.0)
-        return np.where(inside, -(entr(p) + entr(1.0 - p)), np.inf)
+        # log1p: where p is below the rounding of 1 the second term is p, and it is most of the bound
+        return np.where(inside, xlogy(p, p) + xlog1py(1.0 - p, -p), np.inf)
 
 
 class SquaredHingeLoss(Loss):
     """``l = 1/2 max(0, 1 - y f)^2`` for labels ±1; conjugate ``1/2 v^2 + v y`` where ``v y <= 0``."""
 
     name = "squared_hinge"
+    labels = True
     root_lipschitz = True
-
-    def check_targets(self, y: Array) -> None:
-        """Raise ValueError unless every label is -1 or +1."""
-        check_labels(y, "squared hinge")
 
     def samples(self, f: Array, y: Array) -> Array:
         """``1/2 max(0, 1 - y f)^2``."""
@@ -162,9 +143,15 @@ class PoissonLoss(Loss):
             raise ValueError(f"the Poisson loss needs targets of at least 0, got {y.min():g}")
 
     def samples(self, f: Array, y: Array) -> Array:
-        """``exp(f) - y f + y log y - y``."""
+        """``y (exp(d) - 1 - d)`` with ``d = f - log y``; ``exp(f)`` for ``y = 0``.
+
+        The three terms of the definition are of size y log y each, and cancel where the rate is near y.
+        """
+        counted = y > 0.0
+        safe = np.where(counted, y, 1.0)
         with np.errstate(over="ignore"):
-            return np.exp(f) - y * (f + 1.0) + xlogy(y, y)
+            d = f - np.log(safe)
+            return np.where(counted, safe * (np.expm1(d) - d), np.exp(f))
 
     def gradient(self, f: Array, y: Array) -> Array:
         """``exp(f) - y``."""
@@ -181,7 +168,10 @@ class PoissonLoss(Loss):
         rate = v + y
         inside = rate >= 0.0
         rate = np.where(inside, rate, 0.0)
-        return np.where(inside, xlogy(rate, rate) - v - xlogy(y, y), np.inf)
+        near = inside & (v < y)  # there the two logarithms would cancel: rate log(rate / y) + v log y
+        safe = np.where(near, y, 1.0)
+        apart = xlog1py(rate, np.where(near, v, 0.0) / safe) + v * (np.log(safe) - 1.0)
+        return np.where(inside, np.where(near, apart, xlogy(rate, rate) - v - xlogy(y, y)), np.inf)
 
     def predict(self, f: Array) -> Array:
         """The rate ``exp(f)``."""
@@ -234,10 +224,7 @@ class HingeLoss(PiecewiseLinearLoss):
     """``l = max(0, 1 - y f)`` for labels ±1."""
 
     name = "hinge"
-
-    def check_targets(self, y: Array) -> None:
-        """Raise ValueError unless every label is -1 or +1."""
-        check_labels(y, self.name)
+    labels = True
 
     def slopes(self, y: Array) -> tuple[Array, Array]:
         """``[-1, 0]`` for the label +1, ``[0, 1]`` for -1."""
@@ -258,9 +245,6 @@ class QuantileLoss(PiecewiseLinearLoss):
         self.q = float(q)
         self.name = "quantile" if self.q == 0.5 else f"quantile:{self.q!r}"
 
-    def check_targets(self, y: Array) -> None:
-        """Any finite target is legal."""
-
     def slopes(self, y: Array) -> tuple[Array, Array]:
         """``[-q, 1 - q]``."""
         return np.full_like(y, -self.q), np.full_like(y, 1.0 - self.q)
@@ -270,9 +254,6 @@ class AbsoluteLoss(PiecewiseLinearLoss):
     """``l = |f - y|``."""
 
     name = "absolute"
-
-    def check_targets(self, y: Array) -> None:
-        """Any finite target is legal."""
 
     def slopes(self, y: Array) -> tuple[Array, Array]:
         """``[-1, 1]``."""

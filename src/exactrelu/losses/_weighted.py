@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from exactrelu._checks import check_weights
 from exactrelu._typing import Array
 
 from ._base import Loss
@@ -26,6 +29,7 @@ class WeightedLoss(Loss):
         self.base = base
         self.weight = weight
         self.name = base.name
+        self.labels = base.labels
         self.quadratic = base.quadratic
         self.lipschitz = base.lipschitz
         self.root_lipschitz = base.root_lipschitz
@@ -36,18 +40,20 @@ class WeightedLoss(Loss):
 
     def samples(self, f: Array, y: Array) -> Array:
         """``c l(f, y)``."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(self.weight > 0.0, self.weight * self.base.samples(f, y), 0.0)
+        return self._times(self.base.samples, f, y)
 
     def gradient(self, f: Array, y: Array) -> Array:
         """``c l'(f, y)``."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(self.weight > 0.0, self.weight * self.base.gradient(f, y), 0.0)
+        return self._times(self.base.gradient, f, y)
 
     def curvature(self, f: Array, y: Array) -> Array:
         """``c l''(f, y)``."""
+        return self._times(self.base.curvature, f, y)
+
+    def _times(self, method: Callable[[Array, Array], Array], f: Array, y: Array) -> Array:
+        """``c method(f, y)``, 0 where c is 0: nothing holds the output of such a sample, its loss may be infinite."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(self.weight > 0.0, self.weight * self.base.curvature(f, y), 0.0)
+            return np.where(self.weight > 0.0, self.weight * method(f, y), 0.0)
 
     def conjugates(self, v: Array, y: Array) -> Array:
         """``c l*(v / c, y)``."""
@@ -83,16 +89,7 @@ def with_weights(loss: Loss, sample_weight: ArrayLike | None, n: int) -> Loss:
     """
     if sample_weight is None:
         return loss
-    try:
-        weight = np.array(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight must be numeric: {error}") from None
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
-    if not np.isfinite(weight).all() or weight.min() < 0.0:
-        raise ValueError(f"sample_weight must be finite and at least 0, got values down to {weight.min()}")
-    if not weight.any():
-        raise ValueError("sample_weight must not be zero everywhere")
+    weight = check_weights(sample_weight, n).copy()  # the caller may change his own
     return (WeightedPiecewiseLinearLoss if isinstance(loss, PiecewiseLinearLoss) else WeightedLoss)(loss, weight)
 
 

@@ -1,7 +1,7 @@
 """ReLU networks as plain arrays, their files and their exports."""
 
-from ._base import Network
+from ._base import Network, network_from
 from ._parallel import ParallelReLUNetwork
-from ._two_layers import ReLUNetwork, network_from
+from ._two_layers import ReLUNetwork
 
 __all__ = ["Network", "ParallelReLUNetwork", "ReLUNetwork", "network_from"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from exactrelu._checks import finite
+from exactrelu._checks import check_array
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, get_loss, with_weights
 
-from ._archive import MAX_BYTES, read_archive, write_archive
+from ._archive import MAX_BYTES, read_archive, take, write_archive
 
 if TYPE_CHECKING:
     import onnx
@@ -30,21 +32,82 @@ class SetOnce:
 
 
 class Network(SetOnce, ABC):
-    """Files and exports of a network."""
+    """What networks of both depths do alike.
 
-    layers: int
+    Attributes
+    ----------
+    layers : int
+    intercept : bool
+        Whether the data get a column of ones appended, whose weights are the last row of the first layer.
+    """
+
+    layers: ClassVar[int]
     intercept: bool
-    _parts: ClassVar[tuple[str, ...]]  # attributes that hold the weights
+    _parts: ClassVar[tuple[str, ...]]  # attributes that hold the weights, from the first layer on
+    _sizes: ClassVar[tuple[str, ...]]  # attributes that `repr` shows
+
+    @classmethod
+    def _trusted(cls, *weights: Array, intercept: bool = False) -> Self:
+        """A network of float64 arrays that are known to be legal: no check, no copy, only views that are read-only."""
+        network = cls.__new__(cls)
+        network._hold(*weights, intercept=intercept)
+        return network
+
+    def _hold(self, *weights: Array, intercept: bool) -> None:
+        """Set the weights, once and for all."""
+        for name, value in zip(self._parts, weights, strict=True):
+            view = value.view()
+            view.flags.writeable = False
+            setattr(self, name, view)
+        self.intercept = bool(intercept)
+        rows = self._first.shape[-2]
+        if rows < 1 + self.intercept:
+            given = f"shape {self._first.shape}, intercept={self.intercept}"
+            raise ValueError(f"{self._parts[0]} must have a row per feature, got {given}")
+
+    def __repr__(self) -> str:
+        """The network's size."""
+        names = ("n_features", *self._sizes, "intercept", "layers")
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     @property
-    @abstractmethod
+    def _first(self) -> Array:
+        """The first layer, (d, m) or (K, d, m)."""
+        first: Array = getattr(self, self._parts[0])
+        return first
+
+    @property
     def n_features(self) -> int:
         """Number of columns the data must have (the column of ones is not counted)."""
+        return int(self._first.shape[-2]) - self.intercept
 
     @property
     @abstractmethod
     def n_neurons(self) -> int:
         """Number of neurons."""
+
+    @property
+    @abstractmethod
+    def penalty(self) -> float:
+        """What the weight decay multiplies: half the squared norm of the layers that are regularised."""
+
+    def with_intercept(self, intercept: bool) -> Self:
+        """The same weights, the last row of the first layer read as an intercept or not.
+
+        Parameters
+        ----------
+        intercept : bool
+
+        Returns
+        -------
+        A network of this class
+
+        Raises
+        ------
+        ValueError
+            When no row is left for a feature.
+        """
+        return self._trusted(*(getattr(self, name) for name in self._parts), intercept=intercept)
 
     def predict(self, X: ArrayLike) -> Array:
         """Outputs of the network, O(n) times its number of weights.
@@ -63,14 +126,55 @@ class Network(SetOnce, ABC):
         ValueError
             When `X` is not a finite matrix with `n_features` columns.
         """
-        data = finite(X, "X", 2)
+        data = check_array(X, "X", 2)
         if data.shape[1] != self.n_features:
             raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
-        return self._outputs(data)
+        return self._outputs(np.column_stack([data, np.ones(len(data))]) if self.intercept else data)
 
     @abstractmethod
-    def _outputs(self, data: Array) -> Array:
-        """Outputs (n,) on checked data (n, d)."""
+    def _outputs(self, inputs: Array) -> Array:
+        """Outputs (n,) on checked data, the column of ones included."""
+
+    def objective(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        beta: float,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Training objective ``L(f(X), y) + beta penalty``, with the network's `penalty`.
+
+        The loss is a sum over the samples, not a mean.  With two layers the penalty is
+        ``1/2 sum_k (|w_k|^2 + alpha_k^2)``, an intercept regularised with its neuron; with three layers
+        ``1/2 sum_k (|w2_k|^2 + w3_k^2)``: the first layers are bounded, not penalised.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+        y : (n,) array_like
+            Targets; labels -1 and +1 for the losses of classification.
+        beta : float
+            Weight decay.
+        loss : str or Loss
+            As for `exactrelu.solve.train`.
+        sample_weight : (n,) array_like, optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            As `predict`, for an unknown loss, and targets that are not legal for it.
+        """
+        output = self.predict(X)
+        targets = check_array(y, "y", 1, len(output))
+        chosen = get_loss(loss)
+        chosen.check_targets(targets)
+        return with_weights(chosen, sample_weight, len(output)).value(output, targets) + float(beta) * self.penalty
 
     def arrays(self) -> dict[str, Any]:
         """What describes the network in a model file.
@@ -164,19 +268,38 @@ class Network(SetOnce, ABC):
         ValueError
             When the file is not a model of this library, is damaged, or holds a network of another depth.
         """
-        from ._two_layers import network_from
-
         network = network_from(read_archive(path, max_bytes), os.fspath(path))
         if not isinstance(network, cls):
             raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not {cls.layers}")
         return network
 
 
-def data_loss(output: Array, y: ArrayLike, loss: str | Loss, sample_weight: ArrayLike | None) -> float:
-    """``L(output, y)``, a sum over the samples, or ValueError when the targets are not legal for the loss."""
-    chosen = get_loss(loss)
-    targets = finite(y, "y", 1)
-    if targets.shape != output.shape:
-        raise ValueError(f"X has {output.shape[0]} rows but y has length {targets.shape[0]}")
-    chosen.check_targets(targets)
-    return float(with_weights(chosen, sample_weight, len(targets)).value(output, targets))
+def frozen(values: ArrayLike, name: str, ndim: int) -> Array:
+    """A copy of `values` for a network to keep, checked to be finite and of `ndim` dimensions."""
+    return check_array(values, name, ndim).copy()
+
+
+def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
+    """The network held by the arrays of the model file `name`, or ValueError."""
+    held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
+    layers = take(held, "layers", int, f"{name}, network") if "layers" in held else 2  # the first files did not say
+    kinds: dict[int, Any] = {kind.layers: kind for kind in Network.__subclasses__()}
+    if layers not in kinds:
+        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
+    kind = kinds[layers]
+    expected = ("layers", *kind._parts, "intercept")
+    missing = [key for key in expected if key not in held]
+    if missing:
+        raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
+    strange = sorted(set(held) - set(expected))
+    if strange:
+        raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
+    weights = [held[key] for key in kind._parts]
+    for key, value in zip(kind._parts, weights, strict=True):
+        if value.dtype != np.float64:
+            raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
+    intercept = take(held, "intercept", bool, f"{name}, network")
+    try:
+        return kind(*weights, intercept=intercept)
+    except ValueError as error:
+        raise ValueError(f"{name} holds no network: {error}") from None

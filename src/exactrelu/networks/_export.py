@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from exactrelu._typing import Array
 
 from ._archive import replacing
-from ._base import Network
-from ._parallel import ParallelReLUNetwork
-from ._two_layers import ReLUNetwork
 
 if TYPE_CHECKING:
     import onnx
@@ -27,6 +24,18 @@ OPSET = 17  # of the default domain; MatMul, Add, Relu, Squeeze, Concat and Exp 
 IR_VERSION = 8  # what the first runtimes with this opset read; onnx itself would write its newest
 
 
+class Exportable(Protocol):
+    """What an export asks of a network."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def intercept(self) -> bool: ...
+    @property
+    def n_features(self) -> int: ...
+    def arrays(self) -> dict[str, Any]: ...
+
+
 def require(module: str, extra: str) -> Any:
     """Import an optional library, or raise ImportError with the way to install it."""
     try:
@@ -35,7 +44,7 @@ def require(module: str, extra: str) -> Any:
         raise ImportError(f'this needs {module}: pip install "exactrelu[{extra}]"') from None
 
 
-def to_torch(networks: Sequence[Network], *, exponential: bool = False) -> torch.nn.Module:
+def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> torch.nn.Module:
     """One module for one network, with outputs (n,), or for several, with outputs (n, k).
 
     Parameters
@@ -62,7 +71,7 @@ def to_torch(networks: Sequence[Network], *, exponential: bool = False) -> torch
 
 
 def to_onnx(
-    networks: Sequence[Network], path: str | os.PathLike[str] | None = None, *, exponential: bool = False
+    networks: Sequence[Exportable], path: str | os.PathLike[str] | None = None, *, exponential: bool = False
 ) -> onnx.ModelProto:
     """One model for one network, with outputs (n,), or for several, with outputs (n, k).
 
@@ -131,27 +140,27 @@ class Weights(NamedTuple):
     later: tuple[Array, ...]
 
 
-def weights_of(network: Network) -> Weights:
+def weights_of(network: Exportable) -> Weights:
     """The weights of a network; at least one neuron, be it of zeros, for runtimes that need one."""
-    later: tuple[Array, ...]
-    if isinstance(network, ParallelReLUNetwork):
-        first, later = network.W1, (network.w2, network.w3)
-        if network.n_subnetworks * network.width == 0:
-            first, later = np.zeros((1, first.shape[1], 1)), (np.zeros((1, 1)), np.zeros(1))
+    held = network.arrays()
+    later: tuple[Any, ...]
+    if network.layers == 3:
+        first, later = held["network.W1"], (held["network.w2"], held["network.w3"])
     else:
-        assert isinstance(network, ReLUNetwork)
-        first, later = network.W, (network.alpha,)
-        if network.n_neurons == 0:
-            first, later = np.zeros((len(first), 1)), (np.zeros(1),)
+        first, later = held["network.W"], (held["network.alpha"],)
+    if later[0].size == 0:
+        one = (1,) * first.ndim  # one sub-network, of one neuron
+        first = np.zeros((*one[:-2], first.shape[-2], 1))
+        later = tuple(np.zeros(one[: layer.ndim]) for layer in later)
     if not network.intercept:
         return Weights(first, None, later)
     return Weights(first[..., :-1, :], first[..., -1, :], later)
 
 
-def _nodes(helper: Any, network: Network, prefix: str, constants: dict[str, NDArray[Any]]) -> list[Any]:
+def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, NDArray[Any]]) -> list[Any]:
     """The nodes from ``X`` to the outputs (n,) of one network; its weights are added to `constants`."""
     first, bias, later = weights_of(network)
-    deep = isinstance(network, ParallelReLUNetwork)
+    deep = network.layers == 3
     nodes, value = [], "X"
 
     def step(kind: str, name: str, *inputs: str) -> str:

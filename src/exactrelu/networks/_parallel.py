@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrelu._checks import frozen
 from exactrelu._typing import Array
-from exactrelu.losses import Loss
 
-from ._base import Network, data_loss
+from ._base import Network, frozen
 
-UNIT = 1.0 + 1e-9  # what rounding may add to the norm of a first layer
+UNIT = 1.0 + 1e-9  # largest norm of a first layer: 1, and what rounding of d m squares may add
 
 
 class ParallelReLUNetwork(Network):
@@ -54,34 +52,23 @@ class ParallelReLUNetwork(Network):
     """
 
     layers = 3
+    W1: Array
+    w2: Array
+    w3: Array
     _parts = ("W1", "w2", "w3")
+    _sizes = ("n_subnetworks", "width")
 
     def __init__(self, W1: ArrayLike, w2: ArrayLike, w3: ArrayLike, intercept: bool = False) -> None:
-        self.W1, self.w2, self.w3 = frozen(W1, "W1", 3), frozen(w2, "w2", 2), frozen(w3, "w3", 1)
-        self.intercept = bool(intercept)
+        self._hold(frozen(W1, "W1", 3), frozen(w2, "w2", 2), frozen(w3, "w3", 1), intercept=intercept)
         K, d, m = self.W1.shape
         if self.w2.shape != (K, m) or self.w3.shape != (K,):
             raise ValueError(
                 f"W1 of shape {self.W1.shape} needs w2 of shape ({K}, {m}) and w3 of shape ({K},), "
                 f"got {self.w2.shape} and {self.w3.shape}"
             )
-        if d < 1 + self.intercept:
-            raise ValueError(f"W1 must have a row per feature, got shape {self.W1.shape}, intercept={self.intercept}")
         largest = float(np.linalg.norm(self.W1.reshape(K, d * m), axis=1).max(initial=0.0))
         if largest > UNIT:
             raise ValueError(f"first layers must have Frobenius norm at most 1, got {largest!r}")
-
-    def __repr__(self) -> str:
-        """The network's size."""
-        return (
-            f"ParallelReLUNetwork(n_features={self.n_features}, n_subnetworks={self.n_subnetworks}, "
-            f"width={self.width}, intercept={self.intercept}, layers={self.layers})"
-        )
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns the data must have (the column of ones is not counted)."""
-        return int(self.W1.shape[1]) - self.intercept
 
     @property
     def n_subnetworks(self) -> int:
@@ -98,59 +85,15 @@ class ParallelReLUNetwork(Network):
         """Number of neurons of the first layers that are not zero."""
         return int(np.count_nonzero(self.w2 * np.linalg.norm(self.W1, axis=1)))
 
-    def with_intercept(self, intercept: bool) -> ParallelReLUNetwork:
-        """The same weights, the last row of `W1` read as an intercept or not.
+    @property
+    def penalty(self) -> float:
+        """``1/2 sum_k (|w2_k|^2 + w3_k^2)``."""
+        return 0.5 * float(np.sum(self.w2**2) + np.sum(self.w3**2))
 
-        Parameters
-        ----------
-        intercept : bool
-
-        Returns
-        -------
-        ParallelReLUNetwork
-        """
-        return ParallelReLUNetwork(self.W1, self.w2, self.w3, intercept)
-
-    def _outputs(self, data: Array) -> Array:
-        """Outputs (n,) on checked data (n, d)."""
-        if self.intercept:
-            data = np.column_stack([data, np.ones(len(data))])
-        output = np.zeros(len(data))
+    def _outputs(self, inputs: Array) -> Array:
+        """``sum_k w3_k ((X W1_k)_+ w2_k)_+``, (n,)."""
+        # one sub-network at a time: (n, m) numbers are held, not (n, K m)
+        output = np.zeros(len(inputs))
         for W1, w2, w3 in zip(self.W1, self.w2, self.w3, strict=True):
-            output += w3 * np.maximum(np.maximum(data @ W1, 0.0) @ w2, 0.0)
+            output += w3 * np.maximum(np.maximum(inputs @ W1, 0.0) @ w2, 0.0)
         return output
-
-    def objective(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        beta: float,
-        loss: str | Loss = "squared",
-        sample_weight: ArrayLike | None = None,
-    ) -> float:
-        """Training objective ``L(f(X), y) + beta/2 sum_k (|w2_k|^2 + w3_k^2)``.
-
-        The loss is a sum over the samples, not a mean; the first layers are bounded, not penalised.
-
-        Parameters
-        ----------
-        X : (n, d) array_like
-        y : (n,) array_like
-            Targets; labels -1 and +1 for the losses of classification.
-        beta : float
-            Weight decay.
-        loss : str or Loss
-            As for `exactrelu.solve.train`.
-        sample_weight : (n,) array_like, optional
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            As `predict`, for an unknown loss, or targets that are not legal for it.
-        """
-        decay = float(np.sum(self.w2**2) + np.sum(self.w3**2))
-        return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay

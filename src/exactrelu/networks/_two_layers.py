@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from exactrelu._checks import frozen
 from exactrelu._typing import Array
-from exactrelu.losses import Loss
 
-from ._archive import take
-from ._base import Network, data_loss
-from ._parallel import ParallelReLUNetwork
+from ._base import Network, frozen
 
 
 class ReLUNetwork(Network):
@@ -50,116 +43,29 @@ class ReLUNetwork(Network):
     """
 
     layers = 2
+    W: Array
+    alpha: Array
     _parts = ("W", "alpha")
+    _sizes = ("n_neurons",)
 
     def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False) -> None:
-        self.W = frozen(W, "W", 2)
-        self.alpha = frozen(alpha, "alpha", 1)
-        self.intercept = bool(intercept)
+        self._hold(frozen(W, "W", 2), frozen(alpha, "alpha", 1), intercept=intercept)
         if self.W.shape[1] != self.alpha.shape[0]:
             raise ValueError(f"W has {self.W.shape[1]} columns but alpha has length {self.alpha.shape[0]}")
-        if self.W.shape[0] < 1 + self.intercept:
-            given = f"shape {self.W.shape}, intercept={self.intercept}"
-            raise ValueError(f"W must have a row per feature, got {given}")
-
-    def __repr__(self) -> str:
-        """The network's size."""
-        return (
-            f"ReLUNetwork(n_features={self.n_features}, n_neurons={self.n_neurons}, "
-            f"intercept={self.intercept}, layers={self.layers})"
-        )
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns the data must have (the column of ones is not counted)."""
-        return int(self.W.shape[0]) - self.intercept
 
     @property
     def n_neurons(self) -> int:
         """Number of neurons m."""
         return int(self.W.shape[1])
 
-    def _outputs(self, data: Array) -> Array:
-        """Outputs (n,) on checked data (n, d)."""
-        if not self.intercept:
-            hidden = data @ self.W
-        else:
-            hidden = data @ self.W[:-1] + self.W[-1]
+    @property
+    def penalty(self) -> float:
+        """``1/2 sum_k (|w_k|^2 + alpha_k^2)``."""
+        return 0.5 * float(np.sum(self.W**2) + np.sum(self.alpha**2))
+
+    def _outputs(self, inputs: Array) -> Array:
+        """``(X W)_+ alpha``, (n,)."""
+        hidden = inputs @ self.W
         np.maximum(hidden, 0.0, out=hidden)
         output: Array = hidden @ self.alpha
         return output
-
-    def objective(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        beta: float,
-        loss: str | Loss = "squared",
-        sample_weight: ArrayLike | None = None,
-    ) -> float:
-        """Training objective ``L(f(X), y) + beta/2 sum_k (|w_k|^2 + alpha_k^2)``.
-
-        The loss is a sum over the samples, not a mean; an intercept is regularised with its neuron.
-
-        Parameters
-        ----------
-        X : (n, d) array_like
-        y : (n,) array_like
-            Targets; labels -1 and +1 for the losses of classification.
-        beta : float
-            Weight decay.
-        loss : str or Loss
-            As for `exactrelu.solve.train`.
-        sample_weight : (n,) array_like, optional
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            As `predict`, for an unknown loss, or targets that are not legal for it.
-        """
-        decay = float(np.sum(self.W**2) + np.sum(self.alpha**2))
-        return data_loss(self.predict(X), y, loss, sample_weight) + 0.5 * float(beta) * decay
-
-    def with_intercept(self, intercept: bool) -> ReLUNetwork:
-        """The same weights, the last row of `W` read as an intercept or not.
-
-        Parameters
-        ----------
-        intercept : bool
-
-        Returns
-        -------
-        ReLUNetwork
-        """
-        return ReLUNetwork(self.W, self.alpha, intercept)
-
-
-def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> ReLUNetwork | ParallelReLUNetwork:
-    """The network held by the arrays of the model file `name`, or ValueError."""
-    held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
-    layers = take(held, "layers", int, f"{name}, network") if "layers" in held else ReLUNetwork.layers
-    kinds = {kind.layers: kind._parts for kind in (ReLUNetwork, ParallelReLUNetwork)}
-    if layers not in kinds:
-        raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
-    expected = ("layers", *kinds[layers], "intercept")
-    missing = [key for key in expected if key not in held]
-    if missing:
-        raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
-    strange = sorted(set(held) - set(expected))
-    if strange:
-        raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
-    weights = [held[key] for key in kinds[layers]]
-    for key, value in zip(kinds[layers], weights, strict=True):
-        if value.dtype != np.float64:
-            raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
-    intercept = take(held, "intercept", bool, f"{name}, network")
-    try:
-        if layers == 2:
-            return ReLUNetwork(weights[0], weights[1], intercept)
-        return ParallelReLUNetwork(weights[0], weights[1], weights[2], intercept)
-    except ValueError as error:
-        raise ValueError(f"{name} holds no network: {error}") from None

@@ -11,14 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu._typing import Array
-from exactrelu.losses import get_loss
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve import Solution
+from exactrelu.losses import Loss, get_loss
+from exactrelu.networks import Network, ParallelReLUNetwork, ReLUNetwork
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Network = ReLUNetwork | ParallelReLUNetwork
 
 # Okabe & Ito, Color Universal Design, 2008: told apart with every kind of colour vision
 INK, GREY = "#222222", "#7a7a7a"
@@ -83,14 +80,12 @@ class Drawable:
     transform : maps points (k, d) to the networks' features
     read : maps outputs of the network to the values that are drawn
     classes : the two or more labels that the outputs tell apart, None for numeric targets
-    solution : the Solution that was given, if any
     """
 
     networks: list[Network]
     transform: Callable[[Any], Any]
     read: Callable[[Array], Array]
     classes: NDArray[Any] | None
-    solution: Solution | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -121,13 +116,14 @@ def as_drawable(given: Any) -> Drawable:
     if isinstance(given, Network):
         return Drawable([given], _same, _same, None)
     if hasattr(given, "certificate") and hasattr(given, "network"):
-        from exactrelu.commands._task import LABEL_LOSSES
-
-        classes = np.array([-1, 1]) if given.certificate.loss in LABEL_LOSSES else None
-        return Drawable([given.network], _same, _link(given.certificate.loss), classes, given)
+        loss = _known_loss(given.certificate.loss)
+        classes = np.array([-1, 1]) if loss is not None and loss.labels else None
+        return Drawable([given.network], _same, _link(loss), classes)
     if hasattr(given, "networks_"):
         classes = getattr(given, "classes_", None)
-        return Drawable(given.networks_, _same, _same if classes is not None else _link(given.loss), classes)
+        return Drawable(
+            given.networks_, _same, _same if classes is not None else _link(_known_loss(given.loss)), classes
+        )
     if hasattr(given, "best_estimator_"):
         return as_drawable(given.best_estimator_)
     if hasattr(given, "steps"):
@@ -145,12 +141,17 @@ def _same(values: Any) -> Any:
     return values
 
 
-def _link(loss: Any) -> Callable[[Array], Array]:
-    """How predictions are read from outputs; losses that are unknown by name predict the outputs."""
+def _known_loss(loss: str | Loss) -> Loss | None:
+    """The loss; None for the name of a user's own, which only its author has."""
     try:
-        return get_loss(loss).predict
+        return get_loss(loss)
     except ValueError:
-        return _same
+        return None
+
+
+def _link(loss: Loss | None) -> Callable[[Array], Array]:
+    """How predictions are read from outputs; a loss that is unknown predicts the outputs."""
+    return _same if loss is None else loss.predict
 
 
 def neurons(network: Network) -> tuple[Array, Array]:
@@ -161,6 +162,7 @@ def neurons(network: Network) -> tuple[Array, Array]:
     if isinstance(network, ReLUNetwork):
         first, sign = network.W, np.sign(network.alpha)
     else:
+        assert isinstance(network, ParallelReLUNetwork)
         first = network.W1.transpose(1, 0, 2).reshape(network.W1.shape[1], -1)
         sign = np.sign(network.w2 * network.w3[:, None]).ravel()
     use = first.any(axis=0) & (sign != 0.0)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.optimize import nnls
 
 from exactrelu._checks import check_matrix
-from exactrelu._coordinates import Coordinates, row_space
-from exactrelu._typing import Array
-from exactrelu.enumerate import CellChunk, iter_cells, max_patterns
-from exactrelu.solve.master._bcd import project_onto_cone
-from exactrelu.solve.pricing._complete import unit_normals
+from exactrelu._coordinates import Coordinates, row_space, unit_rows
+from exactrelu._typing import Array, Bools, Ints
+from exactrelu.enumerate import Arrangement, CellChunk, iter_cells, max_patterns
 
 MAX_RANK = 3
+NEGLIGIBLE = 1e-12  # part of |c| that a projection may come to by rounding when c lies in the polar cone
 ARC = np.pi / 8  # a cubic Bézier curve over this angle leaves the circle by less than 1e-8 of its radius
 
 
@@ -31,7 +31,7 @@ class DrawnCells:
     """
 
     coordinates: Coordinates
-    patterns: NDArray[np.bool_]
+    patterns: Bools
     rays: list[Array]
     dual: Array | None
 
@@ -59,7 +59,8 @@ def collect_cells(X: ArrayLike, max_cells: int, dual: Array | None = None) -> Dr
     sums = None if dual is None else dual[:, None] * coordinates.Z
     patterns, rays, values, count = [], [], [], 0
     size = max(2, min(65536, max_cells + 2))
-    for chunk in iter_cells(data, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
+    arrangement = Arrangement(data, rank=coordinates.rank)
+    for chunk in iter_cells(arrangement, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
         count += len(chunk)
         if count > max_cells:
             bound = max_patterns(len(data), coordinates.rank)
@@ -98,7 +99,7 @@ def _largest_values(chunk: CellChunk, Z: Array, rays: list[Array]) -> Array:
     assert chunk.sums is not None
     values = np.empty(len(chunk))
     for cell, c in enumerate(chunk.sums):
-        normals = unit_normals(chunk, cell, Z)
+        normals = unit_rows(chunk.facet_normals(cell, Z))
         high, low = (_largest(normals, s * c, rays[cell]) for s in (1.0, -1.0))
         values[cell] = high if high >= low else -low
     return values
@@ -108,8 +109,9 @@ def _largest(normals: Array, c: Array, rays: Array) -> float:
     """The largest ``c.u`` over the unit directions of the cone ``normals u >= 0`` with the given unit rays."""
     if c.size == 0 or not len(normals):
         return float(np.linalg.norm(c))
-    value = float(np.linalg.norm(project_onto_cone(normals, c)))
-    return value if value > 0.0 else float((rays @ c).max())
+    # Moreau: |Proj_K(c)| is the distance of c to the polar cone, {-normals' z : z >= 0}
+    _, value = nnls(-normals.T, c)
+    return value if value > NEGLIGIBLE * np.linalg.norm(c) else float((rays @ c).max())
 
 
 def sector(rays: Array) -> tuple[float, float]:
@@ -147,7 +149,7 @@ def halves(rays: Array) -> list[tuple[int, Array]]:
     return parts
 
 
-def stereographic(directions: Array, side: NDArray[np.int64] | int) -> Array:
+def stereographic(directions: Array, side: Ints | int) -> Array:
     """Unit vectors (k, 3) of a side on the unit disc, seen along the third axis from the opposite pole."""
     return directions[:, :2] / (1.0 + side * directions[:, 2])[:, None]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +13,11 @@ from ._axes import BLUE, GREY, INK, RED, counted, legend_below, make_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from exactrelu.solve import Solution
+    from exactrelu.solve import Solution, State
 
 
 def plot_history(
-    history: Solution | Sequence[Mapping[str, Any]],
+    history: Solution | Sequence[State],
     ax: Axes | None = None,
     *,
     quantity: str = "objective",
@@ -27,7 +27,7 @@ def plot_history(
 
     Parameters
     ----------
-    history : Solution, or its `history`
+    history : Solution, or its `history`, a list of State
     ax : matplotlib axes, optional
         Default: a new figure.
     quantity : {"objective", "gap"}
@@ -54,7 +54,7 @@ def plot_history(
     if len(records) == 0:
         raise ValueError("the history is empty: training ended before its first round")
     axes = make_axes(ax)[0]
-    title = f"gap {records[-1]['gap']:.1e} after {counted(len(records), 'round')}"
+    title = f"gap {records[-1].gap:.1e} after {counted(len(records), 'round')}"
     if quantity == "gap":
         verdict = "" if isinstance(history, Sequence) else ("Certified: " if history.converged else "Not certified: ")
         _draw_gap(axes, records, tol)
@@ -68,17 +68,17 @@ def plot_history(
     return axes
 
 
-def _draw_objective(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+def _draw_objective(axes: Axes, records: Sequence[State]) -> None:
     """Objective, bound and, on an axis of their own, neurons."""
-    seconds = [record["seconds"] for record in records]
-    bounds = np.array([r["lower_bound"] for r in records], dtype=float)
+    seconds = [record.seconds for record in records]
+    bounds = np.array([r.lower_bound for r in records], dtype=float)
     shown = np.where(np.isfinite(bounds), bounds, np.nan)
     line = {"ms": 4.5, "lw": 2.0, "drawstyle": "steps-post"}
-    axes.plot(seconds, [r["objective"] for r in records], "o-", color=BLUE, label="objective", **line)
+    axes.plot(seconds, [r.objective for r in records], "o-", color=BLUE, label="objective", **line)
     axes.plot(seconds, shown, "s-", color=RED, label="proven lower bound", **line)
     axes.set(xlabel="seconds of training", ylabel="objective")
     right = axes.twinx()
-    right.step(seconds, [r["neurons"] for r in records], where="post", color=GREY, lw=1.4, ls="dashed")
+    right.step(seconds, [r.neurons for r in records], where="post", color=GREY, lw=1.4, ls="dashed")
     right.set_ylabel("neurons", color=GREY)
     right.tick_params(axis="y", colors=GREY)
     right.yaxis.get_major_locator().set_params(integer=True)
@@ -87,10 +87,10 @@ def _draw_objective(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
     axes.patch.set_visible(False)
 
 
-def _draw_gap(axes: Axes, records: Sequence[Mapping[str, Any]], tol: float | None) -> None:
+def _draw_gap(axes: Axes, records: Sequence[State], tol: float | None) -> None:
     """The proven relative gap after every round of pricing."""
-    rounds = np.array([record["round"] for record in records]) + 1
-    gaps = np.array([record["gap"] for record in records], dtype=float)
+    rounds = np.array([record.round for record in records]) + 1
+    gaps = np.array([record.gap for record in records], dtype=float)
     positive = gaps[np.isfinite(gaps) & (gaps > 0.0)]
     floor = 0.1 * float(np.min(positive, initial=tol or 1.0))
     shown = np.where(np.isfinite(gaps), np.maximum(gaps, floor), np.nan)
@@ -153,8 +153,9 @@ def plot_path(
         folds = panels[2].plot(betas, values, color=GREY, lw=0.8, alpha=0.7)
         folds[0].set_label("a fold")
         panels[2].plot(betas, mean, "o-", color=BLUE, label="mean")
-        best = int(np.argmax(mean))
-        panels[2].axvline(betas[best], color=RED, lw=1.0, ls="dashed", label=f"best: {betas[best]:.3g}")
+        if not np.isnan(mean).all():
+            best = betas[int(np.nanargmax(mean))]
+            panels[2].axvline(best, color=RED, lw=1.0, ls="dashed", label=f"best: {best:.3g}")
         panels[2].set_ylabel("validation score")
     for panel in panels:
         panel.set(xscale="log", xlabel="weight decay β")

@@ -1,0 +1,176 @@
+"""What pricing finds: directions of large value, how to climb to them, and which of them differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from exactrelu._typing import Array, Ints
+from exactrelu.solve._neurons import Neurons
+
+from ._cones import bare
+
+AT_ONCE = 1 << 20  # entries of data times directions that a climb holds at a time: 8 MB
+MAX_STEPS = 30  # of a climb; most end after five
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Outcome of one pricing call, for two layers and for three.
+
+    Attributes
+    ----------
+    upper : float, proven upper bound of h*, rounding errors included
+    best : float, largest value found, a lower bound of h*
+    neurons : Neurons, directions of large value with ``sum_j |a_j| = 1``, best first; two layers have m = 1
+    values : (K,) their values ``s nu' phi``; `neurons.signs` are such that these are not negative
+    nodes : int, cones or cells visited
+    late : bool, True when the deadline ended it early (`upper` is valid all the same)
+    """
+
+    upper: float
+    best: float
+    neurons: Neurons
+    values: Array
+    nodes: int
+    late: bool
+
+    @staticmethod
+    def of_nothing(upper: float, width: int, r: int) -> Pricing:
+        """Where h* is zero, up to rounding: nothing was visited."""
+        return Pricing(upper, 0.0, Neurons.empty(width, r), np.zeros(0), 0, False)
+
+
+def evaluate(Z: Array, nu: Array, neurons: Neurons) -> Array:
+    """Values ``s_k nu' phi_k`` of neurons or sub-networks, (K,). O(n K m r)."""
+    return neurons.signs * (nu @ neurons.outputs(Z))
+
+
+def unit(neurons: Neurons) -> Neurons:
+    """Directions of the nonzero ones, ``sum_j |a_j| = 1``."""
+    norms = neurons.norms
+    use = norms > 0.0
+    return Neurons(neurons.signs[use], neurons.n_plus[use], neurons.A[use] / norms[use, None, None])
+
+
+def best_first(neurons: Neurons, values: Array, limit: int | None = None) -> tuple[Neurons, Array]:
+    """The neurons of largest values, `limit` of them, and these values."""
+    order = np.argsort(-values, kind="stable")[:limit]
+    return neurons.take(order), values[order]
+
+
+def ranked(directions: Array, values: Array, limit: int | None = None) -> tuple[Neurons, Array]:
+    """`best_first` of two-layer neurons from directions (K, r) and ``nu'(Z u)_+`` (K,), whose sign becomes theirs."""
+    signs = np.where(values < 0.0, -1.0, 1.0)
+    return best_first(Neurons.of_two_layers(signs, directions), np.abs(values), limit)
+
+
+def climb_from(starts: Neurons | None, r: int) -> Array:
+    """Directions to climb from: those given, or both ends of every axis."""
+    if starts is None or len(starts) == 0 or r == 1:  # a line has two directions, and no cones to find them in
+        return np.vstack([np.eye(r), -np.eye(r)])
+    return unit(starts).A[:, 0]
+
+
+def ascend_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
+    """Climb from unit directions (m, r), each for the output sign that its value has.
+
+    Every step jumps to the best direction of the current linear piece, while that helps.  Row by row, for few starts:
+    O(n r m) a step.  Returns neurons and their values, best first.
+    """
+    U, values, work = starts.copy(), np.empty(len(starts)), np.empty((3, starts.shape[1]))
+    for k in range(len(starts)):
+        values[k] = ascend(Z, nu, U[k], work, MAX_STEPS)
+    return ranked(U, values)
+
+
+@bare
+def ascend(Z, nu, u, work, max_steps):
+    """Climb from `u` (r,) in/out; returns ``nu'(Z u)_+`` at the end.  work : (3, r)"""
+    q, trial, fresh = work[0], work[1], work[2]
+    value = signed_value(Z, nu, u, q)
+    for _ in range(max_steps):
+        size = 0.0
+        for j in range(u.size):
+            size += q[j] * q[j]
+        size = np.sqrt(size)
+        if size == 0.0:
+            break
+        for j in range(u.size):
+            trial[j] = q[j] / (size if value >= 0.0 else -size)
+        new = signed_value(Z, nu, trial, fresh)
+        if abs(new) <= abs(value):
+            break
+        value = new
+        for j in range(u.size):
+            u[j], q[j] = trial[j], fresh[j]
+    return value
+
+
+@bare
+def signed_value(Z, nu, u, q):
+    """``nu'(Z u)_+``; `q` (r,) becomes its gradient ``Z'(nu * (Z u > 0))``."""
+    for j in range(u.size):
+        q[j] = 0.0
+    value = 0.0
+    for i in range(Z.shape[0]):
+        inner = 0.0
+        for j in range(u.size):
+            inner += Z[i, j] * u[j]
+        if inner > 0.0:
+            value += nu[i] * inner
+            for j in range(u.size):
+                q[j] += nu[i] * Z[i, j]
+    return value
+
+
+def climb_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
+    """Climb from nonzero vectors (m, r), each for both output signs.
+
+    The steps of `ascend_many`, with matrix products: for many starts.  Returns 2 m neurons and values, best first.
+    """
+    starts = starts / np.linalg.norm(starts, axis=1)[:, None]
+    step = max(1, AT_ONCE // max(len(Z), 1))
+    parts = [
+        _climb(Z, nu, starts[first : first + step], sign)
+        for sign in (1.0, -1.0)
+        for first in range(0, len(starts), step)
+    ]
+    return ranked(np.vstack([U for U, _ in parts]), np.concatenate([values for _, values in parts]))
+
+
+def _climb(Z: Array, nu: Array, starts: Array, sign: float) -> tuple[Array, Array]:
+    """Where the climbs for one sign end, (m, r), and ``nu'(Z u)_+`` there, (m,)."""
+    U, hidden = starts.copy(), Z @ starts.T
+    values = sign * (nu @ np.maximum(hidden, 0.0))
+    going = np.arange(len(U))
+    for _ in range(MAX_STEPS):
+        # the linear piece at u is q.u; its best direction is q itself
+        q = sign * (((hidden > 0.0) * nu[:, None]).T @ Z)
+        size = np.linalg.norm(q, axis=1)
+        q /= np.where(size > 0.0, size, 1.0)[:, None]
+        hidden = Z @ q.T
+        reached = sign * (nu @ np.maximum(hidden, 0.0))
+        better = (reached > values[going]) & (size > 0.0)
+        going, hidden = going[better], hidden[:, better]
+        if going.size == 0:
+            break
+        U[going], values[going] = q[better], reached[better]
+    return U, sign * values
+
+
+def distinct(neurons: Neurons, limit: int, cosine: float = 0.98) -> Ints:
+    """Indices of the first neurons no two of which, of equal signs, are closer than `cosine`. O(limit K m r)."""
+    K, m, r = neurons.A.shape
+    flat = neurons.A.reshape(K, m * r)
+    directions = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    left = np.ones(K, dtype=bool)
+    chosen: list[int] = []
+    while len(chosen) < limit and left.any():
+        k = int(left.argmax())  # the first one that is like none of those chosen
+        chosen.append(k)
+        alike = (neurons.signs == neurons.signs[k]) & (neurons.n_plus == neurons.n_plus[k])
+        left &= ~(alike & (directions @ directions[k] >= cosine))
+        left[k] = False
+    return np.array(chosen, dtype=np.int64)
