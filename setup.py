@@ -19,6 +19,7 @@ TOP = {
     "exactrelu.enumerate": "enumerate",
     "exactrelu.solve": "solve",
 }
+SHARED = "exactrelu._memoryviews"  # what Cython writes for memoryviews, once for all modules
 FOLDERS = TOP | {
     f"{package}.{room.parent.name}": room.parent.as_posix()
     for package, folder in TOP.items()
@@ -27,11 +28,14 @@ FOLDERS = TOP | {
 
 
 def extensions() -> list[Extension]:
-    """One extension module per .pyx file, under the name of the package it belongs to."""
+    """One extension module per .pyx file, under the name of the package it belongs to, and what they share."""
     return [
-        Extension(f"{package}.{source.stem}", [source.as_posix()], libraries=["m"] if os.name == "posix" else [])
-        for package, folder in FOLDERS.items()
-        for source in sorted(Path(folder).glob("*.pyx"))
+        Extension(SHARED, [f"{SHARED.replace('.', '/')}.c"]),
+        *(
+            Extension(f"{package}.{source.stem}", [source.as_posix()], libraries=["m"] if os.name == "posix" else [])
+            for package, folder in FOLDERS.items()
+            for source in sorted(Path(folder).glob("*.pyx"))
+        ),
     ]
 
 
@@ -42,6 +46,10 @@ if __name__ == "__main__":
         package_data={"exactrelu": ["py.typed"], "exactrelu.bench": ["results/guard.csv"]},
         include_package_data=False,
         ext_modules=cythonize(
-            extensions(), include_path=["."], build_dir="build/cython", annotate="ANNOTATE" in os.environ
+            extensions(),
+            include_path=["."],
+            build_dir="build/cython",
+            annotate="ANNOTATE" in os.environ,
+            shared_utility_qualified_name=SHARED,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,17 @@ LABELS = {
     "rounds": "rounds of pricing (number)",
     "sweeps": "sweeps of block coordinate descent (number)",
     "neurons": "neurons (number)",
-    "seconds_min": "shortest time of a run (s)",
     "cpu_seconds": "shortest processor time of a run (s)",
-    "seconds_median": "median time of a run (s)",
-    "memory_mb": "peak memory (MB)",
 }
 
 
-def scaling_figure(
-    rows: Iterable[Row], path: str | Path, *, quantities: Sequence[str] | None = None, title: str | None = None
-) -> list[Path]:
-    """Draw quantities against n, a panel for each, with the fitted exponents in the legends.
+def scaling_figure(rows: Iterable[Row], path: str | Path) -> list[Path]:
+    """Draw the first count that is known and the processor time against n, with the fitted exponents in the legends.
 
     Parameters
     ----------
     rows : as `scaling.study` returns them; "n" and the quantities are needed, the rest tells series apart
     path : where to draw; with the endings .png and .svg
-    quantities : columns; default: the first count that is known, and the processor time
-    title : str
 
     Returns
     -------
@@ -55,17 +48,16 @@ def scaling_figure(
     from matplotlib import rc_context
 
     found = series_of(rows)
-    if quantities is None:
-        counts = [name for name in COUNTS if any(series.points(name)[0] for series in found)]
-        quantities = [*counts[:1], "cpu_seconds"]
-    quantities = [name for name in quantities if any(series.points(name)[0] for series in found)]
+    known = [name for name in (*COUNTS, "cpu_seconds") if any(series.points(name)[0] for series in found)]
+    # the first count is the one that a study is about: cells before nodes, nodes before rounds
+    quantities = [name for name in known if name in (known[0], "cpu_seconds")]
     if not quantities:
         raise ValueError("there is no finished row to draw")
     with rc_context(STYLE):
         figure, panels = new_figure(4.9 * len(quantities) + 0.3, 4.4, len(quantities))
         for axes, quantity in zip(panels, quantities, strict=True):
             _panel(axes, found, quantity)
-        figure.suptitle(title or _title(found), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure.suptitle(_title(found), x=0.01, ha="left", fontsize=11, fontweight="bold")
         return save(figure, path)
 
 
@@ -81,7 +73,7 @@ def _title(found: list[Series]) -> str:
 
 def _panel(axes: Any, found: list[Series], quantity: str) -> None:
     """One quantity: every series with its fitted line and, where there is a theory, a line of that slope."""
-    axes.set(xscale="log", yscale="log", xlabel="samples n (number)", ylabel=LABELS.get(quantity, quantity))
+    axes.set(xscale="log", yscale="log", xlabel="samples n (number)", ylabel=LABELS[quantity])
     for k, series in enumerate(found):
         n, value = map(np.array, series.points(quantity))
         if not n.size:
@@ -97,6 +89,7 @@ def _panel(axes: Any, found: list[Series], quantity: str) -> None:
             interval = " (no interval)" if np.isnan(fit.low) else f" [{fit.low:.2f}, {fit.high:.2f}]"
             label += f": exponent {fit.value:.2f}{interval}"
             axes.plot(ends, middle[1] * (ends / middle[0]) ** fit.value, "-", color=colour, lw=1.3)
+        # one entry in the legend for points and line together
         axes.plot([], [], "-" + marker, color=colour, ms=5.5, mec="white", mew=0.6, label=label)
         _theory(axes, series, quantity, n, value, colour)
     # ticks at powers of ten would leave one or two of them on the axis

@@ -81,6 +81,7 @@ def exponent(x: ArrayLike, y: ArrayLike) -> Exponent:
     """
     u, v = _logs(x, y)
     fit = stats.linregress(u, v)
+    # two sizes leave no residual to make an interval of
     if len(np.unique(u)) < 3:
         return Exponent(float(fit.slope), np.nan, np.nan)
     error = fit.stderr if np.ptp(v) > 0.0 else 0.0  # SciPy divides by the spread of y
@@ -114,6 +115,7 @@ def asymptotic_exponent(x: ArrayLike, y: ArrayLike) -> Exponent:
         return exponent(x, y)
     # centred and scaled, so that rounding stays far below the terms left out
     terms = np.column_stack([np.ones_like(u), u - u.mean(), np.exp(u.min() - u)])
+    # coefficients = [a, p, c]
     coefficients = np.linalg.lstsq(terms, v, rcond=None)[0]
     value = float(coefficients[1])
     if sizes < 4:
@@ -134,6 +136,7 @@ def local_exponents(x: ArrayLike, y: ArrayLike) -> Array:
     """
     u, v = _logs(x, y)
     sizes = np.unique(u)
+    # means of logarithms are logarithms of geometric means
     means = np.array([v[u == size].mean() for size in sizes])
     return np.diff(means) / np.diff(sizes)
 

@@ -126,6 +126,7 @@ class Grid:
         self._check_numbers()
         trained, priced = self.what == "train", self.what in ("price", "train")
         sizes, shapes = self._shapes()
+        # narrower composite cells are those of two layers
         widths = self.m or ((2,) if self.what == "composite" else (1,))
         decays = self.beta_ratio if trained else (0.0,)
         # sizes innermost, ascending: a study stops a curve at the first size that takes too long
@@ -144,9 +145,11 @@ class Grid:
             raise ValueError(f"what must be one of {', '.join(WHAT)}, got {self.what!r}")
         if self.pricing not in PRICING:
             raise ValueError(f"pricing must be one of {', '.join(PRICING)}, got {self.pricing!r}")
+        # a misspelt name would else be looked for as a file, and the message speak of that
         named = (*SYNTHETIC, *TABLES)
         if self.data not in named and not self.data.endswith(".csv"):
             raise ValueError(f"data must be one of {', '.join(named)}, or a file that ends in .csv; got {self.data!r}")
+        # options that change nothing are refused: the header of the table would claim them
         if self.data in SYNTHETIC and (self.intercept or self.target is not None):
             raise ValueError(f"{self.data} data are no table: they have neither target column nor intercept")
         get_loss(self.loss)
@@ -158,6 +161,7 @@ class Grid:
             raise ValueError(f"composite cells need m of at least 2, got {list(self.m)}")
 
     def _check_numbers(self) -> None:
+        # all choices are checked before anything is measured: a study may take hours
         for name in ("n", "beta_ratio", "d", "r", "m"):
             values = getattr(self, name)
             if values is not None and not (len(values) and all(np.isfinite(v) and v > 0 for v in values)):
@@ -176,8 +180,10 @@ class Grid:
         if self.data in SYNTHETIC:
             if self.n is None:
                 raise ValueError(f"{self.data} data can have any size: n must say which")
+            # 0: as many columns as the rank
             shapes = [(columns or rank, rank) for rank in self.r or (3,) for columns in self.d or (0,)]
         else:
+            # patterns need no targets, so the table need not have any
             loss = self.loss if self.what in ("price", "train") else None
             X, _ = read_data(self.data, self.target, loss, self.intercept)
             if self.d is not None:
@@ -186,6 +192,7 @@ class Grid:
                 raise ValueError(f"{self.data} has {len(X)} rows, n asks for {max(self.n or ())}")
             shapes = [(X.shape[1], wanted) for wanted in self.r or (int(np.linalg.matrix_rank(X)),)]
         sizes = sorted(set(self.n or (len(X),)))
+        # data of lower rank than asked for would be measured under a wrong name
         for columns, rank in shapes:
             if rank > columns:
                 raise ValueError(f"rank {rank} needs at least as many columns, got d = {columns}")
@@ -213,7 +220,7 @@ def read_data(name: str, target: str | None, loss: str | None, intercept: bool) 
         if loss is not None and column is not None:
             # -1 and +1, as `exactrelu fit` takes labels: the zero network stands between them
             two = get_loss(loss).labels or len(set(table.text(column))) == 2
-            y = table.labels(column)[0] if two else table.numbers(column)
+            y = np.where(table.labels(column)[0] == 1, 1.0, -1.0) if two else table.numbers(column)
     if loss is not None and y is None:
         raise ValueError(f"which column of {name} is the target?")
     return np.column_stack([X, np.ones(len(X))]) if intercept else X, np.zeros(len(X)) if y is None else y

@@ -23,28 +23,30 @@ def targets_for(loss: str, y: Array) -> Array:
     return np.floor(np.abs(y)) if loss == "poisson" else y
 
 
-def planted(n: int, r: int, seed: int = 0, loss: str = "squared") -> tuple[Array, Array]:
-    """Gaussian inputs (n, r) and the outputs of a planted network of 5 neurons plus noise of deviation 0.1.
-
-    For other losses the targets are made of the outputs by `targets_for`.
-    """
+def planted(n: int, r: int, seed: int = 0) -> tuple[Array, Array]:
+    """Gaussian inputs (n, r) and the outputs of a planted network of 5 neurons plus noise of deviation 0.1."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, r))
     y = np.maximum(X @ rng.standard_normal((r, 5)), 0.0) @ rng.standard_normal(5)
-    y = y + 0.1 * rng.standard_normal(n)
-    return X, targets_for(loss, y)
+    return X, y + 0.1 * rng.standard_normal(n)
 
 
-def planted_three(n: int, r: int, width: int, seed: int = 0, subnetworks: int = 3) -> tuple[Array, Array]:
-    """Gaussian inputs (n, r), outputs of a planted three-layer teacher plus noise of deviation 0.1.
+def gaussian(n: int, r: int) -> Array:
+    """The inputs of `planted` alone, (n, r)."""
+    return planted(n, r)[0]
+
+
+def planted_three(n: int, r: int, width: int, seed: int = 0) -> tuple[Array, Array]:
+    """Gaussian inputs (n, r), outputs of a planted three-layer teacher of 3 sub-networks plus noise of deviation 0.1.
 
     The first neuron of every sub-network counts +1, the others have negative weights in the second layer.
     """
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, r))
     y = 0.1 * rng.standard_normal(n)
-    for k in range(subnetworks):
+    for k in range(3):
         W1 = rng.standard_normal((r, width))
+        # both signs, so that the second ReLU cuts something off
         w2 = np.append(1.0, -np.abs(rng.standard_normal(width - 1)))
         y += (-1) ** k * 2.0 * np.maximum(np.maximum(X @ W1 / np.linalg.norm(W1), 0.0) @ w2, 0.0)
     return X, y
@@ -71,6 +73,7 @@ def synthetic(kind: str, n: int, d: int, r: int, m: int, seed: int, loss: str) -
         X = rng.integers(-LARGEST, LARGEST + 1, (n, r)).astype(float) if grid else rng.standard_normal((n, r))
         y = rng.standard_normal(n)
         if grid:
+            # outputs of the size of the noise of the other data, whatever the grid
             hidden = np.maximum(X @ rng.standard_normal((r, 5)), 0.0)
             y = hidden @ rng.standard_normal(5) / LARGEST + 0.1 * y
     if d > r:  # on a grid that leaves room for sums, so that the other columns do not raise the rank by their rounding

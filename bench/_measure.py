@@ -35,6 +35,7 @@ def instance(config: Config) -> tuple[Array, Array]:
         loss = config.loss or "squared"
         return synthetic(config.data, config.n, config.d, config.r, config.m, config.seed, loss)
     X, y = read_data(config.data, config.target, config.loss, config.intercept)
+    # the table in its own order: its counts are comparable with other people's
     if config.n == len(X):
         return X, y
     rows = np.random.default_rng(config.seed).permutation(len(X))[: config.n]
@@ -45,6 +46,7 @@ def truncated(X: Array, rank: int) -> Array:
     """The best approximation of `rank`, in `rank` columns; X itself when it has no higher rank."""
     if np.linalg.matrix_rank(X) <= rank:
         return X
+    # Eckart & Young 1936: cutting the singular values gives the best approximation
     u, s, _ = np.linalg.svd(X, full_matrices=False)
     return u[:, :rank] * s[:rank]
 
@@ -93,6 +95,7 @@ def warm_up(config: Config) -> None:
 
     On all of a table, which may be special, when that is counted, else on a small instance of the same rank.
     """
+    # same ranks and options make the same machine code, whatever the number of samples
     if config.data in SYNTHETIC or config.what in ("price", "train"):
         config = replace(config, n=WARM_SIZE * config.r, d=config.r, time_limit=None, data="gaussian", tol=1e-2)
     work_of(config, *instance(config))()
@@ -119,6 +122,7 @@ def measure(config: Config, send: Send = lambda _: None) -> Counted:
         X, y = instance(config)
         warm_up(config)
         work = work_of(config, X, y)
+        # after the warm-up: compilers take more memory than most runs
         baseline = start_of_peak()
         seconds: list[float] = []
         processor: list[float] = []

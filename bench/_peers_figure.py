@@ -49,9 +49,11 @@ def peers_figure(rows: Sequence[Row], path: str | Path, ours: Sequence[str]) -> 
 
 
 def _panel(axes: Any, rows: Sequence[Row]) -> None:
+    # in the order of the rows, which is that of the tables
     peers = list(dict.fromkeys(row["peer"] for row in rows))
     instances = list(dict.fromkeys(row["instance"] for row in rows))
     accuracies = sorted({row["accuracy"] for row in rows if row["accuracy"] is not None}, reverse=True)
+    # colours tell accuracies apart where there are any, else instances
     kinds = accuracies or instances
     for row in rows:
         # marks of one peer stand on its line, those of each instance at a height of their own

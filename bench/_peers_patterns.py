@@ -65,6 +65,7 @@ def lp_patterns(X: Array) -> NDArray[np.bool_]:
 
     r = X.shape[1]
     bounds = [(-1.0, 1.0)] * r + [(None, None)]
+    # the first row itself lies on its positive side
     cells = [(np.array([1.0]), X[0])]
     # invariant: `cells` holds signs and an interior point of every cell of the first k rows with the first sign +
     for k in range(1, len(X)):
@@ -98,6 +99,7 @@ def sampling(task: Task, send: Send) -> None:
     send(READY)
     send(BEGIN)
     start = time.perf_counter()
+    # octets of a packed pattern: as opaque records of that size patterns can be sorted and compared
     width = (len(task.X) + 7) // 8
     found = np.empty(0, dtype=f"V{width}")
     while len(found) < task.cells:
@@ -120,6 +122,7 @@ def vertex_method(X: Array) -> int:
     lines = np.array(list(itertools.combinations(range(n), r - 2)))
     for start in range(0, len(lines), 4096):
         part = lines[start : start + 4096]
+        # the last two columns of Q span what is orthogonal to the r-2 rows: the plane that the line is in
         spans = np.linalg.qr(np.swapaxes(X[part], 1, 2), mode="complete")[0][:, :, r - 2 :]
         for line, span in zip(part, spans, strict=True):
             p, q = (X @ span).T
@@ -148,6 +151,7 @@ def relucent(task: Task, send: Send) -> None:
             layer.weight.copy_(torch.from_numpy(X))
             layer.bias.zero_()
         found = library.Complex(torch.nn.Sequential(layer, torch.nn.ReLU()))
+        # any point inside of a region will do to begin the search at
         inside = np.random.default_rng(0).standard_normal((1, X.shape[1]))
         found.bfs(inside, nworkers=task.threads, verify=False, verbose=0)
         return len(found)
@@ -157,6 +161,7 @@ def relucent(task: Task, send: Send) -> None:
 
 
 def _sage(task: Task, send: Send, count: Callable[..., int], name: str) -> None:
+    # importing parts of Sage before its own order of imports is set up fails
     import sage.all__sagemath_polyhedra  # noqa: F401 - it must come first
     from sage.geometry.hyperplane_arrangement.arrangement import HyperplaneArrangements
     from sage.rings.rational_field import QQ
@@ -198,6 +203,7 @@ def polymake(task: Task, send: Send) -> None:
     program = shutil.which("polymake")
     if program is None:
         raise ImportError("no program polymake on the path")
+    # exactly the same numbers: polymake works with rationals
     ratios = ([float(v).as_integer_ratio() for v in x] for x in task.X)
     rows = ",".join("[" + ",".join(f'new Rational("{p}/{q}")' for p, q in x) + "]" for x in ratios)
     with tempfile.TemporaryDirectory() as folder:

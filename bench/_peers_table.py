@@ -39,6 +39,7 @@ def compared(outcome: Outcome, seconds: float | None, our_seconds: float) -> Row
     ValueError
         When seconds are not positive.
     """
+    # a ratio of zero seconds would be infinite, and hide that nothing was measured
     for name, value in (("our_seconds", our_seconds), ("seconds", seconds)):
         if value is not None and not value > 0.0:
             raise ValueError(f"{name} must be positive, got {value!r}")
@@ -96,6 +97,7 @@ def training_tables(rows: Iterable[Row], ours: str) -> str:
     parts = []
     for instance, members in _by_instance(rows).items():
         first = members[0]
+        # coarse first: whoever gets far gets there on the way
         accuracies = sorted({row["accuracy"] for row in members}, reverse=True)
         parts.append(f"**{instance}**: {first['cells']} patterns, certified optimum {first['reference']:.8g}\n")
         table = []
@@ -132,5 +134,6 @@ def absent_lines(rows: Iterable[Row]) -> list[str]:
 def disagreements(rows: Iterable[Row]) -> list[str]:
     """One line for every answer that is not ours."""
     wrong = [row for row in rows if row["status"] == WRONG]
+    # a row per accuracy says the same of one answer
     found = {(row["instance"], row["peer"]): row for row in wrong}
     return [f"{i}: {peer} answers {row['answer']}, not {row['reference']}" for (i, peer), row in found.items()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,6 @@ from ._peers_conic import build_program, working_set
 from ._process import BEGIN, READY, Peer, Point, Send, Task, timed
 from ._scnn import network_objective, scnn_weights
 from ._search import SEARCHES, TwoLayers
-
-Options = Callable[[float], dict[str, Any]]  # of a solver, at a tolerance
 
 WIDTH, STEPS = 100, 5000  # of local search
 FINER = 1e-2  # tolerance of a conic solver, as a part of the accuracy wanted; at last its square
@@ -50,8 +48,8 @@ def exactrelu(task: Task, send: Send) -> None:
         send(Point(seconds, solution.objective, f"certified gap {solution.gap:.1e}"))
 
 
-def _conic(task: Task, send: Send, options: Options) -> None:
-    """CVXPY on the full program: options are those of the solver at a tolerance.
+def _conic(task: Task, send: Send, solver: str, tolerances: Sequence[str], **options: Any) -> None:
+    """CVXPY on the full program, with the options of a solver that are tolerances, and others.
 
     Patterns and facets come from this library, and the program is built anew for each tolerance.
     """
@@ -59,7 +57,8 @@ def _conic(task: Task, send: Send, options: Options) -> None:
 
     X, y, beta = problem(task)
     small = planted(10, 2)
-    build_program(*small, 1.0).problem.solve(**options(1e-3))
+    options["solver"] = solver
+    build_program(*small, 1.0).problem.solve(**options, **dict.fromkeys(tolerances, 1e-3))
     send(READY)
     for tol in [*(FINER * accuracy for accuracy in task.accuracies), FINER**2 * task.accuracies[-1]]:
         send(BEGIN)
@@ -68,7 +67,7 @@ def _conic(task: Task, send: Send, options: Options) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # inaccurate solutions count for what they are
-                program.problem.solve(**options(tol))
+                program.problem.solve(**options, **dict.fromkeys(tolerances, tol))
         except cp.SolverError:
             continue
         seconds = time.perf_counter() - start
@@ -81,21 +80,14 @@ def _conic(task: Task, send: Send, options: Options) -> None:
 
 def clarabel(task: Task, send: Send) -> None:
     """CVXPY and Clarabel on the full program."""
-
-    def options(tol: float) -> dict[str, Any]:
-        return {"solver": "CLARABEL", "tol_gap_abs": tol, "tol_gap_rel": tol, "tol_feas": tol}
-
-    _conic(task, send, options)
+    _conic(task, send, "CLARABEL", ("tol_gap_abs", "tol_gap_rel", "tol_feas"))
 
 
 def scs(task: Task, send: Send) -> None:
     """CVXPY and SCS on the full program."""
     import scs as _  # noqa: F401 - CVXPY would not say that it is missing
 
-    def options(tol: float) -> dict[str, Any]:
-        return {"solver": "SCS", "eps_abs": tol, "eps_rel": tol, "max_iters": 10_000_000}
-
-    _conic(task, send, options)
+    _conic(task, send, "SCS", ("eps_abs", "eps_rel"), max_iters=10_000_000)
 
 
 def clarabel_working_set(task: Task, send: Send) -> None:
@@ -133,7 +125,7 @@ def _search(task: Task, send: Send, method: str) -> None:
     """Local search by this package's code, one random start after the other."""
     X, y, beta = problem(task)
     objective = TwoLayers(X, y, beta, WIDTH)
-    SEARCHES[method](objective, objective.start(np.random.default_rng(0)), np.random.default_rng(0), 2)
+    SEARCHES[method](objective, objective.start(np.random.default_rng(0)), np.random.default_rng(0), 2, float)
     send(READY)
     send(BEGIN)
     start = time.perf_counter()

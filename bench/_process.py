@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from exactrelu._typing import Array
 
@@ -127,10 +128,12 @@ class Sieve:
         if not isinstance(item, Point) or not self._levels:
             self._send(item)
             return
+        # no better than what was told: nothing to say
         if item.value >= self._best:
             return
         # invariant: levels up to `_reached` have been told; `_held` is the best answer, unless it has been sent
         self._best, self._held = item.value, item
+        # levels descend, so this is the number of the last one reached
         crossed = sum(item.value <= level for level in self._levels)
         if crossed > self._reached or abs(item.seconds - self._sent) > KEEP:
             self._reached, self._sent = crossed, item.seconds
@@ -153,6 +156,7 @@ def _limit_memory(amount: int | None) -> None:
         limit = resource.RLIM_INFINITY
         if amount is not None:
             with open("/proc/self/statm") as file:
+                # address space in use, in pages: what libraries hold is not the peer's fault
                 limit = int(file.read().split()[0]) * resource.getpagesize() + amount
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     except (ImportError, OSError, ValueError):
@@ -172,9 +176,11 @@ def _serve(connection: Any, memory: int | None) -> None:
     if hasattr(os, "setsid"):
         os.setsid()  # programs that a peer starts end with it, and Ctrl-C is for the study
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # file descriptors, not sys.stdout: libraries in C write past Python
     quiet = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # solvers write banners and logs
         os.dup2(quiet, stream)
+    # one process serves many tasks: imports and compilation are paid once
     while (message := connection.recv()) is not None:
         work, task = message
         sieve = Sieve(connection.send, getattr(task, "levels", ()))
@@ -235,17 +241,11 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork would copy our threads' locks, and our memory
         self._connection, theirs = context.Pipe()
-        before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update(dict.fromkeys(THREADS, str(self.threads)))
-        try:
+        # libraries read these when they are loaded, in the child before any code of ours
+        with patch.dict(os.environ, dict.fromkeys(THREADS, str(self.threads))):
             self._process = context.Process(target=_serve, args=(theirs, self.memory))
             self._process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+        # with our copy open, the end of the child would not close the pipe, and we would wait for ever
         theirs.close()
 
     def stop(self) -> None:
@@ -253,6 +253,7 @@ class Worker:
         if self._process is None:
             return
         try:
+            # the group, with what the peer started; SIGKILL, because solvers in C handle other signals late
             os.killpg(self._process.pid, signal.SIGKILL)
         except (AttributeError, OSError):  # no such call on this system, or the process has ended already
             self._process.kill()

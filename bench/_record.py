@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 PACKAGES = ("exactrelu", "numpy", "scipy", "numba", "cvxpy", "clarabel")
@@ -86,6 +85,7 @@ def read_record(path: str | Path) -> tuple[dict[str, str], list[Row]]:
     table = [line for line in lines if not line.startswith("#")]
     if not table:
         raise ValueError(f"{path} is no benchmark record: there are no columns")
+    # only above the columns: comment lines further down are fits, or later machines
     notes: dict[str, str] = {}
     for line in lines[: lines.index(table[0])]:
         name, _, text = line.lstrip("# ").partition(": ")
@@ -134,6 +134,7 @@ class Record:
         self.rows: list[Row] = []
         self._file: TextIO | None = None
         if path is not None:
+            # where the figures come from stands in the file itself: files are moved and renamed
             header = {**self._source(), "command": command, **(notes or {})}
             if resume and Path(path).exists() and drop_tail(path):
                 self._go_on(Path(path), header, notes or {})
@@ -160,6 +161,7 @@ class Record:
 
     def _go_on(self, path: Path, header: Mapping[str, str], notes: Mapping[str, str]) -> None:
         before, self.rows = read_record(path)
+        # a record without rows says nothing of its columns: any fit
         columns = tuple(self.rows[0]) if self.rows else self.columns
         for name, new, old in [
             ("columns", ",".join(self.columns), ",".join(columns)),
@@ -183,6 +185,7 @@ class Record:
 
     def row(self, values: Mapping[str, object]) -> None:
         """Write and show one row; None is an empty cell."""
+        # rows hold what the file does, six digits: a study that goes on cannot tell them from new ones
         shown = [_cell(values[c]) for c in self.columns]
         if self._file is not None:
             csv.writer(self._file, lineterminator="\n").writerow(shown)
@@ -198,9 +201,7 @@ class Record:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -217,6 +218,7 @@ def drop_tail(path: str | Path) -> bool:
 
     A process that was killed can leave half a line; a row is whole exactly when its line has ended.
     """
+    # bytes: a half-written line may end within a character
     content = Path(path).read_bytes()
     lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
     while lines and lines[-1].startswith(f"# {FIT}".encode()):

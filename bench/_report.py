@@ -48,6 +48,7 @@ def series_of(rows: Iterable[Row]) -> list[Series]:
     """The series of a study in the order of their first rows; rows that did not finish are left out."""
     # a run that was stopped has counted only a part
     finished = [row for row in rows if row.get("status", FINISHED) == FINISHED]
+    # labels name what differs, the title what all have in common
     differing = [name for name in NAMES if len({row.get(name) for row in finished}) > 1]
     if all(row.get("d") == row.get("r") for row in finished):
         differing = [name for name in differing if name != "d"]

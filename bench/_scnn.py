@@ -53,5 +53,6 @@ def scnn_weights(
 
 def network_objective(X: Array, y: Array, beta: float, W: Array, alpha: Array) -> float:
     """``1/2 |f - y|^2 + beta sum |w_k| |alpha_k|`` of a network with weights W (m, d) and alpha (m,)."""
+    # a neuron may be scaled between its layers at no cost: it costs |w| |alpha| at best
     residual = np.maximum(X @ W.T, 0.0) @ alpha - y
     return float(0.5 * residual @ residual + beta * np.linalg.norm(W, axis=1) @ np.abs(alpha))

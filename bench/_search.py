@@ -92,11 +92,7 @@ class ThreeLayers:
         return float(value), np.concatenate([g1.ravel(), g2.ravel(), g3])
 
 
-def _silent(value: float) -> None:
-    """No report."""
-
-
-def sgd(objective: Objective, w: Array, rng: np.random.Generator, steps: int, report: Report = _silent) -> Array:
+def sgd(objective: Objective, w: Array, rng: np.random.Generator, steps: int, report: Report) -> Array:
     """Minibatches of 10, momentum 0.9, step halved four times."""
     velocity = np.zeros_like(w)
     for step in range(steps):
@@ -110,7 +106,7 @@ def sgd(objective: Objective, w: Array, rng: np.random.Generator, steps: int, re
     return w
 
 
-def adam(objective: Objective, w: Array, rng: np.random.Generator, steps: int, report: Report = _silent) -> Array:
+def adam(objective: Objective, w: Array, rng: np.random.Generator, steps: int, report: Report) -> Array:
     """Full gradients (Kingma & Ba 2015, algorithm 1), step size falling from 1e-2 to 1e-4."""
     first, second = np.zeros_like(w), np.zeros_like(w)
     for step in range(1, steps + 1):
@@ -124,7 +120,7 @@ def adam(objective: Objective, w: Array, rng: np.random.Generator, steps: int, r
     return w
 
 
-def lbfgs(objective: Objective, w: Array, rng: np.random.Generator, steps: int, report: Report = _silent) -> Array:
+def lbfgs(objective: Objective, w: Array, rng: np.random.Generator, steps: int, report: Report) -> Array:
     """SciPy's L-BFGS-B on the full objective, to the accuracy that it can reach."""
 
     def reported(weights: Array) -> tuple[float, Array]:

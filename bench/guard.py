@@ -69,6 +69,7 @@ class Finding:
 
 def cases() -> Iterator[tuple[str, Config]]:
     """Names and configurations of the instances."""
+    # sizes, options and seed name a case: a table of an older version finds its own rows
     for grid in CASES:
         for config in grid.configurations():
             sizes = (f"n = {config.n}", f"r = {config.r}", f"m = {config.m}")
@@ -81,6 +82,7 @@ def count() -> Iterator[tuple[str, str, int]]:
     # sums of several BLAS threads differ in their last digits, and searches count differently then
     with threadpool_limits(1, user_api="blas"):
         for name, config in cases():
+            # in this process and once: counts do not depend on what ran before
             found = work_of(config, *instance(config))()
             if found.get("status", FINISHED) == FINISHED:
                 yield from ((name, quantity, found[quantity]) for quantity in COUNTS if quantity in found)
@@ -91,6 +93,7 @@ def compare(counted: Sequence[tuple[str, str, int]], rows: Sequence[Row]) -> lis
     known = {(row["case"], row["quantity"]): row for row in rows}
     found = []
     for case, quantity, number in counted:
+        # what is left in the end is in the table alone
         row = known.pop((case, quantity), {})
         found.append(Finding(case, quantity, number, row.get("counted"), row.get("at_most")))
     return found + [Finding(*key, None, row["counted"], row["at_most"]) for key, row in known.items()]
@@ -105,17 +108,14 @@ def report(found: Sequence[Finding]) -> int:
     """Print what is wrong, or that nothing is; returns the exit code."""
     wrong = [finding for finding in found if finding.failure]
     if not wrong:
+        # smaller counts are no failure, but a sign that the table may be written anew
         fewer = sum(finding.counted < finding.expected for finding in found)  # type: ignore[operator]
         print(f"{len(found)} counts: all cells as in the table, nothing grew; {fewer} counts are smaller")
         return 0
-    shown = [(f.case, f.quantity, *(_shown(n) for n in (f.counted, f.expected, f.at_most)), f.failure) for f in wrong]
+    shown = [(f.case, f.quantity, f.counted, f.expected, f.at_most, f.failure) for f in wrong]
     print(table(("case", "quantity", "counted", "table", "at most", ""), shown))
     print(f"{len(wrong)} of {len(found)} counts are not as they should be")
     return 1
-
-
-def _shown(number: int | None) -> str:
-    return "-" if number is None else str(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

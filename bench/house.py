@@ -36,6 +36,7 @@ Door = tuple[str, str]  # names of the modules that call and are called
 def routes() -> dict[str, Route]:
     """The five ways through the package, on instances that take a fraction of a second."""
     enumerate_, solve = import_module(f"{PACKAGE}.enumerate"), import_module(f"{PACKAGE}.solve")
+    # small, but with several rounds: a route through everything that training does
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.standard_normal((60, 2)), np.ones(60)])
     y = np.maximum(X @ rng.standard_normal((3, 5)), 0.0) @ rng.standard_normal(5) + 0.1 * rng.standard_normal(60)
@@ -63,7 +64,9 @@ def doors(route: Route) -> Counter[Door]:
     """
     route()
     files = modules()
+    # the routes are called from here, which is not a part of the house
     files.pop(os.path.abspath(__file__), None)  # as a script it is no file of the package either
+    # by file name as code objects have it: resolving one takes longer than most calls
     names: dict[str, str | None] = {}
     found: Counter[Door] = Counter()
 
@@ -103,6 +106,7 @@ def traffic(found: Counter[Door], moved: Mapping[str, str] | None = None) -> Tra
     """Sums of the crossings; `moved` names modules anew before they are sorted into rooms."""
     rooms: Counter[Door] = Counter()
     for door, times in found.items():
+        # the room of a module is its package; in an older tree, that of the file it became
         caller, callee = ((moved or {}).get(name, name).rpartition(".")[0] for name in door)
         if caller != callee:
             rooms[caller, callee] += times
@@ -132,6 +136,7 @@ class Lines(NamedTuple):
 def lines_of(path: Path) -> Lines:
     """Lines of one file; where Python cannot read it (Cython), docstrings count as code."""
     text = path.read_text(encoding="utf-8")
+    # by token, not by line: strings may look like code, and code share its line with a comment
     code: set[int] = set()
     comments: set[int] = set()
     docstrings: set[int] = set()
@@ -165,8 +170,8 @@ def lines_by_folder(root: Path) -> Iterator[tuple[str, Lines]]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns side by side, the first to the left, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    """Columns side by side, the first to the left, numbers to the right; a dash for None."""
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells

@@ -55,6 +55,7 @@ def instances(options: argparse.Namespace) -> Iterator[Instance]:
     """The files, or planted data with their certified optimum."""
     for path in options.files:
         X, y = read_data(path, None, "logistic", intercept=True)
+        # at high rank a proof may not end: the bound is what could be proven in the time
         limits = {"time_limit": options.time_limit, "n_jobs": options.threads}
         solution = train(X, y, options.beta, patterns="sampled", **limits)
         yield Instance(Path(path).stem, X, y, options.beta, 2, 1, solution)
@@ -64,6 +65,7 @@ def instances(options: argparse.Namespace) -> Iterator[Instance]:
         X, y = planted(n, r) if layers == 2 else planted_three(n, r, width)
         # two layers are quick to prove far beyond the excess that is to be told apart, three are not
         top_tol, tol = (1e-9, 1e-9) if layers == 2 else (1e-4, 1e-6)
+        # as a part of the decay from which on the zero network is optimal: comparable between data
         beta = options.beta_ratio * max_beta(X, y, layers=layers, width=width, tol=top_tol)
         solution = train(X, y, beta, layers=layers, width=width, tol=tol, n_jobs=options.threads)
         yield Instance("planted", X, y, beta, layers, width, solution)
@@ -83,6 +85,7 @@ def runs(given: Instance, options: argparse.Namespace) -> Iterator[tuple[str, in
             yield "scnn", len(alpha), 0, network_objective(X, y, beta, W, alpha), time.perf_counter() - start
     for method in options.method or SEARCHES:
         for K in options.subnetworks:
+            # made anew for each K, but not for each run: it holds no state
             objective: Objective = (
                 TwoLayers(X, y, beta, K) if given.layers == 2 else ThreeLayers(X, y, beta, K, given.width)
             )
@@ -130,6 +133,7 @@ def plot(path: str | Path, rows: Sequence[Row]) -> list[Path]:
     with rc_context(STYLE):
         figure, (axes,) = new_figure(max(8.5, 0.9 * len(found)), 4.2)
         for place, ((_, method, _), members) in enumerate(found.items()):
+            # an excess of zero, or below it by rounding, has no place on a logarithmic axis
             values = np.maximum([row["excess"] for row in members], FLOOR)
             colour, marker = looks.get(method, (COLOURS[-1], MARKERS[-1]))
             spread = np.linspace(-0.25, 0.25, len(values))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from exactrelu._typing import Array
@@ -18,7 +19,7 @@ from exactrelu.solve import max_beta, train
 
 from . import _peers_patterns as patterns_of
 from . import _peers_training as training_of
-from ._instances import diabetes, planted
+from ._instances import diabetes, gaussian, planted
 from ._peers_figure import peers_figure
 from ._peers_table import (
     COLUMNS,
@@ -46,20 +47,13 @@ TRAINING: dict[str, Callable[[], tuple[Array, Array, float]]] = {
     "diabetes, n = 442, r = 2": lambda: (*two_features(), 0.01),
     "planted, n = 1000, r = 3": lambda: (*planted(1000, 3), 0.1),
 }
+GAUSSIAN = ((12, 3), (20, 3), (50, 3), (100, 3), (1000, 3), (20, 4), (200, 4), (60, 5), (30, 6))
 PATTERNS: dict[str, Callable[[], Array]] = {
-    "gaussian, n = 12, r = 3": lambda: planted(12, 3)[0],
-    "gaussian, n = 20, r = 3": lambda: planted(20, 3)[0],
-    "gaussian, n = 50, r = 3": lambda: planted(50, 3)[0],
-    "gaussian, n = 100, r = 3": lambda: planted(100, 3)[0],
-    "gaussian, n = 1000, r = 3": lambda: planted(1000, 3)[0],
-    "gaussian, n = 20, r = 4": lambda: planted(20, 4)[0],
-    "gaussian, n = 200, r = 4": lambda: planted(200, 4)[0],
-    "gaussian, n = 60, r = 5": lambda: planted(60, 5)[0],
-    "gaussian, n = 30, r = 6": lambda: planted(30, 6)[0],
+    **{f"gaussian, n = {n}, r = {r}": partial(gaussian, n, r) for n, r in GAUSSIAN},
     "grid of 7 x 7 integers, r = 3": lambda: patterns_of.grid(7),
 }
 QUICK_TRAINING = {"planted, n = 20, r = 2": lambda: (*planted(20, 2), 0.1)}
-QUICK_PATTERNS = {"gaussian, n = 10, r = 3": lambda: planted(10, 3)[0]}
+QUICK_PATTERNS = {"gaussian, n = 10, r = 3": partial(gaussian, 10, 3)}
 EXPLAINED = (
     "A ratio is the peer's time over ours: above 1 we are ahead. `> x` means that the peer ran out of its time limit, "
     "and is a lower bound. Everybody has the same number of threads. Imports, compilation and a first run on a small "
@@ -82,6 +76,7 @@ def training_tasks(threads: int, quick: bool) -> Iterator[Task]:
         beta = ratio * max_beta(X, y)
         solution = train(X, y, beta, tol=REFERENCE, n_jobs=threads)
         solution.certificate.verify(X, y)
+        # relative to a certified optimum: what peers reach is judged by what is proven, not by them
         levels = tuple(solution.objective * (1.0 + accuracy) for accuracy in ACCURACIES)
         cells = count_patterns(X, n_jobs=threads)
         yield Task(name, X, threads, cells, y, beta, solution.lower_bound, ACCURACIES, levels)
@@ -100,7 +95,9 @@ def training_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Ite
     if ours.status != FINISHED or len(ours.points) != len(task.accuracies):
         raise RuntimeError(f"{task.name}: {training_of.OURS} did not finish: {ours}")
     optimum = task.levels[0] / (1.0 + task.accuracies[0])
+    # a peer is held to its best answer, however it came to it
     best = min((point.value for point in outcome.points), default=None)
+    # an objective below a proven bound: one of us two is wrong
     wrong = best is not None and best < task.lower_bound * (1.0 - BELOW)
     if peer in training_of.EXACT and outcome.status == FINISHED and best is not None:
         wrong = wrong or best > optimum * (1.0 + CLOSE)
@@ -109,6 +106,7 @@ def training_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Ite
         last = next(point for point in outcome.points if point.value == best)
         note = f"best {best / optimum - 1.0:.1e} above the optimum; {last.note}"
     for accuracy, level, own in zip(task.accuracies, task.levels, ours.points, strict=True):
+        # ours end with a proof of the accuracy; the bare objective would be there earlier
         seconds = own.seconds if peer == training_of.OURS else time_to(outcome.points, level)
         found = compared(outcome, seconds, own.seconds)
         if wrong:
@@ -124,6 +122,7 @@ def pattern_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Iter
     ours = outcomes[patterns_of.COUNTED if peer in patterns_of.COUNTS else patterns_of.OURS]
     outcome = outcomes[peer]
     answer = int(outcome.points[-1].value) if outcome.points else None
+    # peers that count send one number, others what they have so far
     complete = outcome.status == FINISHED
     found = compared(outcome, outcome.points[-1].seconds if complete else None, ours.points[-1].seconds)
     note = outcome.message or (outcome.points[-1].note if outcome.points else "")
@@ -145,6 +144,7 @@ def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float) 
     found: dict[tuple[str, str], Outcome] = {}
     with Worker(tasks[0].threads) as worker:
         for name, peer in peers.items():
+            # cells of the smallest instance of each rank without an answer
             stopped: dict[int, int] = {}
             for task in tasks:
                 rank = task.X.shape[1]
@@ -172,6 +172,7 @@ def run(name: str, record: Record, limit: float, threads: int, quick: bool, only
     """All peers of a study, or only these, on all its instances, into the record."""
     make, peers, ours, rows = STUDIES[name]
     tasks = list(make(threads, quick))
+    # ours are always measured: there is no ratio without them
     asked = {name: peer for name, peer in peers.items() if only is None or name in (*ours, *only)}
     outcomes = outcomes_of(asked, tasks, limit)
     for task in tasks:

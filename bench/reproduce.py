@@ -55,6 +55,7 @@ def columns(**heads: str) -> Callable[[Sequence[Row]], str]:
 def _short(name: str, value: object) -> str:
     if value is None:
         return "–"
+    # otherwise three: timings of two runs differ in the second
     digits = 7 if name in ("objective", "lower_bound") else 3  # so that the two can be told apart
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
@@ -63,6 +64,7 @@ def growth(count: str) -> Callable[[Sequence[Row]], str]:
     """The table of a scaling study, and the exponents of its count and of its seconds."""
     heads = {"n": "n", "d": "d", "r": "rank", count: count, "seconds_min": "s, shortest run",
              "seconds_median": "s, median", "status": "status"}  # fmt: skip
+    # of all exponents those that the figure shows, and the processor's seconds
     wanted = (f": {count} ~", ": seconds_min ~", ": cpu_seconds ~")
 
     def text(rows: Sequence[Row]) -> str:
@@ -78,6 +80,12 @@ GAPS = columns(data="data", n="n", r="rank", m="width", beta_ratio="beta / max_b
 # A minute is several times what the largest size takes: what runs longer is a fault, not a figure.
 COUNT = "--what enumerate --time-limit 60"
 TRAIN = "--what train --data planted --time-limit 60 --seeds 2"
+
+
+def _preset(name: str, title: str, text: Callable[[Sequence[Row]], str]) -> Part:
+    return Part(name, title, partial(scaling.main, preset=name), "", None, text, figure=False)
+
+
 STUDIES: dict[str, tuple[Part, ...]] = {
     "patterns": (
         Part("patterns_n", "Patterns against n", scaling.main, f"{COUNT} -r 2 3 4 -n 50 100 200 400 800",
@@ -97,11 +105,10 @@ STUDIES: dict[str, tuple[Part, ...]] = {
              "--repeat 1 --time-limit 300", None, growth("nodes")),
     ),
     "sizes": (
-        Part("enumeration", "Patterns of fixed sizes", partial(scaling.main, preset="enumeration"), "", None, CELLS,
-             figure=False),
-        Part("composite", "Composite cells", partial(scaling.main, preset="composite"), "", None, CELLS, figure=False),
-        Part("training", "Two layers", partial(scaling.main, preset="training"), "", None, GAPS, figure=False),
-        Part("three", "Three layers", partial(scaling.main, preset="three"), "", None, GAPS, figure=False),
+        _preset("enumeration", "Patterns of fixed sizes", CELLS),
+        _preset("composite", "Composite cells", CELLS),
+        _preset("training", "Two layers", GAPS),
+        _preset("three", "Three layers", GAPS),
     ),
     "local": (
         Part("local_two", "Two layers: local search against the certified optimum", local_search.main,
@@ -134,6 +141,7 @@ def make(part: Part, plan: Plan) -> None:
     asked = part.quick if plan.quick else part.full
     if asked is None:
         return
+    # the command line itself: what stands in the header of a table can be typed again
     words = [*asked.split(), "--threads", str(plan.threads)]
     if part.run is peers.main:
         words += ["--out-dir", str(plan.out)]
@@ -188,6 +196,7 @@ def reproduce(names: Sequence[str], plan: Plan) -> Path:
         for part in STUDIES[name]:
             make(part, plan)
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+    # of all studies that the folder holds, not only of those run now: one page has everything
     pages = [page(part, plan.out) for parts in STUDIES.values() for part in parts]
     summary = plan.out / "summary.md"
     heading = "# Results\n\nMachine, versions and commit stand in the CSV files.\n"

@@ -118,6 +118,7 @@ def study(
         raise ValueError("resume needs out, the file to go on with")
     if plot is not None:
         require_matplotlib()
+    # without folders: a study may go on where its files lie elsewhere
     asked = [asdict(replace(grid, data=Path(grid.data).name)) for grid in grids]
     notes = {"seconds": SECONDS, "memory": MEMORY, "study": json.dumps(asked)}
     with Record(out, COLUMNS, command=command, notes=notes, resume=resume, echo=verbose) as record:
@@ -131,6 +132,7 @@ def study(
 
 def _run(record: Record, configs: list[Config], verbose: bool) -> None:
     """Measure what the record does not hold yet; it holds the first rows of the study."""
+    # by rough costs: sizes differ by orders of magnitude, so a count of rows would say little
     progress = Progress(sum(config.cost for config in configs))
     tick = partial(progress.advance, 0.0) if verbose and sys.stderr.isatty() else (lambda: None)
     try:
@@ -161,6 +163,7 @@ def _row(config: Config, found: Row) -> Row:
 
 
 def _check_place(config: Config, row: Row) -> None:
+    # rows of another study would be taken for this one's: its grid must give the same configurations in order
     for name, value in _row(config, {}).items():
         if name in CONFIGURED and row[name] != value:
             raise ValueError(f"the file to go on with has {name} = {row[name]!r} where the study has {value!r}")
@@ -180,6 +183,7 @@ def measured(config: Config, worker: Worker) -> Row:
     limit = config.time_limit and config.time_limit * (GRACE if config.what == "train" else 1.0)
     outcome = worker.run(measure_apart, config, limit, config.repeat)
     if outcome.points:
+        # a study measures one thing a configuration, and sends it last
         found: Row = outcome.points[-1]
         if "error" in found:
             raise ValueError(f"{config.what}, n = {config.n}, r = {config.r}: {found['error']}")
@@ -228,6 +232,7 @@ def _parser(preset: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None, preset: str | None = None) -> int:
     """The study that the arguments ask for; 0, or 2 for bad input, or 3 when it was interrupted."""
     name = preset or "scaling"
+    # what was not given is left to the defaults of `Grid`, or to the preset
     given = {key: value for key, value in vars(_parser(preset).parse_args(argv)).items() if value is not None}
     options = {key: given.pop(key) for key in ("out", "resume", "plot") if key in given}
     if preset is None:

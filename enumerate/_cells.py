@@ -16,8 +16,8 @@ from exactrelu.enumerate.cone_tree._thin import exact_geometry
 from exactrelu.enumerate.cone_tree._walk import TreeWalk, find_cell, find_cells, make_cell_workspace
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._matrix import exact_floats, whole_number
+from exactrelu.enumerate.exact._planes import UNIT_ROUNDOFF
 from exactrelu.enumerate.exact._region import Region, Within, make_region
-from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 
 # Where an arrangement keeps the workspace of one cell.  It is taken out while in use, because threads may share it.
 CELL_WORK = ("cell",)
@@ -86,6 +86,7 @@ class CellChunk:
             raise ValueError("the chunk carries no facets: pass facets=True to iter_cells")
         ends, rows = self.facets
         mine = rows[ends[cell] : ends[cell + 1]]
+        # the bit of row i is bit 7 - i mod 8 of octet i / 8
         active = self.patterns[cell, mine >> 3] >> (7 - (mine & 7)) & 1
         return np.where(active[:, None] == 1, Z[mine], -Z[mine])
 
@@ -142,7 +143,9 @@ def iter_cells(
     region = make_region(X, within, offsets)
     table = None if row_sums is None else as_row_table(row_sums, region.n)
     if table is not None and region.affine:
+        # the row of infinity is on the positive side in every cell of the region, and adds nothing
         table = np.vstack([table, np.zeros(table.shape[1])])
+    # not a generator itself: arguments are checked when it is called, not when the first cell is asked for
     return iter(()) if region.empty else _stream(region, chunk_size, rays, facets, table)
 
 
@@ -160,6 +163,7 @@ def _stream(region: Region, chunk_size: int, rays: bool, facets: bool, table: Ar
     if a.rank == 0:
         yield _only_cell(a, rays, facets, table)
         return
+    # the antipodes of what is walked fill the other half of a chunk
     room = max(1, chunk_size // 2) if pairs else chunk_size
     walk = TreeWalk(a, CELLS, room, table, prefix=region.prefix, fixed=region.fixed, affine=region.affine)
     done = False
@@ -185,6 +189,7 @@ def _dehomogenised(region: Region, chunk: CellChunk) -> CellChunk:
         with np.errstate(over="ignore"):  # a vertex beyond the range of float64
             rays = rays[0], rays[1] / np.where(last > 0.0, last, 1.0)
     if facets is not None:
+        # prescribed hyperplanes are numbered first, and that of infinity is the first of them
         infinite = region.arrangement.row_plane[facets[1]] == 0
         ends = np.concatenate([[0], np.cumsum(~infinite)])[facets[0]]
         facets = ends, facets[1][~infinite]
@@ -231,6 +236,7 @@ def _with_antipodes(arrangement: Arrangement, half: CellChunk, total: Array | No
     if sums is not None and total is not None:
         sums = np.concatenate([sums, total - sums])
     change = arrangement.packed(arrangement.nonzero_words[None])
+    # zero rows are active in every cell: their bits stay
     patterns = np.concatenate([half.patterns, half.patterns ^ change])
     return CellChunk(patterns, np.concatenate([half.points, -half.points]), rays, facets, sums)
 
@@ -317,8 +323,9 @@ def cell_across(X: ArrayLike | Arrangement, pattern: ArrayLike, row: int) -> Cel
     arrangement = as_arrangement(X)
     wanted = _as_pattern(pattern, arrangement.n)
     members = arrangement.parallel_rows(row)
+    # parallel rows change sides together
     wanted[members] = ~wanted[members]
-    cell = _cell_of(arrangement, wanted)
+    cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
     if (cell.pattern != wanted).any():
         raise ValueError(f"row {row} is not on a facet of a cell with this pattern")
     return cell
@@ -351,9 +358,10 @@ def neighbours(X: ArrayLike | Arrangement, cell: Cell | ArrayLike) -> list[Cell]
     if not isinstance(cell, Cell):
         wanted = _as_pattern(cell, arrangement.n)
         # The tree follows the sides as far as it can: of no cell, it ends in one with another pattern.
-        cell = _cell_of(arrangement, wanted)
+        cell = _cell_on(arrangement, np.where(wanted[arrangement.representative], 1, -1))
         if (cell.pattern != wanted).any():
             raise ValueError(f"no cell has this pattern; the nearest on the way has {cell.pattern}")
+    # by patterns, which are exact: a thin cell's point may be on the wrong side of a neighbour
     return [cell_across(arrangement, cell.pattern, int(row)) for row in cell.facets]
 
 
@@ -362,14 +370,10 @@ def _as_pattern(pattern: ArrayLike, n: int) -> Bools:
     given = np.asarray(pattern)
     if given.shape != (n,):
         raise ValueError(f"pattern must have shape ({n},), got {given.shape}")
+    # zeros and ones are what patterns read from a file are; other numbers are a mistake
     if given.dtype.kind not in "biu" or (given != given.astype(np.bool_)).any():
         raise ValueError(f"pattern must hold booleans, got {given}")
     return given.astype(np.bool_)
-
-
-def _cell_of(arrangement: Arrangement, pattern: Bools) -> Cell:
-    """The cell that the tree reaches by the sides of a pattern (n,): its own, when a cell has it."""
-    return _cell_on(arrangement, np.where(pattern[arrangement.representative], 1, -1))
 
 
 def facets_on(arrangement: Arrangement, sides: Ints) -> tuple[Bools, Ints, Ints]:
@@ -406,6 +410,7 @@ def _cell_on(arrangement: Arrangement, side: Ints) -> Cell:
         return Cell(a.zero_rows.copy(), np.zeros(a.d), np.zeros((0, a.d)), np.zeros(0, dtype=np.int64))
     out, work = find_cell(a, side, a.prepared.pop(CELL_WORK, None))
     pattern, facets = a.unpacked(out.patterns[:1])[0], a.representative[out.facets[: out.facet_ptr[1]]]
+    # exact signs found the cell; where floats cannot hold its geometry it is made anew, exactly
     points, rays = out.points[:1], out.rays[: out.ray_ptr[1]]
     if out.thin[0]:
         points[0], rays[...] = exact_geometry(a, np.where(pattern[a.representative], 1, -1))

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrelu._typing import Array, Bools, Ints
-from exactrelu.enumerate.cone_tree._composite_tree import Layers, walk_composite
+from exactrelu.enumerate.cone_tree._composite_tree import walk_composite
 from exactrelu.enumerate.cone_tree._frames import DONE, GROW_LEVELS, OUTPUT_FULL, Workspace
-from exactrelu.enumerate.cone_tree._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT
+from exactrelu.enumerate.cone_tree._state import COUNT, FILLED, LAST, LEVEL, N_CELLS, PATTERNS, ROOT, Layers
 from exactrelu.enumerate.cone_tree._walk import FIRST_LEVELS, SLICE_NODES
 from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._matrix import whole_number
-from exactrelu.enumerate.exact._signs import make_roots
+from exactrelu.enumerate.exact._planes import make_roots
 from exactrelu.enumerate.running._tasks import check_cancelled, run_tasks, worker_count
 
 TASKS_PER_WORKER = 4  # ranges of root cones: their sizes differ, so a worker that is done early takes another
@@ -87,6 +87,7 @@ class CompositeArrangement:
         """First- and second-layer patterns (P, m, n), (P, n) of cells given by the sides (P, N) of all hyperplanes."""
         a, m = self.base, self.width
         nonzero = ~a.zero_rows
+        # a row lies along the line of its hyperplane or against it: its signs follow from that of the line
         line, along = a.row_plane[nonzero], a.row_sign[nonzero]
         active = np.ones((len(sides), m, a.n), dtype=np.bool_)
         second = np.zeros((len(sides), a.n), dtype=np.bool_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import comb
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -13,18 +12,22 @@ from exactrelu.enumerate.cone_tree._frames import DONE
 from exactrelu.enumerate.cone_tree._state import COUNT
 from exactrelu.enumerate.cone_tree._subtrees import count_subtree, subtree_patterns, walk_subtrees
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
-from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement, as_arrangement
 from exactrelu.enumerate.exact._deletion import characteristic_polynomial
 from exactrelu.enumerate.exact._matrix import whole_number
+from exactrelu.enumerate.exact._planes import UNIT_ROUNDOFF
 from exactrelu.enumerate.exact._region import Region, Within, make_region
-from exactrelu.enumerate.exact._signs import UNIT_ROUNDOFF
 from exactrelu.enumerate.running._tasks import worker_count
-from exactrelu.enumerate.vertices._lowest import applies, count_by_lowest_vertices, patterns_by_lowest_vertices
-from exactrelu.enumerate.vertices._sort import in_order, lexicographic
 
 if TYPE_CHECKING:
     RandomState = int | np.random.Generator | np.random.SeedSequence | None
 
+# Cells times 2**rank, a measure of the work, up to which the tree counts in the time that lowest vertices take to
+# begin: a millisecond.
+FEW_CELLS = 1 << 15
+# Cells that the tree visits in a second on one core, at least: 4e6 up to rank 3, a quarter for every dimension more.
+# Measured, degenerate data included: 7e6 at rank 3, 1.6e6 at 5, 1.5e5 at 7, 3e4 at 9, 2e3 at 12.
+CELLS_A_SECOND, FALL = 4e6, 4.0
 SAMPLE_BLOCK = 1 << 12  # directions at once: some megabytes
 # Slices of the tree, a second or two in all, to count by before a bound on the size is taken for the size.
 COUNTING_SLICES = 64
@@ -111,10 +114,23 @@ def count_patterns(
         # Zaslavsky: |chi(-1)| cells, and the signs of the coefficients alternate.
         return sum(map(abs, characteristic_polynomial(arrangement))) // (2 if region.affine else 1)
     # Without a prefix half of the cells are visited, one of each antipodal pair.
-    if region.prefix is None:
-        half = count_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
-        return 2 * (sum(walk_subtrees(count_subtree, region, n_jobs, progress)) if half is None else half)
-    return sum(walk_subtrees(count_subtree, region, n_jobs, progress))
+    if region.prefix is None and max_patterns(arrangement.n_planes, arrangement.rank) << arrangement.rank > FEW_CELLS:
+        # Numba takes half a second to load: not for few cells, nor for who only trains.
+        from exactrelu.enumerate.vertices._lowest import count_by_lowest_vertices
+
+        half = count_by_lowest_vertices(arrangement, n_jobs, progress)
+        if half is not None:
+            return 2 * half
+    return count_in_tree(region, n_jobs, progress)
+
+
+def count_in_tree(region: Region, n_jobs: int | None = None, progress: bool = False) -> int:
+    """Number of cells of a region, all in one tree; what `count_patterns` does without compiling anything."""
+    worker_count(n_jobs)  # raises when it is not legal
+    pairs = 2 if region.prefix is None else 1
+    if pairs == 2 and region.arrangement.rank <= 2:  # as many half-planes and sectors as there are lines, or one line
+        return 2 * region.arrangement.n_planes
+    return pairs * sum(walk_subtrees(count_subtree, region, n_jobs, progress))
 
 
 @overload
@@ -168,18 +184,21 @@ def sign_patterns(
     region = make_region(X, within, offsets)
     arrangement = region.arrangement
     if arrangement.rank == 0 or region.empty:
-        octets = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
-        return octets if packed else unpack_rows(octets, region.n)
+        only = region.octets(arrangement.packed(arrangement.zero_words[None]))[: 0 if region.empty else None]
+        return only if packed else unpack_rows(only, region.n)
     check_memory(region, packed, max_memory)
-    if region.prefix is None:
-        found = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if applies(arrangement) else None
-        if found is None:
-            parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
-            found = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
-        octets = found
-    else:
-        words = np.concatenate(list(walk_subtrees(subtree_patterns, region, n_jobs, progress)))
-        octets = region.octets(arrangement.packed(words[lexicographic(words)]))
+    from exactrelu.enumerate.vertices._lowest import patterns_by_lowest_vertices
+    from exactrelu.enumerate.vertices._sort import in_order, lexicographic
+
+    # a cone or an affine part has no antipodes, so lowest vertices do not name its cells
+    octets = patterns_by_lowest_vertices(arrangement, n_jobs, progress) if region.prefix is None else None
+    if octets is None:
+        parts = list(walk_subtrees(subtree_patterns, region, n_jobs, progress))
+        if region.prefix is None:  # one of each antipodal pair
+            octets = in_order(parts, arrangement.nonzero_words, arrangement.n, worker_count(n_jobs))
+        else:
+            words = np.concatenate(parts)
+            octets = region.octets(arrangement.packed(words[lexicographic(words)]))
     return octets if packed else unpack_rows(octets, region.n)
 
 
@@ -196,7 +215,7 @@ def check_memory(region: Region, packed: bool, max_memory: float | None) -> None
     arrangement, n, half = region.arrangement, region.n, 1 if region.prefix is not None else 2
     # A pattern is held three times in words of 8 octets (as found, gathered, written), with two keys to sort by.
     # For rank 3 more comes with each run of cells; in the worst case each cell is a run of its own.
-    per_pattern = 3 * 8 * n_words(n) + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
+    per_pattern = 3 * 8 * arrangement.words + (64 if arrangement.rank == 3 else 16) + (0 if packed else n)
     free = available_memory() if max_memory is None else max_memory
     cells = max_patterns(arrangement.n_planes, arrangement.rank)
     if cells * per_pattern <= free:
@@ -224,9 +243,9 @@ def available_memory() -> float:
             for line in file:
                 if line.startswith("MemAvailable:"):
                     return float(line.split()[1]) * 1024.0
-        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
-    except (OSError, ValueError, AttributeError):
-        return float("inf")
+    except OSError:
+        pass
+    return float("inf")
 
 
 def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state: RandomState) -> NDArray[np.bool_]:
@@ -257,6 +276,7 @@ def sample_patterns(X: ArrayLike | Arrangement, n_samples: int, *, random_state:
     -----
     O(n_samples n d).
     """
+    # checked first: preparing the data may take far longer than the check
     n_samples, arrangement = whole_number(n_samples, "n_samples"), as_arrangement(X)
     if arrangement.rank == 0:
         return np.ones((1, arrangement.n), np.bool_)

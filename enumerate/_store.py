@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrelu.enumerate.cone_tree._subtrees import NO_PREFIX, Subtree, divide, subtree_patterns
-from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement
 from exactrelu.enumerate.exact._region import Region, Within, make_region
 from exactrelu.enumerate.running._progress import shown
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
-from exactrelu.enumerate.vertices._sort import lexicographic
 
 Octets = NDArray[np.uint8]
 
 FORMAT = 1  # of the manifest and the parts
-MANIFEST = "manifest.json"
+MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
 # The most cells in a subtree of a part, and bytes of their patterns: a part is a second's work or a few, and that is
 # what a kill costs.
 PART_CELLS, PART_BYTES = 1 << 17, 1 << 26
@@ -101,13 +101,19 @@ class PatternFolder:
         return self.path / f"part-{k:07}.npy"
 
     def _write(self, k: int, octets: Octets) -> None:
-        """A file appears under its name when all of it is on the disk."""
-        unfinished = self.path / f"part-{k:07}.unfinished"
-        with open(unfinished, "wb") as file:
+        with _written(self._file(k)) as file:
             np.save(file, octets)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._file(k))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which appears under its name when all of it is on the disk."""
+    unfinished = path.with_suffix(UNFINISHED)
+    with open(unfinished, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
 
 
 def enumerate_to(
@@ -163,7 +169,7 @@ def enumerate_to(
     done = sum(weights[k] for k in finished)
     for k, octets in zip(todo, shown(results, [weights[k] for k in todo], progress, done), strict=True):
         folder._write(k, octets)
-    for file in folder.path.glob("*.unfinished"):
+    for file in folder.path.glob(f"*{UNFINISHED}"):
         file.unlink()
     return folder
 
@@ -176,13 +182,16 @@ def _parts(region: Region) -> list[Subtree]:
     if a.rank == 0:
         return [Subtree(0, NO_PREFIX)]
     # Few cells make few parts; many make parts of bounded size.
+    # Cover's bound of the cells of one half
     most = Subtree(a.n_planes - 1, NO_PREFIX).most_cells(a.rank)
     least = max(1, min(LEAST_PARTS, most // LEAST_CELLS))
-    return divide(region, least, min(PART_CELLS, PART_BYTES // (8 * n_words(a.n))))
+    return divide(region, least, min(PART_CELLS, PART_BYTES // (8 * a.words)))
 
 
 def _octets(region: Region, part: Subtree) -> Octets:
     """The packed patterns of a subtree, and their antipodes when it is of a half, sorted."""
+    from exactrelu.enumerate.vertices._sort import lexicographic  # loads Numba
+
     a = region.arrangement
     words = subtree_patterns(a, part) if a.rank else a.zero_words[None]
     if a.rank and region.prefix is None:
@@ -193,6 +202,7 @@ def _octets(region: Region, part: Subtree) -> Octets:
 def _manifest(region: Region, parts: list[Subtree]) -> dict[str, Any]:
     """What identifies the patterns of a region, and how they are divided."""
     prefix = [] if region.prefix is None else region.prefix.tolist()
+    # the digest of the data, and of all that says which of its cells are meant
     data = sha256(f"{region.arrangement.fingerprint} {prefix} {region.affine} {region.empty}".encode())
     # Another division of the same patterns, say by other constants, would make other parts.
     split = sha256()
@@ -212,16 +222,12 @@ def _opened(path: Path, manifest: dict[str, Any]) -> PatternFolder:
     """The folder with this manifest, new or begun earlier."""
     path.mkdir(exist_ok=True)
     if not (path / MANIFEST).exists():
-        unfinished = path / f"{MANIFEST}.unfinished"
         # A manifest that a kill has left half-written is all that may be there.
-        strange = sorted(file.name for file in path.iterdir() if file != unfinished)
+        strange = sorted(file.name for file in path.iterdir() if file != (path / MANIFEST).with_suffix(UNFINISHED))
         if strange:
             raise ValueError(f"{path} is not empty, and not a folder of patterns: it holds {strange[0]}")
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path / MANIFEST)
+        with _written(path / MANIFEST) as file:
+            file.write(json.dumps(manifest, indent=1).encode())
         return PatternFolder(path)
     folder = PatternFolder(path)
     found = folder.manifest

@@ -5,29 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrelu._checks import check_beta
+from exactrelu._checks import check_positive
 from exactrelu._limits import one_blas_thread
+from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.enumerate import max_patterns
+from exactrelu.enumerate._patterns import FALL
 from exactrelu.enumerate.running._tasks import worker_count
 from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
-from exactrelu.solve.pricing._climb import Pricing
 
-from . import _three_layers, _two_layers
 from ._problem import Problem, make_problem
 from ._rounds import Options
 from ._solution import Solution, State
 
-WAYS = ("auto", *sorted(_two_layers.PRICERS))  # of pricing
+if TYPE_CHECKING:
+    from .pricing._climb import Pricing
+
+WAYS = ("auto", "bound", "enumerate")  # of pricing
 QUICK_RANK = 3  # up to this rank branch and bound is faster than even a short enumeration
-FEW_PATTERNS = 50_000  # visited in about a second at rank 6; branch and bound may take minutes there
+# Visited in about a second up to this rank; above it fewer, as `enumerate._patterns.FALL` says.  Branch and bound may
+# take minutes for them.
+FEW_PATTERNS, FEW_RANK = 50_000, 6
 DEEP_RANK = 7  # from this rank on a certificate is out of reach, unless there are few patterns
-DEEP_ROUNDS, ROUNDS = 3, 1000  # limits on the rounds of pricing, at such a rank and below
+ROUNDS = 1000  # limit on the rounds of pricing, which end long before unless a proof is slow
 FINEST = 1e-8  # relative accuracy beyond which ties of sub-networks make bound and prune slow
 
 
@@ -41,10 +46,12 @@ def train(
     width: int = 1,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
+    output_bias: bool = False,
     rank: int | None = None,
     tol: float = 1e-6,
     pricing: str = "auto",
     patterns: str = "all",
+    effort: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
     n_jobs: int | None = None,
@@ -77,6 +84,9 @@ def train(
         `Loss`.
     sample_weight : (n,) array_like, optional
         Factors, at least 0, of the samples' losses.
+    output_bias : bool
+        Let networks add a constant to their outputs, free of penalty: the best one is found with the weights, and the
+        bound speaks of networks with any.  The dual points then sum to zero.
     rank : int, optional
         Train on the best approximation of X of this rank (see `Certificate.truncation_factor`).
         Default: the numerical rank of X, nothing is cut off.
@@ -86,13 +96,15 @@ def train(
         Prove the bound by branch and bound, or by visiting every cell; "auto" visits them when there are few in more
         than three dimensions.
     patterns : {"all", "sampled"}
-        "sampled" is for ranks at which a certificate to `tol` is out of reach: descent from random
-        networks and climbs from random directions take three quarters of `time_limit`, which it needs; a semidefinite
-        relaxation (from rank 5 on) and, in the last quarter, branch and bound prove what they can.  Such a network is
-        not known to be optimal; its gap is proven, however wide.
+        Where to look for neurons.  "sampled": by climbs from random directions and descents from random networks only,
+        whatever the rank; cells are left out.  Such a network is seldom optimal; its gap is proven, however wide.
+    effort : float, optional
+        How much work to do where proofs may not end, for two layers from rank 5 on and with sampled patterns: 1 is
+        seconds on one core, 0 a network without a proof worth the name, ``inf`` goes on until `tol` or `time_limit`.
+        Work is counted, not timed: equal input gives equal output.  Default: 1 from rank 7 on and for sampled
+        patterns, unless there is a `time_limit` or there are few patterns; else ``inf``.
     max_iter : int, optional
-        Limit on the rounds of pricing.  Default: three from rank 7 on, where no proof to `tol` can be expected, so that
-        the result does not depend on the clock; a thousand below, with few patterns, and for sampled ones.
+        Limit on the rounds of pricing.  Default: 1000.
     time_limit : float, optional
         Seconds.  The best network so far is returned with its valid gap.
     n_jobs : int, optional
@@ -124,11 +136,11 @@ def train(
     With exhaustive pricing the work grows like the number of cells, O(n^(r-1)) for rank r; bound and
     prune visits a few hundred to a few thousand cones at rank 3, whatever n, each in O(rows that cut it).
     """
-    problem = make_problem(X, y, loss, rank, sample_weight)
+    problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
     return train_problem(
-        problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, max_iter=max_iter,
-        time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback, random_state=random_state,
-        verbose=verbose,
+        problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, effort=effort,
+        max_iter=max_iter, time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback,
+        random_state=random_state, verbose=verbose,
     )  # fmt: skip
 
 
@@ -159,7 +171,9 @@ def train_problem(
     ValueError
         As `train`, for options that are not legal.
     """
-    beta = check_beta(beta)
+    from . import _three_layers, _two_layers  # with them comes SciPy's linear algebra, which loads for half a second
+
+    beta = check_positive(beta, "beta")
     _check_network(layers, width)
     kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
     trainer = kind(problem, beta, int(width), _checked_options(problem, layers, **options))
@@ -177,6 +191,7 @@ def max_beta(
     width: int = 1,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
+    output_bias: bool = False,
     rank: int | None = None,
     tol: float = 1e-9,
     pricing: str = "auto",
@@ -184,11 +199,12 @@ def max_beta(
 ) -> float:
     """The smallest weight decay for which the zero network is optimal, ``h*(-grad L(0))``.
 
-    For a loss with kinks this takes the slope 0 at targets 0, and may then be larger than the smallest one.
+    With an output bias, the smallest one for which the best constant is optimal.  For a loss with kinks this takes the
+    slope 0 at targets 0, or slopes that sum to zero at the constant, and may then be larger than the smallest one.
 
     Parameters
     ----------
-    X, y, layers, width, loss, sample_weight, rank
+    X, y, layers, width, loss, sample_weight, output_bias, rank
         As in `train`.
     tol : float
         Relative accuracy.
@@ -198,14 +214,15 @@ def max_beta(
     Returns
     -------
     float
-        The largest value found; h* exceeds it by at most the factor ``1 + tol``.
+        The largest value found; h* exceeds it by at most the factor ``1 + tol``.  With ``pricing="auto"`` that holds up
+        to rank 4; from there on after a bounded number of cones, and from rank 7 on it is what seeded climbs find.
 
     Raises
     ------
     ValueError
         As in `train`.
     """
-    problem = make_problem(X, y, loss, rank, sample_weight)
+    problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
     return max_beta_of(problem, layers=layers, width=width, tol=tol, pricing=pricing, n_jobs=n_jobs)
 
 
@@ -233,10 +250,20 @@ def price_at_zero(
     time_limit: float | None = None,
 ) -> Pricing:
     """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
+    from . import _three_layers, _two_layers
+    from ._high_rank import cones_of_effort
+    from .pricing._climb import climbed
+
     _check_network(layers, width)
     options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
-    nu, way = problem.dual_point(np.zeros(len(problem.y))), options.pricing
+    nu, way = problem.dual_point(problem.constant), options.pricing
+    limit = None
+    if pricing == "auto" and way == "bound" and problem.rank * int(width) >= RELAXED_RANK:  # never without end
+        if layers == 2 and problem.rank >= DEEP_RANK:
+            return climbed(problem, nu)
+        limit = int(cones_of_effort(problem, problem.rank * int(width))) + 1
     ends: dict[str, Any] = {
+        "limit": limit,
         "n_jobs": options.n_jobs,
         "deadline": None if time_limit is None else time.monotonic() + time_limit,
     }
@@ -268,7 +295,7 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
     ValueError
         As `train`, and when `betas` is empty or not a list of positive numbers.
     """
-    data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None}
+    data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None, "output_bias": False}
     data |= {name: options.pop(name) for name in data.keys() & options.keys()}
     problem = make_problem(X, y, **data)
     solutions: list[Solution] = []
@@ -278,12 +305,12 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
     return solutions
 
 
-def falling(betas: ArrayLike) -> list[float]:
+def falling(betas: ArrayLike, name: str = "betas") -> list[float]:
     """Distinct positive weight decays, largest first, or ValueError."""
     values = np.atleast_1d(np.asarray(betas, dtype=np.float64))
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"betas must be a list of positive numbers, got shape {values.shape}")
-    return [check_beta(beta) for beta in np.unique(values)[::-1].tolist()]
+        raise ValueError(f"{name} must be a list of positive numbers, got shape {values.shape}")
+    return [check_positive(beta, name) for beta in np.unique(values)[::-1].tolist()]
 
 
 def choose_pricing(problem: Problem, layers: int) -> str:
@@ -293,17 +320,15 @@ def choose_pricing(problem: Problem, layers: int) -> str:
     for a visit to be the default.
     """
     r = problem.rank
-    few = layers == 2 and r > QUICK_RANK and max_patterns(len(problem.y), r) <= FEW_PATTERNS
-    return "enumerate" if few else "bound"
+    few = FEW_PATTERNS / FALL ** max(r - FEW_RANK, 0)
+    visited = layers == 2 and r > QUICK_RANK and max_patterns(len(problem.y), r) <= few
+    return "enumerate" if visited else "bound"
 
 
-def choose_rounds(problem: Problem, pricing: str) -> int:
-    """The limit on rounds of pricing for ``max_iter=None``.
-
-    Where no certificate can be expected, few rounds: they end before any sensible time limit, so that
-    the network does not depend on the speed of the machine.
-    """
-    return DEEP_ROUNDS if pricing == "bound" and problem.rank >= DEEP_RANK else ROUNDS
+def choose_effort(problem: Problem, layers: int, pricing: str, patterns: str, time_limit: float | None) -> float:
+    """The effort for ``effort=None``: unlimited where something else ends training, or a certificate is in reach."""
+    deep = layers == 2 and (patterns == "sampled" or (pricing == "bound" and problem.rank >= DEEP_RANK))
+    return 1.0 if deep and time_limit is None else np.inf
 
 
 def _check_network(layers: int, width: int) -> None:
@@ -319,6 +344,7 @@ def _checked_options(
     tol: float = 1e-6,
     pricing: str = "auto",
     patterns: str = "all",
+    effort: float | None = None,
     max_iter: int | None = None,
     time_limit: float | None = None,
     n_jobs: int | None = None,
@@ -332,25 +358,23 @@ def _checked_options(
     if patterns not in ("all", "sampled"):
         raise ValueError(f"unknown patterns {patterns!r}; known: all, sampled")
     _require(isinstance(tol, Real) and 0.0 < tol < np.inf, "tol", "positive", tol)
+    _require(effort is None or (isinstance(effort, Real) and effort >= 0.0), "effort", "at least 0 or None", effort)
     rounds = max_iter is None or (_is_integer(max_iter) and max_iter >= 1)
     _require(rounds, "max_iter", "a positive integer or None", max_iter)
     seconds = time_limit is None or (isinstance(time_limit, Real) and time_limit > 0.0)
     _require(seconds, "time_limit", "positive seconds or None", time_limit)
     _require(callback is None or callable(callback), "callback", "callable or None", callback)
     _require(isinstance(verbose, int | np.integer), "verbose", "an integer", verbose)
-    sampled = patterns == "sampled"
-    if sampled and time_limit is None:
-        raise ValueError("patterns='sampled' needs a time_limit: it is what ends the proof")
-    if sampled and layers == 3:
+    if patterns == "sampled" and layers == 3:
         raise ValueError("patterns='sampled' is for two layers, got layers=3")
     if layers == 3 and isinstance(problem.loss, PiecewiseLinearLoss):
         raise ValueError(f"three layers take smooth losses, got {problem.loss.name!r}")
     way = choose_pricing(problem, layers) if pricing == "auto" else pricing
-    if max_iter is None:  # sampling is ended by the clock
-        max_iter = ROUNDS if sampled else choose_rounds(problem, way)
-    threads = worker_count(n_jobs)
+    if effort is None:
+        effort = choose_effort(problem, layers, way, patterns, time_limit)
     return Options(
-        float(tol), way, int(max_iter), time_limit, threads, callback, int(verbose), patterns, random_state
+        float(tol), way, int(max_iter or ROUNDS), time_limit, worker_count(n_jobs), callback, int(verbose), patterns,
+        random_state, float(effort),
     )  # fmt: skip
 
 

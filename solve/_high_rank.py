@@ -1,12 +1,15 @@
-"""Training where trees of cones prove next to nothing: sampled directions, random restarts, a relaxation for the bound.
+"""Training where trees of cones prove next to nothing: the network first, then the bounds that are cheap for its size.
 
-A tree of cones grows exponentially with the rank.  From rank 5 on a semidefinite relaxation (`_relaxation.py`) gives
-a dual point in O(n r) a step, whatever the tree has proven by then; above `FACET_RANK` cells have too many facets for
-the master problem as well, and L-BFGS on the neurons takes its place.
+A tree of cones grows exponentially with the rank, so from rank 5 on a good network comes before any proof: descents
+with the neurons that climbs find, and from random networks.  Then a semidefinite relaxation (`_relaxation.py`) gives a
+dual point in O(n r) a step.  How much of all this is done is counted (`Options.effort`), not timed: equal input gives
+equal output.  Above `FACET_RANK` cells have too many facets for the master problem as well, and L-BFGS on the neurons
+takes its place.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -14,11 +17,12 @@ from collections.abc import Callable
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.certificates._bounds import trivial_bound
-from exactrelu.certificates._multipliers import RELAXED_RANK
-from exactrelu.solve.descent._slide import descend
+from exactrelu.certificates._bounds import relative_gap
+from exactrelu.certificates._multipliers import ATTEMPTS, MAX_STEPS, RELAXED_RANK, packed_factors
+from exactrelu.solve.descent._slide import PASSES, descend, first_weights
 from exactrelu.solve.master._cells import FACET_RANK
-from exactrelu.solve.pricing._climb import Pricing, climb_many
+from exactrelu.solve.pricing._climb import Pricing, climbed, distinct
+from exactrelu.solve.pricing._stack import MAX_ORTHANTS
 
 from ._neurons import Neurons
 from ._problem import Problem
@@ -26,18 +30,25 @@ from ._relaxation import relaxed_dual, relaxed_norm
 from ._rounds import Rounds
 from ._solution import Status
 
-FEW_ROUNDS = 10  # with fewer rounds asked for, a proof is not the aim: none waits for the clock
-# Seconds after which a pricing makes way for the relaxation and starts anew: soon above `FACET_RANK`, where it seldom
-# ends, late below; at most a quarter of the time that is left.
-WAIT_ABOVE, WAIT_BELOW, WAIT_PART = 1.0, 10.0, 0.25
-# Seconds for the relaxation, at most a part of the time that is left; of these, the part for its dual point.
-RELAX_SECONDS, RELAX_PART, DUAL_PART = 60.0, 0.7, 0.6
-# Sampling, in parts of the time limit: restarts end, then sampled directions; the rest is for the proof.
-RESTARTS_END, SAMPLING_END = 0.6, 0.75
-SAMPLES, IDLE_SAMPLES = 256, 3  # random directions a round, and rounds without progress that end the sampling
-MAX_RESTARTS, RESTART_NEURONS, LEAST_FRESH = 1000, 50, 5  # descents from random networks, and their neurons
+# Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
+# many may join at a time.
+CLIMBS, MAX_CLIMBED, ALIKE, JOINED = 64, 30, 0.9, 20
+VIOLATING = 1e-3  # part of beta by which a direction must exceed it to be worth a descent far from the end
+SMALL_GAIN = 1e-4  # part of the objective: a descent that gains less ends the climbs
+RESTART_NEURONS, LEAST_FRESH = 50, 5  # neurons of a random network
 FROM_SCRATCH, KEPT = 4, 0.75  # one restart in four is all random, the others keep that part of the neurons
+HELPED, IDLE = 1e-3, 2  # gain, as a part of the objective, of a restart that helped; how many in a row may not
 VANISHED = 1e-6  # neurons below this part of the norm of all weights were descended to zero
+# Work of effort 1, each a few seconds on a core.  Restarts: entries of data times neurons, at most, and L-BFGS steps in
+# each; steps of the relaxation: entries of data, at least and at most; cones of pricing: entries of data times rank, a
+# part of that above `FACET_RANK`, and how many for each root cone are too few to prove anything.
+RESTART_WORK, MAX_RESTARTS, RESTART_STEPS = 6e6, 4, 200
+RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
+CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
+# Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
+NETWORK_PART, RELAX_PART, DUAL_PART = 0.5, 0.7, 0.6
+RELAX_SECONDS = 60.0  # most of it that the relaxation takes
+RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
 
 class HighRankRounds(Rounds):
@@ -46,13 +57,14 @@ class HighRankRounds(Rounds):
     Attributes
     ----------
     model : Problem, that the neurons are trained on: `problem`, or one with a smoothed loss
-    neurons, outputs : its best network, and that one's prediction (n,)
+    neurons, outputs, value : its best network, that one's prediction (n,) and objective
     only_slide : bool, True where the master problem is left out
     """
 
     model: Problem
     neurons: Neurons
     outputs: Array
+    value: float
     only_slide = False
     _relaxed = False
 
@@ -60,101 +72,137 @@ class HighRankRounds(Rounds):
     def _keep(self, neurons: Neurons) -> None:
         """Make this the current network when it is better."""
 
+    @property
+    def _sampled(self) -> bool:
+        return self.options.patterns == "sampled"
+
     def run(self) -> Status:
-        """The rounds; before them the sampling, or the relaxation where a few rounds are all that is wanted."""
-        high = self.problem.rank > FACET_RANK
-        if self.options.patterns == "sampled":
-            if self._sampling():
-                return Status.CALLBACK
-            self.only_slide = high
-        elif self._few_rounds and high:
-            self.only_slide = True
+        """The network and the relaxation first, where proofs may not end; then the rounds."""
+        r = self.problem.rank
+        if r == 0 or not (r >= RELAXED_RANK or self._sampled):
+            return super().run()
+        self.only_slide = r > FACET_RANK or self._sampled
+        if (status := self._network_first()) is not None:
+            return status
+        if self.options.effort == 0.0:
+            return Status.EFFORT
+        unlimited = math.isinf(self.options.effort)
+        if r >= RELAXED_RANK and not (unlimited and r <= FACET_RANK):
             self._relax()
+            if self._certified:
+                return Status.CERTIFIED
+        if r > FACET_RANK and not unlimited:
+            return self._prove_once()
+        self.cones_left = self.options.effort * cones_of_effort(self.problem, r)
         return super().run()
 
+    def _prove_once(self) -> Status:
+        """One pricing, if it can prove anything: climbs have found no direction that would improve the network."""
+        r = self.problem.rank
+        cones = self.options.effort * HIGH_CONES * cones_of_effort(self.problem, r)
+        if cones >= CONES_PER_ROOT * 2 ** min(r, MAX_ORTHANTS):
+            self.cones_left = cones
+            self._take_stock(self._price(0.0).upper)
+        return Status.CERTIFIED if self._certified else Status.EFFORT
+
     @property
-    def _few_rounds(self) -> bool:
-        return self.options.max_iter < FEW_ROUNDS
+    def _certified(self) -> bool:
+        return relative_gap(self.objective, self.lower_bound) <= self.tol
 
-    def _price_or_relax(self, price: Callable[[float | None], Pricing]) -> Pricing:
-        """``price(deadline)``; where it takes long, the relaxation is solved first, once."""
-        while True:
-            relax_at = self._time_to_relax()
-            priced = price(self.deadline if relax_at is None else relax_at)
-            self.cells += priced.nodes
-            if relax_at is None or not priced.late:
-                return priced
-            self._relax()
+    def _price_or_relax(self, price: Callable[[int | None], Pricing]) -> Pricing:
+        """``price(limit)``; where it takes long, the relaxation is solved first, once."""
+        limit = self._cone_limit
+        if self._relaxed or limit is not None or self.problem.rank < RELAXED_RANK:
+            return self._spend(price(limit))
+        priced = self._spend(price(RELAX_AFTER))
+        if priced.nodes < RELAX_AFTER or priced.late:
+            return priced
+        self._relax()
+        return self._spend(price(None))
 
-    def _time_to_relax(self) -> float | None:
-        """When pricing is to make way for the relaxation; None at low rank, and when that has been solved."""
-        if self._relaxed or self.problem.rank < RELAXED_RANK:
-            return None
-        now = time.monotonic()
-        wait = WAIT_ABOVE if self.problem.rank > FACET_RANK else WAIT_BELOW
-        return now + (wait if self.deadline is None else min(wait, WAIT_PART * (self.deadline - now)))
+    def _network_first(self) -> Status | None:
+        """A good network, from any start: climbs and descents in turn, then restarts while they help.
 
-    def _relax(self) -> None:
-        """Offer the dual point of the semidefinite relaxation, once."""
-        if self._relaxed:
-            return
-        self._relaxed = True
-        now = time.monotonic()
-        share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, RELAX_PART * (self.deadline - now))
-        nu = relaxed_dual(self.model, self.beta, now + DUAL_PART * share)
-        if np.isfinite(nu).all() and nu.any():
-            self._offer_dual(nu, relaxed_norm(self.problem, nu, now + share))
-
-    def _sampling(self) -> bool:
-        """Improve with sampled directions for three quarters of the time; True when the callback ended it.
-
-        The relaxation comes first: it needs no network, and takes a second where the tree of cones has no end.
+        None, or why training is to end.
         """
-        limit, end = self.options.time_limit, self.deadline
-        assert limit is not None
-        rng = np.random.default_rng(self.options.random_state)
-        self.deadline = self.started + SAMPLING_END * limit
-        if self.problem.rank >= RELAXED_RANK:
-            self._relax()
-        self.only_slide = True
-        if self.problem.rank:
-            self._restarts(rng, self.started + RESTARTS_END * limit)
-        idle = 0
-        while idle < IDLE_SAMPLES and not self._late():
+        rng, end = np.random.default_rng(self.options.random_state), self.deadline
+        if self.options.time_limit is not None:
+            self.deadline = self.started + NETWORK_PART * self.options.time_limit
+        try:
+            status = self._climbs(rng)
+            if status is None:
+                self._restarts(rng)
+                status = self._climbs(rng)
+        finally:
+            self.deadline = end
+        if status is None and self._late():
+            status = Status.TIME_LIMIT
+        return status
+
+    def _climbs(self, rng: np.random.Generator) -> Status | None:
+        """Descents with the neurons that climbs find, until they find none of use: column generation by sampling."""
+        for _ in range(MAX_CLIMBED):
             self.nu = self.model.dual_point(self.outputs)
             sampled = self._sample(rng)
-            if self._called_off(self._take_stock(sampled.upper)):
-                return True
-            before = self.objective
-            if sampled.best > self._accuracy(0.0)[0]:
-                self._improve(sampled, exact=False)
-            idle = idle + 1 if before - self.objective <= self.tol * abs(self.objective) else 0
-        self.deadline = end
-        return False
-
-    def _restarts(self, rng: np.random.Generator, until: float) -> None:
-        """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
-        scale = float(np.linalg.norm(self.problem.Z) or 1.0)
-        for number in range(MAX_RESTARTS):
-            if time.monotonic() > until:
+            state = self._take_stock(sampled.upper)
+            if state.gap <= self.tol:
+                return Status.CERTIFIED
+            if self._called_off(state):
+                return Status.CALLBACK
+            found = sampled.neurons.take(sampled.values > self.beta * (1.0 + VIOLATING))
+            if len(found) == 0 or self._late():
                 break
+            found = found.take(distinct(found, JOINED, ALIKE))
+            before = self.value
+            self._descend(self.neurons.joined(first_weights(self.model, self.beta, self.outputs, found)))
+            if before - self.value <= SMALL_GAIN * abs(before):
+                break
+        return None
+
+    def _restarts(self, rng: np.random.Generator) -> None:
+        """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
+        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS, 0
+        scale = self.problem.unit / (self.problem.size * RESTART_NEURONS)
+        allowed = self.options.effort * min(MAX_RESTARTS, RESTART_WORK / work)
+        number = 0
+        while number < allowed and idle < IDLE and not self._late():
             signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
-            start = Neurons.of_two_layers(signs, rng.standard_normal((RESTART_NEURONS, self.problem.rank)) / scale)
+            start = Neurons.of_two_layers(signs, scale * rng.standard_normal((RESTART_NEURONS, self.problem.rank)))
             if number % FROM_SCRATCH and len(self.neurons):
                 kept = rng.permutation(len(self.neurons))[: int(len(self.neurons) * KEPT)]
                 fresh = max(RESTART_NEURONS - len(kept), LEAST_FRESH)
-                start = self.neurons.take(kept).joined(start.take(np.arange(fresh)))
-            found = descend(self.model, self.beta, start, deadline=until)
-            self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
+                start = self.neurons.take(kept).joined(start.take(np.arange(min(fresh, RESTART_NEURONS))))
+            before = self.value
+            self._descend(start, RESTART_STEPS)
+            idle = 0 if before - self.value > HELPED * abs(before) else idle + 1
+            number += 1
+
+    def _descend(self, neurons: Neurons, max_steps: int = PASSES) -> None:
+        found = descend(self.model, self.beta, neurons, max_steps=max_steps, deadline=self.deadline)
+        self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
 
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
-        bundle = self.problem.bundle
-        nu = bundle.weights(self.nu)
-        if not nu.any():
-            return Pricing.of_nothing(self.problem.slack(self.nu), 1, self.problem.rank)
-        starts = np.vstack([rng.standard_normal((SAMPLES, self.problem.rank)), self.neurons.W])
-        found, values = climb_many(bundle.Z, nu, starts)
-        upper = trivial_bound(bundle.Z, nu) + self.problem.slack(self.nu)
-        self.cells += len(values)
-        return Pricing(upper, float(values[0]), found, values, len(values), False)
+        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), self.neurons.nonzero().W])
+        found = climbed(self.problem, self.nu, starts)
+        self.cells += found.nodes
+        return found
+
+    def _relax(self) -> None:
+        """Offer the dual point of the semidefinite relaxation."""
+        self._relaxed = True
+        effort, now = self.options.effort, time.monotonic()
+        share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, RELAX_PART * (self.deadline - now))
+        timed = math.isinf(effort)
+        steps = effort * min(max(RELAX_WORK / self.problem.bundle.Z.size, LEAST_STEPS), MOST_STEPS)
+        attempts = ATTEMPTS if timed else min(ATTEMPTS, int(effort) - 1)
+        until, end = (now + DUAL_PART * share, now + share) if timed or self.deadline is not None else (None, None)
+        nu, factors = relaxed_dual(self.model, self.beta, until, max(int(min(steps, MAX_STEPS)), 1))
+        if np.isfinite(nu).all() and nu.any():
+            norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
+            self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
+
+
+def cones_of_effort(problem: Problem, dimension: int) -> float:
+    """How many cones of rays of so many numbers effort 1 visits: fewer where each takes longer."""
+    return CONE_WORK / (len(problem.bundle.Z) * dimension**2)

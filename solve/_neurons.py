@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -48,22 +49,22 @@ class Neurons:
         """Number of sub-networks K."""
         return len(self.signs)
 
-    @property
+    @cached_property
     def t(self) -> Array:
         """Signs of the neurons inside of their sub-networks, (K, m)."""
         return signs_of(self.n_plus, self.A.shape[1])
 
-    @property
+    @cached_property
     def W(self) -> Array:
         """The neurons of two layers as rows, (K, r), a view."""
         return self.A[:, 0]
 
-    @property
+    @cached_property
     def lengths(self) -> Array:
         """``|a_kj|``, (K, m)."""
         return np.sqrt(np.einsum("kmr,kmr->km", self.A, self.A))
 
-    @property
+    @cached_property
     def norms(self) -> Array:
         """``sum_j |a_kj|``, (K,)."""
         return self.lengths.sum(axis=1)
@@ -71,14 +72,16 @@ class Neurons:
     def outputs(self, Z: Array) -> Array:
         """``(sum_j t_kj (Z a_kj)_+)_+``, without the output signs, (n, K). O(n K m r)."""
         K, m, r = self.A.shape
+        # hidden[i, k m + j] = (z_i . a_kj)_+, one product for all
         hidden = np.maximum(Z @ self.A.reshape(K * m, r).T, 0.0)
+        # (t (z.a)_+)_+ with t = 1: there is no second layer
         if m == 1:
             return hidden
         return np.maximum(np.einsum("nkm,km->nk", hidden.reshape(len(Z), K, m), self.t), 0.0)
 
     def evaluate(self, problem: Problem, beta: float) -> tuple[float, Array]:
-        """Objective of the convex program and prediction (n,) of these weights. O(n K m r)."""
-        f = self.outputs(problem.Z) @ self.signs
+        """Objective of the convex program and prediction (n,) of these weights, with the best bias. O(n K m r)."""
+        f = problem.prediction(self.outputs(problem.Z) @ self.signs)
         return problem.loss.value(f, problem.y) + beta * float(self.norms.sum()), f
 
     def times(self, scale: Array) -> Neurons:
@@ -100,7 +103,7 @@ class Neurons:
         )
 
 
-def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | ParallelReLUNetwork:
+def network_of(neurons: Neurons, V: Array, layers: int, bias: float = 0.0) -> ReLUNetwork | ParallelReLUNetwork:
     """Weights in closed form, largest first, with balanced layers: the penalty is then ``beta sum |a_kj|``.
 
     Two layers (Pilanci & Ergen 2020, Theorem 1): ``w = a/sqrt|a|``, ``alpha = s sqrt|a|``.  Three layers (Ergen &
@@ -112,6 +115,7 @@ def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | Paralle
     neurons : Neurons, in isometric coordinates
     V : (d, r), basis of the row space
     layers : 2 or 3
+    bias : float, of the output
 
     Returns
     -------
@@ -121,12 +125,13 @@ def network_of(neurons: Neurons, V: Array, layers: int) -> ReLUNetwork | Paralle
     neurons = neurons.take(np.argsort(-neurons.norms, kind="stable"))
     lengths, root = neurons.lengths, np.sqrt(neurons.norms)
     if layers == 2:
-        return ReLUNetwork(V @ (neurons.W / root[:, None]).T, neurons.signs * root)
+        return ReLUNetwork(V @ (neurons.W / root[:, None]).T, neurons.signs * root, output_bias=bias)
+    # zero neurons of a sub-network have length 0: they stay zero, without a division by it
     scale = np.sqrt(lengths) * root[:, None]
     unit = neurons.A / np.where(scale > 0.0, scale, 1.0)[:, :, None]
     W1 = np.einsum("dr,kmr->kdm", V, unit)
     W1 /= np.maximum(np.sqrt(np.einsum("kdm,kdm->k", W1, W1)), 1.0)[:, None, None]  # rounding must not exceed 1
-    return ParallelReLUNetwork(W1, neurons.t * np.sqrt(lengths), neurons.signs * root)
+    return ParallelReLUNetwork(W1, neurons.t * np.sqrt(lengths), neurons.signs * root, output_bias=bias)
 
 
 def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
@@ -153,6 +158,7 @@ def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
         wanted = "a two-layer network" if layers == 2 else "a network"
         raise ValueError(f"warm_start must be {wanted}, got {type(network).__name__}")
     if isinstance(network, ParallelReLUNetwork):
+        # an intercept is one more input, the last: weights are those of the data with their column of ones
         first, second, outer = network.W1, network.w2, network.w3
     else:
         first, second, outer = network.W.T[:, :, None], np.ones((network.n_neurons, 1)), network.alpha
@@ -162,8 +168,10 @@ def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
     if given > width or (network.layers == 3 and given != width):
         raise ValueError(f"warm_start has width {given}, training asks for {width}")
     A = np.zeros((len(outer), width, V.shape[1]))
+    # ReLUs are homogeneous: all weights of a path go into the first layer, but for their signs
     A[:, :given] = (np.swapaxes(first, 1, 2) @ V) * np.abs(second * outer[:, None])[:, :, None]
     positive = np.pad(second > 0.0, ((0, 0), (0, width - given)))
     order = np.argsort(~positive, axis=1, kind="stable")  # positive neurons first
+    # a sub-network without a positive neuron is zero everywhere; the sets of cells begin with one
     n_plus = np.maximum(positive.sum(axis=1), 1)
     return Neurons(np.sign(outer), n_plus, np.take_along_axis(A, order[:, :, None], axis=1)).nonzero()

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 from exactrelu._checks import check_matrix, check_scale, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._typing import Array, Ints
-from exactrelu.certificates._bounds import rounding_slack
+from exactrelu.certificates._bounds import balanced, rounding_slack
 from exactrelu.enumerate import Arrangement, merge_parallel
-from exactrelu.losses import Loss, get_loss
+from exactrelu.losses import Loss, PiecewiseLinearLoss, get_loss
+from exactrelu.losses._constant import balanced_slopes, best_constant
 from exactrelu.losses._weighted import WeightedLoss, with_weights
 
 EPS = float(np.finfo(float).eps)
@@ -29,6 +30,7 @@ class Problem:
     loss : Loss
     coordinates : Coordinates
     truncation : int or None, the rank that the caller asked for
+    output_bias : bool, whether networks may add a constant, free of penalty
     """
 
     X: Array
@@ -36,13 +38,14 @@ class Problem:
     loss: Loss
     coordinates: Coordinates
     truncation: int | None = None
+    output_bias: bool = False
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """Number of coordinates r: the numerical rank of X, or less under truncation."""
         return self.coordinates.rank
 
-    @property
+    @cached_property
     def Z(self) -> Array:
         """Data in isometric coordinates, (n, r)."""
         return self.coordinates.Z
@@ -76,9 +79,51 @@ class Problem:
         """Euclidean norms of the rows of Z, (n,)."""
         return np.asarray(np.linalg.norm(self.Z, axis=1))
 
+    def bias(self, f: Array) -> float:
+        """The best output bias for outputs f (n,); 0 where networks have none."""
+        return best_constant(self.loss, f, self.y) if self.output_bias else 0.0
+
+    def prediction(self, f: Array) -> Array:
+        """Outputs f (n,) with the best output bias added."""
+        return f + self.bias(f) if self.output_bias else f
+
+    @cached_property
+    def constant(self) -> Array:
+        """Prediction (n,) of the network without neurons."""
+        return self.prediction(np.zeros(len(self.y)))
+
+    @cached_property
+    def size(self) -> float:
+        """Root mean square of the rows' lengths, 1 for data of zeros."""
+        return float(np.linalg.norm(self.Z)) / np.sqrt(len(self.y)) or 1.0
+
+    @cached_property
+    def unit(self) -> float:
+        """The size of predictions that matter: how far the steepest descent from the constant would go, ``2 L / |L'|``.
+
+        For the squared loss about the spread of the targets.  1 where the constant is perfect.
+        """
+        steep = float(np.abs(self.loss.gradient(self.constant, self.y)).sum())
+        value = self.loss.value(self.constant, self.y)
+        return 2.0 * value / steep if steep > 0.0 and 0.0 < value < np.inf else 1.0
+
     def dual_point(self, f: Array) -> Array:
-        """``nu = -grad L(f)`` of a prediction f, (n,), which is dual feasible once it is scaled to ``h* <= beta``."""
-        return -self.loss.gradient(f, self.y)
+        """``nu = -grad L(f)`` of a prediction f, (n,), which is dual feasible once it is scaled to ``h* <= beta``.
+
+        With an output bias, which f must hold, the sum of nu is exactly zero.
+        """
+        if not self.output_bias:
+            return -self.loss.gradient(f, self.y)
+        if isinstance(self.loss, PiecewiseLinearLoss):
+            return balanced(-balanced_slopes(self.loss, f, self.y))
+        return balanced(-self.loss.gradient(f, self.y))
+
+    def centred(self, features: Array, weight: Array) -> Array:
+        """What of features (n, ...) an output bias leaves to be fitted: their weighted means, weight (n,), go."""
+        total = float(weight.sum())
+        if not (self.output_bias and total > 0.0):
+            return features
+        return features - np.tensordot(weight / total, features, axes=1)
 
     def slack(self, nu: Array, width: int = 1) -> float:
         """Bound of what rounding and the change of coordinates can hide from h*(nu): twice what a proof of it may need.
@@ -129,13 +174,18 @@ def _bundle(Z: Array, rows: Ints, line: Ints, side: Ints) -> Bundle:
 
 
 def make_problem(
-    X: ArrayLike, y: ArrayLike, loss: str | Loss, rank: int | None, sample_weight: ArrayLike | None = None
+    X: ArrayLike,
+    y: ArrayLike,
+    loss: str | Loss,
+    rank: int | None,
+    sample_weight: ArrayLike | None = None,
+    output_bias: bool = False,
 ) -> Problem:
     """Check the arguments of training and move to isometric coordinates; the one place where the rank is decided.
 
     Parameters
     ----------
-    X, y, loss, rank, sample_weight
+    X, y, loss, rank, sample_weight, output_bias
         As in `exactrelu.solve.train`.
 
     Returns
@@ -154,4 +204,10 @@ def make_problem(
     weighted = with_weights(chosen, sample_weight, len(targets))
     if isinstance(weighted, WeightedLoss):
         check_scale(weighted.weight, "sample_weight")
-    return Problem(data, targets, weighted, row_space(data, rank), None if rank is None else int(rank))
+    if not isinstance(output_bias, bool | np.bool_):
+        raise ValueError(f"output_bias must be True or False, got {output_bias!r}")
+    coordinates = row_space(data, rank)
+    truncation = None if rank is None else int(rank)
+    problem = Problem(data, targets, weighted, coordinates, truncation, bool(output_bias))
+    problem.constant  # noqa: B018  # raises where no constant is best
+    return problem

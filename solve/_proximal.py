@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.losses import Loss
+
+from ._problem import Problem
 
 LEAST_DAMPING = 1e-7  # part of the largest curvature: a cell whose active samples have none has an unbounded model
 FIRST_DAMPING, MOST_DAMPING = 1e-4, 1e3  # after a step that was too long, ten times more each time up to the second
@@ -41,23 +42,26 @@ def next_damping(damping: float, step: float) -> float:
     return min(max(10.0 * damping, FIRST_DAMPING), MOST_DAMPING)
 
 
-def quadratic_model(A: Array, loss: Loss, y: Array, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
+def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
     """``H`` and ``c`` of the model of the loss at the weights W, whose prediction is f; exact for a quadratic loss.
 
-    Its gradient at W is that of the loss, ridge and damping or not.  O(n N^2).
+    Its gradient at W is that of the loss, ridge and damping or not.  An output bias follows the weights: it takes the
+    weighted means of the features out of H.  O(n N^2).
 
     Parameters
     ----------
-    A : (n, N), features;  y, f : (n,);  W : N numbers in any shape
+    A : (n, N), features;  problem : Problem, gives loss and targets;  f : (n,);  W : N numbers in any shape
 
     Returns
     -------
     H : (N, N), positive definite unless the loss is quadratic;  c : (N,)
     """
+    loss, y = problem.loss, problem.y
     weight = loss.curvature(f, y)
     if not loss.quadratic:
         weight = damped(weight, max(damping, LEAST_DAMPING))
-    hessian = (A if np.all(weight == 1.0) else A * weight[:, None]).T @ A
+    B = problem.centred(A, weight)
+    hessian = (B if np.all(weight == 1.0) else B * weight[:, None]).T @ B
     if not loss.quadratic:
         hessian[np.diag_indices_from(hessian)] += RIDGE * np.trace(hessian) / len(hessian) + 1e-300
     return hessian, hessian @ W.ravel() - A.T @ loss.gradient(f, y)
@@ -65,8 +69,7 @@ def quadratic_model(A: Array, loss: Loss, y: Array, W: Array, f: Array, damping:
 
 def proximal_newton(
     A: Array,
-    loss: Loss,
-    y: Array,
+    problem: Problem,
     beta: float,
     W: Array,
     r: int,
@@ -80,7 +83,7 @@ def proximal_newton(
 
     Parameters
     ----------
-    A : (n, N) in, features;  y : (n,) in
+    A : (n, N) in, features;  problem : Problem in, gives loss, targets and whether there is an output bias
     W : in/out, N numbers, rows of which are blocks;  r : int in, numbers in a group of the penalty
     minimise : in, gives the minimiser of ``1/2 w'Hw - c'w`` plus the penalty in the cones from (H, c), in the shape of
         W, or None when W is accurate enough
@@ -93,11 +96,11 @@ def proximal_newton(
     float, the damping to begin with on a similar problem
     """
     for _ in range(MAX_STEPS):
-        f = A @ W.ravel()
-        target = minimise(*quadratic_model(A, loss, y, W, f, damping))
+        f = problem.prediction(A @ W.ravel())
+        target = minimise(*quadratic_model(A, problem, W, f, damping))
         if target is None:
             break
-        step, decrease = _search(A, loss, y, beta, W, r, target, f)
+        step, decrease = _search(A, problem, beta, W, r, target, f)
         could_be_full = step == 1.0 or damping >= STEEP
         if (step == 0.0 and damping >= STEEP) or time.monotonic() > deadline:
             break
@@ -107,9 +110,7 @@ def proximal_newton(
     return damping
 
 
-def _search(
-    A: Array, loss: Loss, y: Array, beta: float, W: Array, r: int, target: Array, f: Array
-) -> tuple[float, float]:
+def _search(A: Array, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array) -> tuple[float, float]:
     """Move `W` towards `target` until F falls (it is convex along the segment): the step, 0 for none, and the decrease.
 
     The decrease is a part of F.
@@ -118,13 +119,14 @@ def _search(
     def penalty(weights: Array) -> float:
         return beta * float(np.linalg.norm(weights.reshape(-1, r), axis=1).sum())
 
+    loss, y = problem.loss, problem.y
     direction, before = A @ (target - W).ravel(), penalty(W)
     value = loss.value(f, y) + before
     promised = penalty(target) - before + float(loss.gradient(f, y) @ direction)
     step = 1.0
     for _ in range(MAX_HALVINGS):
         trial = W + step * (target - W)
-        new = loss.value(f + step * direction, y) + penalty(trial)
+        new = loss.value(problem.prediction(f + step * direction), y) + penalty(trial)
         if new <= value + DECREASE * step * min(promised, 0.0) + ROUNDING * abs(value):
             moved = bool(np.any(trial != W))
             W[:] = trial

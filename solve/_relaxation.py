@@ -24,18 +24,21 @@ from exactrelu._typing import Array
 from exactrelu.certificates._multipliers import (
     ATTEMPTS,
     FACTORS,
+    MAX_STEPS,
     SMALLEST,
     WIDTHS,
     Moments,
     Multipliers,
     find_multipliers,
     minimise_smoothed,
+    multipliers_at,
 )
 from exactrelu.losses import Loss
 
 from ._problem import Problem
 
 ACCURATE = 2e-4  # multipliers whose bound is within this of what a relaxed neuron attains need no other start
+BISECTIONS = 80  # for the output bias: more than the bits of a number
 MARGIN = 1e-3  # room that is left to whoever proves the same dual point again, with multipliers of his own
 
 
@@ -51,7 +54,9 @@ def minimisers(loss: Loss, y: Array) -> Array:
     return 0.5 * (low + high)
 
 
-def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -> Array:
+def relaxed_dual(
+    problem: Problem, beta: float, deadline: float | None = None, max_steps: int = MAX_STEPS
+) -> tuple[Array, Array]:
     """Dual point of the relaxed training problem: one relaxed neuron per output sign. O(n r) a step.
 
     A prediction may then lie anywhere between two bounds, so each sample takes the least loss between them.
@@ -61,34 +66,60 @@ def relaxed_dual(problem: Problem, beta: float, deadline: float | None = None) -
     problem : Problem, of a smooth loss and rank at least 1
     beta : float
     deadline : float, `time.monotonic` value at which to stop
+    max_steps : int, of L-BFGS for each width of smoothing
 
     Returns
     -------
-    (n,) theta, near ``h*(theta) <= beta`` by the relaxed bound; it is to be scaled by what is proven of it
+    nu : (n,) dual point, near ``h*(nu) <= beta`` by the relaxed bound; it is to be scaled by what is proven of it
+    factors : (2, 1 + r, k), the relaxed neurons of either sign, whose multipliers prove that bound if it is optimal
     """
-    loss, y = problem.loss, problem.y
-    slope = loss.gradient(np.zeros(len(y)), y)
-    at_zero, steep = loss.value(np.zeros(len(y)), y), float(np.abs(slope).sum())
-    if steep == 0.0 or at_zero == 0.0:
-        return -slope
-    unit = 2.0 * at_zero / steep  # the size of predictions that matter: that of y for the squared loss
-    scale = float(np.sqrt(np.mean(np.square(problem.lengths))))
+    loss, y, constant = problem.loss, problem.y, problem.constant
+    shape = (2, 1 + problem.rank, FACTORS)
+    at_zero = loss.value(constant, y)
+    if at_zero == 0.0 or not loss.gradient(constant, y).any():
+        return problem.dual_point(constant), np.ones(shape)
+    unit, scale = problem.unit, problem.size
     Z, norms, beta = problem.Z / scale, np.maximum(problem.lengths / scale, SMALLEST), beta / scale
     target = minimisers(loss, y)
 
     def objective(flat: Array, width: float) -> tuple[float, Array]:
-        plus, minus = (Moments(factor, Z, norms, width * unit * norms) for factor in flat.reshape(shape))
-        low, high = plus.lower - minus.upper, plus.upper - minus.lower
-        f = np.minimum(np.maximum(target, low), high)
-        slope[:] = loss.gradient(f, y)
+        plus, minus, low, high = bounds(flat, width)
+        f = np.minimum(np.maximum(target, low + unit * flat[-1]), high + unit * flat[-1])
+        slope = loss.gradient(f, y)
         on_low, on_high = np.maximum(slope, 0.0), np.minimum(slope, 0.0)
         back = np.stack([plus.gradient(on_high, on_low, beta), minus.gradient(-on_low, -on_high, beta)])
-        return (loss.value(f, y) + beta * (plus.mass + minus.mass)) / at_zero, back.ravel() / at_zero
+        on_bias = unit * float(slope.sum()) if problem.output_bias else 0.0
+        value = loss.value(f, y) + beta * (plus.mass + minus.mass)
+        return value / at_zero, np.append(back.ravel(), on_bias) / at_zero
 
-    shape = (2, 1 + Z.shape[1], FACTORS)
+    def bounds(flat: Array, width: float) -> tuple[Moments, Moments, Array, Array]:
+        plus, minus = (Moments(factor, Z, norms, width * unit * norms) for factor in flat[:-1].reshape(shape))
+        return plus, minus, plus.lower - minus.upper, plus.upper - minus.lower
+
     start = 0.1 * np.sqrt(unit) * np.random.default_rng(0).standard_normal(shape)
-    objective(minimise_smoothed(objective, start, deadline), WIDTHS[-1])
-    return -slope
+    first = np.append(start.ravel(), problem.constant[:1] / unit)
+    best = minimise_smoothed(objective, first, deadline, max_steps)
+    _, _, low, high = bounds(best, WIDTHS[-1])
+    return problem.dual_point(_least_between(problem, target, low, high)), best[:-1].reshape(shape)
+
+
+def _least_between(problem: Problem, target: Array, low: Array, high: Array) -> Array:
+    """Predictions (n,) of least loss between two bounds, moved together by the best output bias where there is one.
+
+    The sum of the slopes there rises with the bias: bisection, O(n) a step.
+    """
+
+    def clipped(b: float) -> Array:
+        return np.minimum(np.maximum(target, low + b), high + b)
+
+    if not problem.output_bias:
+        return clipped(0.0)
+    first, last = (float(np.min(target - high)), float(np.max(target - low)))
+    for _ in range(BISECTIONS):
+        b = 0.5 * (first + last)
+        falls = problem.loss.gradient(clipped(b), problem.y).sum() < 0.0
+        first, last = (b, last) if falls else (first, b)
+    return clipped(last)
 
 
 def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:
@@ -116,17 +147,35 @@ def relaxed_bound(Z: Array, v: Array, multipliers: Multipliers) -> float:
     return constant + high + (0.25 + 1e-6) * float(np.sum(np.square(c) / (high - values))) + rounding
 
 
-def relaxed_norm(problem: Problem, nu: Array, deadline: float | None = None) -> float:
-    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare."""
+def relaxed_norm(
+    problem: Problem,
+    nu: Array,
+    factors: Array | None = None,
+    *,
+    attempts: int = ATTEMPTS,
+    deadline: float | None = None,
+) -> tuple[float, Array]:
+    """Upper bound of ``h*(nu)`` by the relaxation, with `MARGIN` to spare, and the neurons whose multipliers prove it.
+
+    Parameters
+    ----------
+    problem : Problem;  nu : (n,)
+    factors : (2, 1 + r, k), relaxed neurons of either sign from which to take multipliers
+    attempts : int, at finding better ones from different starts
+    deadline : float, `time.monotonic` value at which to stop
+    """
     Z, v = problem.bundle.Z, problem.bundle.weights(nu)
     bounds = [0.0]
-    for signed in (v, -v) if v.any() else ():
-        best = np.inf
-        for seed in range(ATTEMPTS):
-            multipliers, attained = find_multipliers(Z, signed, seed, deadline)
-            best = min(best, relaxed_bound(Z, signed, multipliers))
+    proof = np.ones((2, 1 + problem.rank, FACTORS)) if factors is None else factors.copy()
+    for number, signed in enumerate((v, -v) if v.any() else ()):
+        best = np.inf if factors is None else relaxed_bound(Z, signed, multipliers_at(factors[number], Z))
+        for seed in range(attempts):
+            multipliers, attained, factor = find_multipliers(Z, signed, seed, deadline)
+            bound = relaxed_bound(Z, signed, multipliers)
+            if bound < best:
+                best, proof[number] = bound, factor
             enough = max((1.0 + ACCURATE) * attained, *bounds)
             if best <= enough or (deadline is not None and time.monotonic() > deadline):
                 break
         bounds.append(best)
-    return (1.0 + MARGIN) * (max(bounds) + problem.slack(nu))
+    return (1.0 + MARGIN) * (max(bounds) + problem.slack(nu)), proof

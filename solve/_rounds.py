@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.certificates._bounds import dual_value, relative_gap, truncation_factor
+from exactrelu.certificates._bounds import balanced, dual_value, relative_gap, truncation_factor
 from exactrelu.certificates._certificate import Certificate
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 
+from ._neurons import Neurons, network_of
 from ._problem import EPS, Problem
 from ._solution import Solution, State, Status
 
@@ -26,6 +26,7 @@ COARSE, OF_VIOLATION = 1e-2, 0.1
 # Gaps two rounds apart that do not halve count as stalled: then steps are exact.  Twelve rounds, exact ones among
 # them, that leave 0.999 of the gap are the end.
 HALVED, END_ROUNDS, END_PART = 0.5, 12, 0.999
+BALANCINGS = 5  # attempts to scale a dual point whose sum is to stay zero; one or two suffice unless it is all rounding
 FALLS_FAST = 1e-3  # decrease of the objective, as a part of it, that makes a round worth more than a proof
 
 
@@ -42,6 +43,7 @@ class Options:
     verbose: int
     patterns: str
     random_state: int | np.random.Generator | None
+    effort: float
 
 
 class Rounds(ABC):
@@ -52,12 +54,14 @@ class Rounds(ABC):
     best : Neurons, of the best network;  master : its restricted master problem
     nu : (n,) dual point of the current network, set by `_price`
     theta : (n,) the dual point of the best bound
+    hint : what guides whoever proves that bound again, see `Certificate`; None where nothing is needed
     deadline : float or None, `time.monotonic` value at which to stop
     cells : int, cells or cones visited by pricing so far
+    cones_left : float, cones that pricing may still visit
     """
 
     layers: ClassVar[int]
-    best: Any
+    best: Neurons
     master: Any
 
     def __init__(self, problem: Problem, beta: float, width: int, options: Options) -> None:
@@ -65,9 +69,10 @@ class Rounds(ABC):
         self.tol = options.tol
         self.started = time.monotonic()
         self.deadline = None if options.time_limit is None else self.started + options.time_limit
-        self.objective, self.cells = np.inf, 0
+        self.objective, self.cells, self.cones_left = np.inf, 0, np.inf
         self.nu = self.theta = np.zeros(len(problem.y))
         self.lower_bound = dual_value(problem.loss, self.theta, problem.y)
+        self.hint: Array | None = None
         self.history: list[State] = []
 
     @abstractmethod
@@ -79,8 +84,8 @@ class Rounds(ABC):
         """Use what pricing found; with `exact` by plain column generation, which ends after finitely many rounds."""
 
     @abstractmethod
-    def _network(self) -> ReLUNetwork | ParallelReLUNetwork:
-        """The best network, made as small as its objective allows."""
+    def _reduced(self) -> Neurons:
+        """The best network's neurons, made as few as its objective allows."""
 
     def solve(self) -> Solution:
         """Train, show the rounds, and return the best network with what is proven of it; Ctrl-C ends the rounds."""
@@ -106,6 +111,8 @@ class Rounds(ABC):
                 return Status.CALLBACK
             if self._late() or priced.late:
                 return Status.TIME_LIMIT
+            if self.cones_left <= 0.0:
+                return Status.EFFORT
             if self._hopeless():
                 hidden = self.problem.slack(self.nu, self.width) > self.tol * self.beta
                 return Status.ROUNDING if hidden else Status.STALLED
@@ -115,14 +122,16 @@ class Rounds(ABC):
     def _solution(self, status: Status) -> Solution:
         """The best network with its certificate, the one place where both are put together."""
         problem, beta = self.problem, self.beta
-        network = self._network()
+        neurons = self._reduced()
+        bias = problem.bias(neurons.outputs(problem.Z) @ neurons.signs)
+        network = network_of(neurons, problem.coordinates.V, self.layers, bias)
         objective = float(network.objective(problem.X, problem.y, beta, loss=problem.loss))
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)
         factor = float(truncation_factor(problem.coordinates, problem.loss, problem.y, beta))
         certificate = Certificate(
             beta, problem.loss.name, self.layers, self.width, self.theta, objective, lower_bound, gap, network,
-            problem.truncation, factor, self.options.pricing,
+            problem.truncation, factor, self.options.pricing, problem.output_bias, self.hint,
         )  # fmt: skip
         patterns = self.options.patterns
         return Solution(
@@ -134,13 +143,41 @@ class Rounds(ABC):
         fine = FINE * self.tol
         return self.beta * (1.0 + fine), max(fine, min(COARSE, OF_VIOLATION * violation))
 
-    def _offer_dual(self, nu: Array, upper: float) -> None:
-        """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``."""
-        # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
-        theta = nu * ((self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS))
+    def _spend(self, priced: Any) -> Any:
+        """Count the cones that a pricing visited."""
+        self.cells += priced.nodes
+        self.cones_left -= priced.nodes
+        return priced
+
+    @property
+    def _cone_limit(self) -> int | None:
+        """Cones that a pricing may visit, None for any number."""
+        return None if self.cones_left == np.inf else max(int(self.cones_left), 1)
+
+    def _offer_dual(self, nu: Array, upper: float, hint: Array | None = None) -> None:
+        """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``.
+
+        hint : what guides whoever proves that again
+        """
+        theta = self._feasible(nu, upper)
         bound = min(float(dual_value(self.problem.loss, theta, self.problem.y)), self.objective)
         if bound > self.lower_bound:
-            self.lower_bound, self.theta = bound, theta
+            self.lower_bound, self.theta, self.hint = bound, theta, hint
+
+    def _feasible(self, nu: Array, upper: float) -> Array:
+        """The dual point nu scaled to ``h* <= beta``; with an output bias it sums to zero, before and after."""
+        # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
+        scale = (self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS)
+        if not self.problem.output_bias:
+            return nu * scale
+        # Rounding theta to a sum of zero may raise h* by what it changes, times the rows' lengths.
+        for _ in range(BALANCINGS):
+            theta = balanced(nu * scale)
+            moved = float(np.abs(theta - nu * scale) @ self.problem.lengths) * (1.0 + 1e-9)
+            if scale * upper + moved <= self.beta:
+                return theta
+            scale *= 1.0 - 2.0 * moved / self.beta - 4.0 * EPS
+        return np.zeros_like(nu)
 
     def _take_stock(self, upper: float) -> State:
         """Update the bound and the history after pricing proved ``h*(nu) <= upper``."""

@@ -17,6 +17,7 @@ class Status(StrEnum):
     CERTIFIED : the gap is at most the tolerance
     TIME_LIMIT : `time_limit` passed
     ITERATION_LIMIT : `max_iter` rounds of pricing were done
+    EFFORT : the work that `effort` asks for was done
     CALLBACK : `callback` asked for it
     STALLED : many rounds moved neither objective nor bound
     ROUNDING : rounding in data of this scale hides more than the tolerance
@@ -26,6 +27,7 @@ class Status(StrEnum):
     CERTIFIED = "certified"
     TIME_LIMIT = "time limit"
     ITERATION_LIMIT = "iteration limit"
+    EFFORT = "end of the effort asked for"
     CALLBACK = "stopped by the callback"
     STALLED = "no further progress in double precision"
     ROUNDING = "rounding of the data hides more than tol allows: scale the columns of X"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from exactrelu.certificates._bounds import relative_gap
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 from exactrelu.solve.descent._reduce import simplified, without_dependent
 from exactrelu.solve.descent._slide import first_weights, slide
 from exactrelu.solve.master._composite_cells import CompositeBlock, CompositeCells
@@ -14,7 +13,7 @@ from exactrelu.solve.pricing._climb import Pricing, distinct
 from exactrelu.solve.pricing._composite_complete import price_composite_by_enumeration
 from exactrelu.solve.pricing._composite_search import price_composite_by_bound
 
-from ._neurons import Neurons, network_of, neurons_of
+from ._neurons import Neurons, neurons_of
 from ._problem import Problem
 from ._rounds import Options, Rounds
 
@@ -50,12 +49,11 @@ class CompositeTrainer(Rounds):
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
         self.nu = self.problem.dual_point(self.outputs)
         target, rel = self._accuracy(violation)
-        priced = PRICERS[self.options.pricing](
+        return self._spend(PRICERS[self.options.pricing](
             self.problem, self.nu, self.width, target=target, rel=rel, starts=self.best, deadline=self.deadline,
-            patience=ENOUGH_CONES if self._falls_fast() else None, n_jobs=self.options.n_jobs,
-        )  # fmt: skip
-        self.cells += priced.nodes
-        return priced
+            patience=ENOUGH_CONES if self._falls_fast() else None,
+            n_jobs=self.options.n_jobs,
+        ))  # fmt: skip
 
     def _keep(self, neurons: Neurons, allowed: float = 0.0) -> None:
         """Make this the current network when it is better, or worse by a part `allowed`."""
@@ -102,12 +100,12 @@ class CompositeTrainer(Rounds):
                 return
             blocks = [*kept, *found]
 
-    def _network(self) -> ReLUNetwork | ParallelReLUNetwork:
-        """A network of fewer neurons, for which a part of the tolerance is spent if the certificate allows."""
+    def _reduced(self) -> Neurons:
+        """Fewer sub-networks than the best network has: a part of the tolerance is spent if the certificate allows."""
         size = abs(self.objective)
         allowed = self.objective + SPENT * self.tol * size
         if relative_gap(self.objective, self.lower_bound) <= self.tol:
             spare = self.tol * size - (self.objective - self.lower_bound)
             allowed = min(allowed, self.objective + SPARED * spare)
         neurons = simplified(self.problem, self.beta, self.best, allowed)
-        return network_of(without_dependent(self.problem.Z, neurons), self.problem.coordinates.V, 3)
+        return without_dependent(self.problem.Z, neurons)

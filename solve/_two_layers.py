@@ -8,7 +8,6 @@ import numpy as np
 
 from exactrelu._typing import Array
 from exactrelu.losses import PiecewiseLinearLoss
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 from exactrelu.solve.descent._reduce import merge_neurons, without_dependent
 from exactrelu.solve.descent._slide import descend, first_weights, slide
 from exactrelu.solve.master._cells import FACET_RANK, CellFinder
@@ -18,7 +17,7 @@ from exactrelu.solve.pricing._complete import price_by_enumeration
 from exactrelu.solve.pricing._search import price_by_bound
 
 from ._high_rank import HighRankRounds
-from ._neurons import Neurons, network_of, neurons_of
+from ._neurons import Neurons, neurons_of
 from ._problem import Problem
 from ._rounds import Options
 from ._smoothing import SmoothedLoss, first_smoothing
@@ -59,6 +58,8 @@ class TwoLayerTrainer(HighRankRounds):
             self.model = replace(problem, loss=first_smoothing(problem.loss, problem.y))
         self.value = np.inf
         self._keep(Neurons.empty(1, problem.rank))
+        if problem.rank == 0:
+            self.outputs = problem.constant
         self.master = Master(self.model, beta, self.deadline)
         self.finder = CellFinder(problem) if problem.rank else None
 
@@ -68,15 +69,14 @@ class TwoLayerTrainer(HighRankRounds):
 
     def _price(self, violation: float) -> Pricing:
         """Pricing at the dual point of the best network, as accurate as the gap asks for."""
-        # where all inputs are zero no smoothing is needed: any slope of the loss at zero is a dual optimum
+        # where all inputs are zero no smoothing is needed: the slopes of the loss there are a dual optimum
         self.nu = (self.model if self.problem.rank else self.problem).dual_point(self.outputs)
         target, rel = self._accuracy(violation)
         enough = int(ENOUGH_CONES * min(1.0, (FACET_RANK / max(self.problem.rank, 1)) ** 2))
-        patience = enough if self._falls_fast() or self._few_rounds else None
         return self._price_or_relax(
-            lambda deadline: PRICERS[self.options.pricing](
-                self.problem, self.nu, target=target, rel=rel, starts=self.neurons, deadline=deadline,
-                patience=patience, n_jobs=self.options.n_jobs,
+            lambda limit: PRICERS[self.options.pricing](
+                self.problem, self.nu, target=target, rel=rel, starts=self.neurons, deadline=self.deadline,
+                patience=enough if self._falls_fast() else None, limit=limit, n_jobs=self.options.n_jobs,
             )
         )  # fmt: skip
 
@@ -85,7 +85,7 @@ class TwoLayerTrainer(HighRankRounds):
         value, f = neurons.evaluate(self.model, self.beta)
         if value <= self.value:
             self.neurons, self.value, self.outputs = neurons, value, f
-        if self.model is not self.problem:
+        if self.model is not self.problem:  # by the bias of the smoothed loss; the true one's is no worse
             value = self.problem.loss.value(f, self.problem.y) + self.beta * float(neurons.norms.sum())
         if value <= self.objective:
             self.best, self.objective = neurons, float(value)
@@ -171,7 +171,7 @@ class TwoLayerTrainer(HighRankRounds):
             mu = smoothed.mu * (SHARPER if excess > SLOW * before else 1.0)
             before = excess
             self.model = self.master.problem = replace(self.model, loss=SmoothedLoss(smoothed.base, mu, v))
-            self.value = self.neurons.evaluate(self.model, self.beta)[0]
+            self.value, self.outputs = self.neurons.evaluate(self.model, self.beta)
             self._solve_master(self.master.blocks)
 
     def _solve_master(self, blocks: list[Block]) -> None:
@@ -186,10 +186,8 @@ class TwoLayerTrainer(HighRankRounds):
             if not moved or self._late():
                 break
 
-    def _network(self) -> ReLUNetwork | ParallelReLUNetwork:
-        """The best network from at most n neurons, no two of them in one cell."""
+    def _reduced(self) -> Neurons:
+        """At most n of the best network's neurons, no two of them in one cell."""
         Z = self.problem.Z
         reduced = without_dependent(Z, merge_neurons(Z, self.best))
-        if reduced.evaluate(self.problem, self.beta)[0] > self.objective * SAME:
-            reduced = self.best
-        return network_of(reduced, self.problem.coordinates.V, 2)
+        return reduced if reduced.evaluate(self.problem, self.beta)[0] <= self.objective * SAME else self.best

@@ -33,8 +33,6 @@ NUMBERS = ("squared", "huber", "huber:0.3", "absolute", "quantile", "quantile:0.
 LABELS = ("logistic", "hinge", "squared_hinge")
 SMOOTH = ("squared", "huber", "logistic", "squared_hinge", "poisson")
 TOL = {2: 1e-7, 3: 1e-5}  # relative gap asked for, by depth
-VERIFY_LIMIT = 5.0  # seconds
-TIME_LIMIT = 30.0  # seconds of one training, which else might hang the run
 REFERENCE_TOL = 1e-7  # of the conic solver, relative to the loss of the zero network, where that is above 1
 
 
@@ -122,7 +120,7 @@ def check(problem: FuzzProblem) -> tuple[list[str], bool]:
     off = abs(largest - reference)
     failures.hold(off <= 1e-7 * reference + zero, f"max_beta {largest:.17g}, reference {reference:.17g}")
     beta = problem.ratio * largest if largest > zero else 1.0
-    options.update(layers=problem.layers, width=problem.width, tol=TOL[problem.layers], time_limit=TIME_LIMIT)
+    options.update(layers=problem.layers, width=problem.width, tol=TOL[problem.layers])
     solutions = [train(X, y, beta, pricing=pricing, **options) for pricing in ("bound", "enumerate")]
     at_zero = loss_value(loss, np.zeros(len(y)), y, weight)
     rounding = 1e-12 * at_zero
@@ -155,12 +153,10 @@ def check_solution(problem: FuzzProblem, solution, patterns: np.ndarray) -> list
     off = abs(value - solution.objective)
     failures.hold(off <= 1e-9 * abs(value), f"objective {solution.objective:.17g}, of the weights {value:.17g}")
     try:
-        found = claim.verify(X, y, sample_weight=weight, time_limit=VERIFY_LIMIT)
+        found = claim.verify(X, y, sample_weight=weight)
         failures.hold(found.lower_bound <= solution.objective, "verify proves a bound above the objective")
     except ValueError as error:
-        # its plain branch and bound may need long where columns differ in scale by 1e3; every cell was looked at above
-        if problem.layers == 3 or "was not proven within" not in str(error):
-            failures.append(f"verify: {error}")
+        failures.append(f"verify: {error}")
     return failures
 
 

@@ -147,16 +147,25 @@ def objective_of_groups(X, y, beta, groups):
     return 0.5 * np.sum((f - y) ** 2) + beta * sum(np.linalg.norm(w) for _, w in groups)
 
 
-def slide_neurons(Z, y, curvature, beta, signs, W, max_steps, rel):
-    """Gauss-Newton descent of ``1/2 sum curvature (f - y)^2 + beta sum |w_k|`` with dense matrices; (signs, W)."""
+def slide_neurons(Z, y, curvature, beta, signs, W, max_steps, rel, bias=False):
+    """Gauss-Newton descent of ``1/2 sum curvature (f - y)^2 + beta sum |w_k|`` with dense matrices; (signs, W).
+
+    With `bias` f may add a constant.
+    """
+
+    def prediction(W, signs):
+        f = np.maximum(Z @ W.T, 0.0) @ signs
+        return f + np.average(y - f, weights=curvature) if bias else f
 
     def value(W, signs):
-        f = np.maximum(Z @ W.T, 0.0) @ signs
+        f = prediction(W, signs)
         return 0.5 * curvature @ (f - y) ** 2 + beta * np.linalg.norm(W, axis=1).sum()
 
     for _ in range(max_steps):
         K, r = W.shape
         A = np.hstack([s * (Z @ w > 0.0)[:, None] * Z for s, w in zip(signs, W, strict=True)])
+        if bias:
+            A = A - np.average(A, axis=0, weights=curvature)
         hessian = (A.T * curvature) @ A
         for k, w in enumerate(W):
             here = slice(k * r, (k + 1) * r)
@@ -164,7 +173,7 @@ def slide_neurons(Z, y, curvature, beta, signs, W, max_steps, rel):
             hessian[here, here] += beta / size * (np.eye(r) - np.outer(w, w) / size**2)
         diagonal = np.diag(hessian)
         hessian += 1e-9 * np.diag(np.maximum(diagonal, 1e-6 * diagonal.mean()))
-        f = np.maximum(Z @ W.T, 0.0) @ signs
+        f = prediction(W, signs)
         unit = W / np.linalg.norm(W, axis=1)[:, None]
         step = -np.linalg.solve(hessian, A.T @ (curvature * (f - y)) + beta * unit.ravel()).reshape(K, r)
         before = value(W, signs)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from naive_training import project_on_cone
 from scipy.optimize import nnls
 
-from exactrelu.solve.master._bcd import into_cones, pressed_facets, project_onto_cone, solve_single_block, sweep
+from exactrelu.solve.master._bcd import into_cones, pressed_facets, project_onto_cone, sweep
 
 
 def random_block(seed, integer=False):
@@ -88,7 +88,9 @@ def test_single_block_is_optimal_from_any_start(seed, integer, beta, excess, sca
     size = np.linalg.norm(project_onto_cone(normals, q))
     if excess is not None and size > 1e-6 * np.linalg.norm(q):
         beta = size * (1.0 - excess)
-    v = solve_single_block(M, q, beta, normals, start)
+    weights = start[None].copy()
+    sweep(M, q, normals, np.array([0, len(normals)]), beta, weights, 1, 0.0)
+    v = weights[0]
     norm = np.linalg.norm(v)
     size = np.linalg.norm(q) + beta
     if norm == 0.0:

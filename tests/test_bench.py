@@ -420,12 +420,12 @@ def test_presets_make_sense(name, monkeypatch):
 
 
 def test_figure(whole, tmp_path):
-    written = scaling_figure(whole[1], tmp_path / "figure.png", title="a title")
+    written = scaling_figure(whole[1], tmp_path / "figure.png")
     assert [path.suffix for path in written] == [".png", ".svg"]
     assert written[0].read_bytes()[:4] == b"\x89PNG"
     text = written[1].read_text()
     for part in (
-        "a title",
+        "enumerate, gaussian",
         "samples n (number)",
         "cells (number)",
         "processor time of a run (s)",

@@ -30,6 +30,8 @@ def make(case):
         y, options = np.round(np.abs(y)), {"loss": "poisson", "rank": 2}
     elif case == "truncated":
         options = {"rank": 2}
+    elif case == "output bias":
+        y, options = y + 3.0, {"output_bias": True}
     elif case == "weighted":
         options = more = {"sample_weight": weights}
     elif case == "stopped":
@@ -48,7 +50,7 @@ def make(case):
 
 
 CASES = ["squared", "logistic", "huber", "poisson, truncated", "truncated", "weighted", "stopped"]
-CASES += ["three layers", "three layers, stopped"]
+CASES += ["output bias", "three layers", "three layers, stopped"]
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -76,11 +78,14 @@ def numbers(value, near=1e-6):
 def networks(network):
     """The network with one weight, sign or size changed."""
     if isinstance(network, ReLUNetwork):
-        parts = {"W": network.W, "alpha": network.alpha}
+        parts = {"W": network.W, "alpha": network.alpha, "output_bias": network.output_bias}
     else:
-        parts = {"W1": network.W1, "w2": network.w2, "w3": network.w3}
+        parts = {"W1": network.W1, "w2": network.w2, "w3": network.w3, "output_bias": network.output_bias}
     build = type(network)
+    yield "another output bias", build(**{**parts, "output_bias": network.output_bias + 0.1})
     for name, value in parts.items():
+        if name == "output_bias":
+            continue
         largest = np.unravel_index(np.argmax(np.abs(value)), value.shape)
         for factor in (-1.0, 0.0, 0.99):
             other = value.copy()
@@ -91,7 +96,7 @@ def networks(network):
         name = "alpha" if "alpha" in parts else "w3"
         yield f"{name} of size {size}", build(**{**parts, name: np.where(last == 0.0, 0.0, size)})
     if isinstance(network, ReLUNetwork):
-        yield "one neuron less", ReLUNetwork(network.W[:, 1:], network.alpha[1:])
+        yield "one neuron less", ReLUNetwork(network.W[:, 1:], network.alpha[1:], output_bias=network.output_bias)
         yield "other depth", ParallelReLUNetwork(np.zeros((1, len(network.W), 1)), [[0.0]], [0.0])
     else:
         yield "one sub-network less", ParallelReLUNetwork(network.W1[1:], network.w2[1:], network.w3[1:])
@@ -132,6 +137,7 @@ def corruptions(certificate):
         "truncation_factor": numbers(certificate.truncation_factor),
         # With an infinite factor the bound speaks of the truncated data alone, and holds at a lower rank, too.
         "rank": [0, -1, 99, 1.5, "2", *([1] if np.isfinite(certificate.truncation_factor) else [])],
+        "output_bias": [not certificate.output_bias, 1, 0.0, "True", None],
         "width": [0, -1, 1.5, None, *([1, 1000, 10**12] if certificate.layers == 3 else [])],
     }
     named = {field: [(repr(value), value) for value in values] for field, values in found.items()}
@@ -141,7 +147,7 @@ def corruptions(certificate):
 
 
 # Fields that claim nothing: pricing is a note on how the bound was found, and verify proves it in its own way.
-NO_CLAIM = {"pricing"}
+NO_CLAIM = {"pricing", "hint"}
 
 
 def test_every_field_is_looked_at():
@@ -168,6 +174,8 @@ def test_every_changed_field_is_caught(certified):
 def test_fields_that_claim_nothing_change_nothing(certified):
     X, y, more, certificate = certified
     assert replace(certificate, pricing="asked a friend").verify(X, y, **more) == certificate.verify(X, y, **more)
+    for hint in (np.zeros(3), np.full(2 * (1 + X.shape[1]) * 8, 1e300)):
+        replace(certificate, hint=hint).verify(X, y, **more)
     if certificate.layers == 2:  # "of any width": with two layers the width claims nothing
         replace(certificate, width=7).verify(X, y, **more)
     if certificate.rank is None:  # a rank at which nothing is cut off is no truncation

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from exactrelu import load_model
-from exactrelu.commands import _commands
+from exactrelu.commands import _inputs
 from exactrelu.commands._cli import main
 from exactrelu.enumerate import count_patterns, sign_patterns
 from exactrelu.solve import max_beta
@@ -60,28 +60,31 @@ BAD = [
     ("x,label\n1,2\nNaN,3\n", [], "bad.csv, line 3: column 'x' has no value (got 'NaN')"),
     ("x,label\n1,2\n1e999,3\n", [], "bad.csv, line 3: column 'x' must be finite, got '1e999'"),
     ("x,label\n1,2\n2,\n", [], "bad.csv, line 3: column 'label' has no value (got '')"),
-    ("x,label\n1,red\n2,blue\n", [], "column 'label' is not numeric, got 'red'; two labels are learnt with --loss"),
+    ("x,label\n1,red\n2,blue\n", [], "column 'label' is not numeric, got 'red'; labels are learnt with --loss"),
     ("x,label\n1,red\n2,blue\n3,green\n", [], "bad.csv, line 2: column 'label' is not numeric, got 'red'\n"),
     ("1,.,3\n4,5,6\n", ["--target", "3"], "bad.csv, line 1: column '2' has no value (got '.')"),
     ("1,x,3\n4,5,6\n", ["--target", "3"], "bad.csv, line 1 may be a header or data"),
     ("1,x,3\n4,5,6\n", ["--target", "3"], "; say --header or --no-header"),
     ("1,5;2\n2,5;3\n", ["--target", "2"], "may be divided by ',' or by ';'; say which with --delimiter"),
     ("x,y\n1,2\n", ["--delimiter", "ab"], "a delimiter is one character, tab or space, got 'ab'"),
-    ("x,y\n1,2\n?,3\n", ["--drop-missing", "--loss", "logistic"], "must hold two distinct labels for this loss, got 1"),
+    (
+        "x,y\n1,2\n?,3\n",
+        ["--drop-missing", "--loss", "logistic"],
+        "must hold two distinct labels or a few more for this loss, got 1",
+    ),
     ("x,z\n1,2\n", [], "which column of bad.csv is the target? Name it with --target: x, z"),
     ("x,z\n1,2\n", ["--target", "w"], "bad.csv has no column 'w'; its columns are x, z"),
     ("x\n1\n2\n", ["--target", "x"], "bad.csv has no column besides 'x'"),
     (
         "x,y\n1,1\n2,2\n3,3\n",
         ["--loss", "logistic"],
-        "two distinct labels for this loss, got 3: 1.0, 2.0, 3.0",
+        "two distinct labels or a few more for this loss, got 3 in 3 rows: 1.0, 2.0, 3.0",
     ),
     ("x,y\n1,1\n2,2\n", ["--loss", "cubed"], "unknown loss 'cubed'"),
     ("x,y\n1,1\n2,2\n", ["--beta", "-1"], "beta must be positive and finite, got -1"),
-    ("x,y\n1,1\n2,2\n", ["--beta-ratio", "0"], "--beta-ratio must be positive, got 0"),
+    ("x,y\n1,1\n2,2\n", ["--beta-ratio", "0"], "--beta-ratio must be positive and finite, got 0"),
     ("x,y\n1,1\n2,2\n", ["--rank", "7"], "rank must be between 1 and"),
     ("x,y\n1,1\n2,2\n", ["--tol", "0"], "tol must be positive, got 0"),
-    ("x,y\n1,0\n2,0\n", [], "the zero network is optimal for every weight decay"),
     ("x,y\n1,1\n2,2\n", ["--time-limit", "0"], "--time-limit must be positive, got 0"),
     ("x,y\n1,1\n2,2\n", ["--out", "nowhere/m.npz"], "cannot write nowhere/m.npz: there is no folder"),
     ("x,y\n1,1\n2,2\n", ["--out", "."], "cannot write .: it is a folder"),
@@ -139,7 +142,9 @@ def test_fit_certifies_and_writes(iris, folder, capsys):
     assert f"{count_patterns(data):,} (counted)" in captured.out
     model = load_model("model.npz")
     y = np.where(SPECIES == "virginica", 1.0, -1.0)
-    assert model.certificate.beta == pytest.approx(0.1 * max_beta(data, y, loss="logistic"), rel=1e-6)
+    assert model.certificate.beta == pytest.approx(
+        0.05 * max_beta(data, y, loss="logistic", output_bias=True), rel=1e-4
+    )
     assert model.certificate.gap <= 1e-6
     assert model.network.intercept
     assert model.metadata["positive_label"] == "virginica"
@@ -279,10 +284,15 @@ def wide(folder):
 
 def test_sampled_patterns_say_so(wide, capsys):
     options = ["--target", "9", "--beta", "1", "--patterns", "sampled", "--quiet"]
-    assert main(["fit", wide, *options, "--time-limit", "0.5"]) == 3
-    assert "NOT certified to 1e-06: time limit" in capsys.readouterr().out
-    assert main(["fit", wide, *options]) == 2
-    assert "needs a time_limit" in capsys.readouterr().err
+    assert main(["fit", wide, *options]) == 3
+    assert "NOT certified to 1e-06: end of the effort asked for" in capsys.readouterr().out
+
+
+def test_targets_of_one_value_leave_a_constant(folder, capsys):
+    (folder / "flat.csv").write_text("x,y\n1,5\n2,5\n")
+    assert main(["fit", "flat.csv", "--quiet", "--out", "m.npz"]) == 0
+    assert "a network without neurons is optimal for every weight decay" in said(capsys)["weight decay"]
+    assert load_model("m.npz").network.predict([[7.0]]) == pytest.approx([5.0])
 
 
 def test_stopped_early_is_exit_code_3(iris, capsys):
@@ -294,7 +304,7 @@ def test_high_rank(wide, capsys):
     options = ["--target", "9", "--beta", "3", "--max-iter", "1", "--quiet", "--out", "m.npz"]
     assert main(["fit", wide, *options]) == 3
     printed = capsys.readouterr().out
-    assert "a proof may not end at this rank" in printed
+    assert "end of the effort asked for" in printed
     assert "(Cover's bound; not counted, it might take more than 5 s)" in printed
     certificate = load_model("m.npz").certificate
     assert 0.0 < certificate.lower_bound < certificate.objective
@@ -323,15 +333,14 @@ def test_one_clock_for_counting_max_beta_and_training(wide, capsys, monkeypatch)
     from exactrelu.estimators import _training
     from exactrelu.solve import _api
 
-    monkeypatch.setattr(_commands.Clock, "seconds", 7.0)
+    monkeypatch.setattr(_inputs.Clock, "seconds", 7.0)
     monkeypatch.setattr(_api, "price_at_zero", spy("max_beta", _api.price_at_zero))
     monkeypatch.setattr(_training, "train_problem", spy("training", _training.train_problem))
     assert main(["fit", wide, "--target", "9", "--time-limit", "7.5", "--max-iter", "1", "--quiet"]) == 3
     assert seen == {"max_beta": 1e-3, "training": 0.5}  # 0.3 * 7.5 s for max_beta were over
     printed = said(capsys)
     assert "it might take more than 0.75 s" in printed["activation patterns"]
-    assert "x max_beta, of which " in printed["weight decay"]
-    assert "a proof may not end" not in printed["time"]
+    assert "x max_beta, which is at least " in printed["weight decay"]
 
 
 def test_demo(folder, capsys):

@@ -96,6 +96,44 @@ def test_code_of_another_source_in_a_folder_that_can_only_be_read_is_not_used(tm
     assert "NUMBA_CACHE_DIR" in line
 
 
+KERNEL = """
+from exactrelu.enumerate.running._compiled import njit
+
+@njit()
+def half(x):
+    return x[0] / 2
+"""
+# Both have read the index before either has written it; the file of the first is written last.
+TWO_WRITERS = """
+import subprocess, sys
+from numba.core.caching import IndexDataCacheFile as Files
+import numpy as np
+from kernel import half
+save, load = Files._save_data, Files._load_index
+if sys.argv[1] == "first":
+    def wait(self, name, data):
+        subprocess.run([sys.executable, __file__, "second"], check=True)
+        save(self, name, data)
+    Files._save_data = wait
+    half(np.array([3]))
+else:
+    Files._load_index = lambda self: {}
+    half(np.array([3.0]))
+"""
+
+
+def test_two_processes_that_save_at_the_same_time_leave_no_code_under_a_wrong_name(tmp_path):
+    for name, code in {"kernel.py": KERNEL, "writers.py": TWO_WRITERS}.items():
+        (tmp_path / name).write_text(code)
+    variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    run = {"check": True, "env": variables, "cwd": tmp_path, "capture_output": True, "text": True}
+    subprocess.run([sys.executable, "writers.py", "first"], **run)
+    read = "import numpy as np; from kernel import half; print(half(np.array([3])), half(np.array([5.0])))"
+    for _ in range(2):  # what one of them has lost of the index is compiled once more
+        assert subprocess.run([sys.executable, "-c", read], **run).stdout == "1.5 2.5\n"
+    assert len(list(tmp_path.rglob("*.half-*.nbc"))) == 2
+
+
 def test_the_line_goes_through_logging(tmp_path):
     assert stderr_of(SILENCE + CALL, tmp_path) == []
 

@@ -74,18 +74,24 @@ def test_newton_is_quadratic_without_facets():
 
 
 @settings(max_examples=100, deadline=None)
-@given(seed=st.integers(0, 10**6), r=st.integers(1, 5), weighted=st.booleans(), beta=st.sampled_from([0.05, 2.0]))
-def test_slide_takes_the_plain_steps(seed, r, weighted, beta):
+@given(
+    seed=st.integers(0, 10**6),
+    r=st.integers(1, 5),
+    weighted=st.booleans(),
+    bias=st.booleans(),
+    beta=st.sampled_from([0.05, 2.0]),
+)
+def test_slide_takes_the_plain_steps(seed, r, weighted, bias, beta):
     rng = np.random.default_rng(seed)
-    K = int(rng.integers(1, 8))
+    K = int(rng.integers(1, 8)) if r > 1 else 1  # on a line, neurons of one side have the same features
     n = 4 * K * r + int(rng.integers(5, 60))  # fewer: a singular Hessian, and rounding grows by 1e9 a step
     Z, y = rng.standard_normal((n, r)), 2.0 * rng.standard_normal(n)
     curvature = rng.integers(0, 3, n).astype(float) if weighted else np.ones(n)
     signs, W = rng.choice([-1.0, 1.0], K), rng.standard_normal((K, r))
     kept = signs.copy(), W.copy()
     for steps, rtol in ((1, 1e-5), (3, 1e-2)):  # later steps multiply what rounding changed in the first
-        mine = slide(Z, y, np.sqrt(curvature), beta, signs, W, steps, 1e-9)
-        plain = slide_neurons(Z, y, curvature, beta, signs, W, steps, 1e-9)
+        mine = slide(Z, y, np.sqrt(curvature), beta, signs, W, steps, 1e-9, bias)
+        plain = slide_neurons(Z, y, curvature, beta, signs, W, steps, 1e-9, bias)
         assert mine[0].tolist() == plain[0].tolist()
         np.testing.assert_allclose(mine[1], plain[1], rtol=rtol, atol=rtol)
     np.testing.assert_array_equal(signs, kept[0])
@@ -93,6 +99,6 @@ def test_slide_takes_the_plain_steps(seed, r, weighted, beta):
 
 
 def test_slide_without_neurons():
-    signs, W = slide(np.ones((3, 2)), np.ones(3), np.ones(3), 1.0, np.zeros(0), np.zeros((0, 2)), 5, 1e-9)
+    signs, W = slide(np.ones((3, 2)), np.ones(3), np.ones(3), 1.0, np.zeros(0), np.zeros((0, 2)), 5, 1e-9, False)
     assert signs.shape == (0,)
     assert W.shape == (0, 2)

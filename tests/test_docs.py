@@ -80,7 +80,7 @@ def test_every_example_is_shown():
     assert shown == {script.name for script in (ROOT / "examples").glob("*.py")}
 
 
-NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests|docs)/[\w/]+\.py)(?:::(\w+))?")
+NAMED = re.compile(r"`((?:src/exactrelu|solve|enumerate|bench|tests|docs)/[\w/]+\.p(?:yx|xi|y))(?:::(\w+))?")
 
 
 def test_pages_name_files_and_tests_that_exist():

@@ -24,7 +24,9 @@ from exactrelu.enumerate.exact._integers import (
     primes_for,
     residues,
 )
-from exactrelu.enumerate.exact._signs import exact_sign, filter_bound
+from exactrelu.enumerate.exact._planes import filter_bound
+from exactrelu.enumerate.exact._roots import sign_of as sign_in_tree
+from exactrelu.enumerate.exact._signs import exact_sign
 from exactrelu.enumerate.vertices._sort import in_order
 
 from naive import determinant, dot, fractions
@@ -155,6 +157,7 @@ def test_exact_signs_of_determinants(X):
     exact = determinant(fractions(spanning[a.representative[planes]][:, a.columns]))
     define = np.append(planes[:-1], 1)
     got = sign_of(a.planes, define, planes[-1])
+    assert sign_in_tree(a.planes, define, planes[-1]) == got
     assert got == (exact > 0) - (exact < 0)
     define[-1] = -1
     assert sign_of(a.planes, define, planes[-1]) == -got

@@ -54,9 +54,9 @@ def test_networks_and_notes_come_back(tmp_path_factory, network, metadata):
         assume(False)
     model = load_model(path)
     assert isinstance(model, Model)
-    assert same(model, Model(network, None, metadata))
+    assert same(model, Model((network,), (None,), metadata))
     assert [type(value) for value in model.metadata.values()] == [type(value) for value in metadata.values()]
-    assert same(Model(type(network).load(path), None, metadata), model)
+    assert same(Model((type(network).load(path),), (None,), metadata), model)
     assert [entry.name for entry in path.parent.iterdir()] == ["model.of.mine"]
 
 
@@ -65,15 +65,17 @@ def test_model_with_certificate(path, trained):
     metadata = {"target": "naïve", "seconds": 1.5, "rows": 12, "centred": False}
     save_model(path, solution.network, solution.certificate, metadata)
     model = load_model(path)
-    assert same(model, Model(solution.network, solution.certificate, metadata))
+    assert same(model, Model((solution.network,), (solution.certificate,), metadata))
     assert model.certificate.verify(X, y) == solution.certificate.verify(X, y)
 
 
 def test_every_field_of_a_certificate_is_stored(path, trained):
     """Also those that are rarely set, and those that are numbers of NumPy."""
-    odd = replace(trained[2].certificate, rank=np.int64(1), truncation_factor=np.inf, beta=np.float32(0.5), gap=0)
+    odd = replace(
+        trained[2].certificate, rank=np.int64(1), truncation_factor=np.inf, beta=np.float32(0.5), gap=0, hint=np.ones(3)
+    )
     save_model(path, odd.network, odd)
-    assert same(load_model(path), Model(odd.network, odd, {}))
+    assert same(load_model(path), Model((odd.network,), (odd,), {}))
     assert type(load_model(path).certificate.rank) is int
     assert {name.removeprefix("certificate.") for name in entries(path) if name.startswith("certificate.")} == {
         field.name for field in fields(odd)
@@ -82,7 +84,7 @@ def test_every_field_of_a_certificate_is_stored(path, trained):
 
 def test_network_file_has_no_certificate(path):
     NETWORK.save(path)
-    assert same(load_model(path), Model(NETWORK, None, {}))
+    assert same(load_model(path), Model((NETWORK,), (None,), {}))
     with pytest.raises(ValueError, match="holds a network of 2 layers, not 3"):
         ParallelReLUNetwork.load(path)
 
@@ -100,7 +102,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(path, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == ["model.npz"]
     monkeypatch.undo()
     DEEP.save(path)
-    assert same(load_model(path), Model(DEEP, None, {}))
+    assert same(load_model(path), Model((DEEP,), (None,), {}))
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(path):

@@ -45,13 +45,13 @@ def test_regressor_cv_chooses_what_a_plain_search_chooses():
     X, y = planted(90, 2, seed=3)
     y = y + 0.5 * np.random.default_rng(0).standard_normal(90)
     betas = [0.1, 1.0, 10.0]
-    model = ConvexReLURegressorCV(betas, cv=3, tol=1e-6).fit(X, y)
+    model = ConvexReLURegressorCV(betas=betas, cv=3, tol=1e-6).fit(X, y)
     assert model.scores_.shape == (3, 3)
     assert model.betas_.tolist() == [10.0, 1.0, 0.1]
     for k, beta in enumerate(model.betas_):  # folds of an unshuffled KFold
         for fold, held in enumerate(np.array_split(np.arange(90), 3)):
             rest = np.setdiff1d(np.arange(90), held)
-            plain = ConvexReLURegressor(beta, tol=1e-6).fit(X[rest], y[rest])
+            plain = ConvexReLURegressor(beta=beta, tol=1e-6).fit(X[rest], y[rest])
             assert model.scores_[k, fold] == pytest.approx(plain.score(X[held], y[held]), abs=1e-2)
     assert model.beta_ == model.betas_[np.argmax(model.scores_.mean(axis=1))]
     assert model.certificate_.beta == model.beta_
@@ -61,7 +61,7 @@ def test_regressor_cv_chooses_what_a_plain_search_chooses():
 
 def test_classifier_cv_three_classes():
     X, y = load_iris(return_X_y=True)
-    model = ConvexReLUClassifierCV(betas=3, eps=0.01, cv=3, tol=1e-3).fit(X[:, 2:], y)
+    model = ConvexReLUClassifierCV(beta_ratios=3, eps=0.01, cv=3, tol=1e-3).fit(X[:, 2:], y)
     assert model.best_score_ > 0.9
     assert len(model.path_) == 3
     assert len(model.path_[0]) == len(model.networks_) == 3
@@ -70,7 +70,7 @@ def test_classifier_cv_three_classes():
 
 def test_bad_grid():
     with pytest.raises(ValueError, match="got 0 and"):
-        ConvexReLURegressorCV(betas=0, cv=2).fit(np.eye(4), np.arange(4.0))
+        ConvexReLURegressorCV(beta_ratios=0, cv=2).fit(np.eye(4), np.arange(4.0))
 
 
 def test_plot_history_shows_every_round(solved):

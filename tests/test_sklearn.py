@@ -27,7 +27,8 @@ from exactrelu import (
 
 ESTIMATORS = [ConvexReLURegressor, ConvexReLUClassifier, ConvexReLURegressorCV, ConvexReLUClassifierCV]
 SHARED = {
-    "loss", "fit_intercept", "rank", "tol", "max_iter", "time_limit", "pricing", "layers", "width", "n_jobs", "verbose",
+    "loss", "fit_intercept", "output_bias", "rank", "tol", "effort", "max_iter", "time_limit", "pricing", "patterns",
+    "layers", "width", "random_state", "n_jobs", "verbose",
 }  # fmt: skip
 DIABETES = load_diabetes(as_frame=True)
 FRAME = DIABETES.data.loc[:59, ["bmi", "s5"]] * 20.0
@@ -40,11 +41,12 @@ SPECIES = pd.Series(np.array(IRIS.target_names)[IRIS.target], name="species")
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_parameters(kind):
     """One explicit argument per parameter, kept as given, and the first one positional."""
-    own = {"betas", "eps", "cv", "scoring"} if kind.__name__.endswith("CV") else {"beta", "warm_start"}
-    assert set(kind().get_params()) == SHARED | own
+    cv = kind.__name__.endswith("CV")
+    own = {"beta_ratios", "betas", "eps", "cv", "scoring"} if cv else {"beta_ratio", "beta", "warm_start"}
+    assert set(kind().get_params()) == SHARED | own | ({"class_weight"} if is_classifier(kind()) else set())
     parameters = list(inspect.signature(kind).parameters.values())
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert positional == ["betas" if "betas" in own else "beta"]
+    assert positional == ["beta_ratios" if cv else "beta_ratio"]
     assert kind().loss == ("logistic" if is_classifier(kind()) else "squared")
     assert is_classifier(kind()) != is_regressor(kind())
     grid = [0.5, 0.1]

@@ -176,8 +176,8 @@ def test_illegal_files(read, content, message):
 
 
 def test_label_values(read):
-    signs, labels = read("x,label\n1,0\n2,1.0\n3,1\n4,0.0\n").labels("label")
-    np.testing.assert_array_equal(signs, [-1.0, 1.0, 1.0, -1.0])
+    index, labels = read("x,label\n1,0\n2,1.0\n3,1\n4,0.0\n").labels("label")
+    np.testing.assert_array_equal(index, [0, 1, 1, 0])
     assert labels == ("0", "1")
 
 

@@ -1,4 +1,4 @@
-"""Verifying needs the trust floor and nothing above it: no compiler, no solver, no estimators."""
+"""Verifying needs the trust floor and nothing above it: no compiler, no solver, no estimators; nor training Numba."""
 
 import ast
 import subprocess
@@ -22,6 +22,26 @@ found = model.certificate.verify(data["X"], data["y"])
 assert found.lower_bound <= found.objective
 print(*[name for name in {ABOVE!r} if name in sys.modules])
 """
+TRAIN = """
+import sys
+import numpy as np
+from exactrelu.solve import train
+print(*[name for name in ("numba", "sklearn", "joblib", "scipy.linalg", "scipy.optimize") if name in sys.modules])
+from exactrelu.enumerate import cell_containing, count_patterns, iter_cells
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(12, 3)), np.sign(rng.normal(size=12))
+for options in ({"loss": "logistic"}, {"pricing": "enumerate"}, {"layers": 3, "width": 2, "tol": 1e-2}):
+    assert train(X, y, 1.0, **options).converged
+assert count_patterns(X) == sum(len(chunk) for chunk in iter_cells(X, facets=True))
+assert cell_containing(X, X[0]).pattern[0]
+print(*[name for name in ("numba", "sklearn") if name in sys.modules])
+"""
+
+
+def test_training_and_the_cone_tree_load_no_compiler_and_importing_them_no_linear_algebra():
+    done = subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
 
 
 def test_a_loaded_model_is_verified_without_the_floors_above(path, tmp_path, trained):

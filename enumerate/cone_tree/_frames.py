@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu.enumerate.exact._arrangement import Arrangement
-from exactrelu.enumerate.exact._signs import LANES
 
+LANES = 4  # rays whose minors are computed side by side: a SIMD register of doubles
 WORD = 64  # bits of a mask, and slots that it covers
 # What a kernel reports when it stops.  From GROW_LEVELS on it names the array that is too small; the frame is left as
 # it was, to be taken up again when that is enlarged.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.enumerate.exact._arrangement import Arrangement, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement
 
 # What is asked for: the number of cells; patterns and sums; rays, facets and points as well; subtrees, not cells.
 COUNT, PATTERNS, CELLS, SUBTREES = 0, 1, 2, 3
@@ -25,7 +25,7 @@ class Output(NamedTuple):
 
     patterns : (C, words), for SUBTREES (C, 2 + r + D), see `write_subtree`
     sums : (C, c);  points : (C, r), largest coordinate 1
-    thin : (C,) True when rounding may have moved the point out of the cell
+    thin : (C,) 1 when rounding may have moved the point out of the cell
     ray_ptr : (C+1,), rays : (m, r), largest coordinate 1;  facet_ptr : (C+1,), facets : (k,) hyperplanes
     """
 
@@ -51,14 +51,31 @@ class Walk(NamedTuple):
     side_sums: np.ndarray
 
 
+class Layers(NamedTuple):
+    """Which hyperplane of R^{m r} stands for what; L distinct lines of the data.
+
+    plane : (L, m) first-layer hyperplanes;  flip : (L, m) ±1, side of the hyperplane on which the line is active
+    owner : (N, 2) line of a hyperplane, and neuron j of a first-layer one or -1 - S (bit mask) for a second-layer one
+    both : (L, 2) whether rows of the data point along the line, and against it
+    n_plus : int, neurons of sign + (they come first);  m : int
+    """
+
+    plane: np.ndarray
+    flip: np.ndarray
+    owner: np.ndarray
+    both: np.ndarray
+    n_plus: int
+    m: int
+
+
 def make_output(arrangement: Arrangement, mode: int, cells: int, n_sums: int) -> Output:
     """Room for `cells` cells of what `mode` asks for."""
     kept = 0 if mode == COUNT else cells
     full = kept if mode == CELLS else 0
     r = arrangement.rank
     return Output(
-        np.empty((kept, n_words(arrangement.n)), np.int64), np.empty((kept, n_sums)), np.empty((full, r)),
-        np.zeros(full, np.bool_), np.zeros(full + 1, np.int64), np.empty((RAYS_PER_CELL * full, r)),
+        np.empty((kept, arrangement.words), np.int64), np.empty((kept, n_sums)), np.empty((full, r)),
+        np.zeros(full, np.uint8), np.zeros(full + 1, np.int64), np.empty((RAYS_PER_CELL * full, r)),
         np.zeros(full + 1, np.int64), np.empty(RAYS_PER_CELL * full, np.int64),
     )  # fmt: skip
 

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from exactrelu._typing import Array, Ints
-from exactrelu.enumerate.exact._arrangement import Arrangement
+from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits
 from exactrelu.enumerate.running._tasks import check_cancelled
 
 from ._frames import DONE, GROW_LEVELS, OUTPUT_FULL, WORD, Workspace
 from ._leaf import walk_each, walk_tree
-from ._state import AFFINE, BURST, CELLS, FILLED, FIXED, LIMIT, N_CELLS, SUBTREES, Output, make_output, make_walk
+from ._state import AFFINE, BURST, CELLS, COUNT, FILLED, FIXED, LIMIT, N_CELLS, SUBTREES, Output, make_output, make_walk
 
 # Nodes between two returns to Python, where Ctrl-C is seen: some hundredths of a second.
 SLICE_NODES = 1 << 15
 NO_SIDE = np.zeros(0, dtype=np.int64)
+NO_BITS = PatternBits(NO_SIDE, NO_SIDE, NO_SIDE, NO_SIDE)  # where no patterns are asked for
 FIRST_LEVELS = 64  # of the stack to start with; trees are about as deep as the logarithm of their cells
 CELLS_AT_ONCE = 32  # cells that one call finds
 LONGEST_PATH = 96  # splits that lead to a subtree, at most, beyond the prescribed ones
@@ -51,6 +52,7 @@ class TreeWalk:
     ) -> None:  # fmt: skip
         self.arrangement = arrangement
         self.mode = mode
+        self.bits = NO_BITS if mode in (COUNT, SUBTREES) else arrangement.bits
         # Even roots are one half of the cells: the bit mask of an antipode is the complement.
         first, last, step = 0, (1 << arrangement.rank) - 1, 2
         self.side = NO_SIDE
@@ -88,7 +90,7 @@ class TreeWalk:
         """One bounded slice of the walk; arrays are enlarged as needed.  Returns DONE, OUTPUT_FULL or PAUSED."""
         a, work = self.arrangement, self.work
         code = walk_tree(
-            work.planes, a.roots, a.bits, work.frames, work.pool, work.scratch, self.walk, self.out,
+            work.planes, a.roots, self.bits, work.frames, work.pool, work.scratch, self.walk, self.out,
             self.mode, self.side, SLICE_NODES,
         )  # fmt: skip
         if code == OUTPUT_FULL and self.filled == 0:  # not even one cell fits

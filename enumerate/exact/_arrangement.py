@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ from exactrelu._typing import Array, Bools, Ints
 
 from ._integers import integer_rows, largest_product, mixed_radix, primes_for, residues
 from ._matrix import as_matrix, merge_parallel
+from ._planes import Planes, Roots, filter_bound, make_roots, minor_tables
 from ._rank import independent_columns
-from ._signs import Planes, Roots, filter_bound, make_roots, minor_tables
 
 # Cones of rank r have tables of r 2**r entries and at least 2**r cells: beyond this rank neither is of use.
 MAX_RANK = 18
@@ -35,6 +34,12 @@ class PatternBits(NamedTuple):
     word: Ints
     plus: Ints
     minus: Ints
+
+
+@lru_cache(maxsize=4)
+def _shuffled(count: int) -> Ints:
+    """The numbers below `count` in the fixed order of hyperplanes."""
+    return np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(count)
 
 
 class Arrangement:
@@ -57,6 +62,7 @@ class Arrangement:
     ----------
     X : (n, d) float64
     n, d, rank, n_planes : int
+    words : int, 64-bit words in a pattern
     columns : (rank,) the chosen columns, ascending
     truncated : bool, whether columns were left out that may matter
     zero_rows : (n,) bool
@@ -79,15 +85,18 @@ class Arrangement:
     def __init__(self, X: ArrayLike, rank: int | None = None) -> None:
         self.X, self.row_factors = as_matrix(X)
         self.n, self.d = self.X.shape
+        self.words = (self.n + 63) // 64
         if rank is not None and not (isinstance(rank, int | np.integer) and 0 <= rank <= min(self.n, self.d)):
             raise ValueError(f"rank must be an integer from 0 to min(n, d) = {min(self.n, self.d)}, got {rank!r}")
         self.columns = independent_columns(self.X, rank)
         self.rank = len(self.columns)
+        # zero columns may be left out without any loss
         self.truncated = rank is not None and self.rank == rank < int(self.X.any(axis=0).sum())
-        self.zero_rows: Bools = np.logical_not(self._chosen().any(axis=1))
-        plane, sign = merge_parallel(self._chosen()[~self.zero_rows])
+        chosen = self._chosen()
+        self.zero_rows: Bools = np.logical_not(chosen.any(axis=1))
+        plane, sign = merge_parallel(chosen[~self.zero_rows])
         self.n_planes = int(plane.max(initial=-1)) + 1
-        order = np.random.Generator(np.random.PCG64(SHUFFLE_SEED)).permutation(self.n_planes)
+        order = _shuffled(self.n_planes)
         self.row_plane = np.full(self.n, -1, dtype=np.int64)
         self.row_plane[~self.zero_rows] = order[plane]
         self.row_sign = np.zeros(self.n, dtype=np.int64)
@@ -162,6 +171,7 @@ class Arrangement:
         -------
         Arrangement
         """
+        # nothing to leave out: no copy, and what is prepared stays with the one arrangement
         if self.d == self.rank:
             return self
         self.roots  # noqa: B018 - prepared once for both
@@ -244,22 +254,6 @@ class Arrangement:
         """What a method prepares once for all tasks, under a key of its own."""
         return {}
 
-    def prepare(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
-        """What is prepared under a key, made now when it was not before.
-
-        Parameters
-        ----------
-        key : tuple
-        make : callable
-
-        Returns
-        -------
-        object
-        """
-        if key not in self.prepared:
-            self.prepared[key] = make()
-        return self.prepared[key]
-
     @cached_property
     def zero_words(self) -> Ints:
         """The zero rows as pattern words: bits that are 1 in every pattern."""
@@ -281,7 +275,7 @@ class Arrangement:
         -------
         (words,) int64
         """
-        padded = np.zeros(64 * n_words(self.n), dtype=bool)
+        padded = np.zeros(64 * self.words, dtype=bool)
         padded[: self.n] = rows
         return np.packbits(padded).view(">i8").astype(np.int64)
 
@@ -375,8 +369,3 @@ def _received(kind: type[Arrangement], fingerprint: str, essentials: dict[str, A
 def as_arrangement(X: ArrayLike | Arrangement) -> Arrangement:
     """`X` itself when it is an arrangement already."""
     return X if isinstance(X, Arrangement) else Arrangement(X)
-
-
-def n_words(n: int) -> int:
-    """64-bit words in a pattern of n rows."""
-    return (n + 63) // 64

@@ -16,7 +16,10 @@ for _k in range(64):
 
 @inner
 def popcount(x):
-    """Number of set bits of a 64-bit mask, x.bit_count(): sums of 2, 4, 8 bits side by side, then of all octets."""
+    """Number of set bits of a 64-bit mask, x.bit_count(): sums of 2, 4, 8 bits side by side, then of all octets.
+
+    O(1), as `low_bit_index`.
+    """
     x = x - ((x >> 1) & 0x5555555555555555)
     x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333)
     return (((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F) * 0x0101010101010101) >> 56
@@ -47,6 +50,6 @@ def flip(bits, pattern, h):
 
 @inner
 def copy_pattern(pattern, out, at):
-    """out[at] = pattern"""
+    """out[at] = pattern.  O(words)"""
     for w in range(len(pattern)):
         out[at, w] = pattern[w]

@@ -17,6 +17,7 @@ from exactrelu._typing import Array, Ints
 
 LARGEST_PRIME = 2**31 - 1  # residues of 31 bits: the product of two, and a third one added, fit into 63
 MANTISSA_BITS = 53  # of float64, the implicit one included
+HALF_OF_RANGE = 450  # exponents of integers of 53 bits whose squares, summed up, float64 holds
 NO_EXPONENT = np.int64(1) << 40  # stands for that of 0, beyond any other
 BITS_PER_PRIME = 30.999  # less than log2 of any prime that is used: they lie just below 2**31
 
@@ -56,6 +57,11 @@ def integer_rows(X: Array) -> IntegerRows:
     exponent = exponent - np.where(column == NO_EXPONENT, 0, column)
     row = np.where(present, exponent, NO_EXPONENT).min(axis=1, keepdims=True)
     exponent = np.where(present, exponent - np.where(row == NO_EXPONENT, 0, row), 0)
+    if exponent.max(initial=0) < HALF_OF_RANGE:
+        values = np.abs(np.ldexp(mantissa.astype(np.float64), exponent))
+        one, squares = values.sum(axis=1), (values * values).sum(axis=1)
+        empty = one == 0.0  # a zero row counts as one of norm 1, below too
+        return IntegerRows(mantissa, exponent, np.log2(one + empty), 0.5 * np.log2(squares + empty))
     # Norms as logarithms, relative to the largest entry: they may exceed float64.
     bits = np.where(present, np.log2(np.maximum(np.abs(mantissa), 1)) + exponent, -np.inf)
     top = np.where(present.any(axis=1), bits.max(axis=1), 0.0)
@@ -93,14 +99,21 @@ def primes_for(log2_bound: float) -> tuple[int, ...]:
     return primes_below_2_31(count)
 
 
-def residues(rows: IntegerRows, primes: tuple[int, ...]) -> Ints:
-    """The integers of `rows` modulo each prime, (N, r, k).  O(N r k + k max exponent)."""
-    # powers[e] = 2**e mod p;  residues = mantissa mod p * powers[exponent] mod p
+@lru_cache(maxsize=8)
+def _powers_of_two(primes: tuple[int, ...], bits: int) -> Ints:
+    """``2**e`` modulo each prime for all exponents e of so many bits, (2**bits, k)."""
     p = np.array(primes, dtype=np.int64)
-    powers = np.empty((int(rows.exponent.max(initial=0)) + 1, len(p)), dtype=np.int64)
+    powers = np.empty((1 << bits, len(p)), dtype=np.int64)
     powers[0] = 1
     for e in range(1, len(powers)):
         powers[e] = 2 * powers[e - 1] % p
+    return powers
+
+
+def residues(rows: IntegerRows, primes: tuple[int, ...]) -> Ints:
+    """The integers of `rows` modulo each prime, (N, r, k).  O(N r k + k max exponent)."""
+    p = np.array(primes, dtype=np.int64)
+    powers = _powers_of_two(primes, int(rows.exponent.max(initial=0)).bit_length())
     return np.ascontiguousarray(rows.mantissa[:, :, None] % p * powers[rows.exponent] % p)
 
 

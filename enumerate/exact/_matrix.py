@@ -55,6 +55,7 @@ def exact_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
         if not np.isfinite(out).all():
             place = tuple(int(k) for k in np.argwhere(~np.isfinite(out))[0])
             raise ValueError(f"{name} must be finite, got {given[place]} at {place}")
+        # numbers that narrow never lose a digit in float64
         if given.dtype.itemsize < 8 or given.dtype == np.float64:
             return out
         # Only beyond 2**53 can an integer be rounded, and comparing arrays would round it again.
@@ -154,7 +155,17 @@ def merge_parallel(rows: Array) -> tuple[Ints, Ints]:
     m = len(rows)
     if m == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    # mantissas and exponents apart: quotients of large by small entries would overflow
     fraction, exponent = np.frexp(rows)
+    if rows.shape[1] > 1 and fraction[:, 0].all():
+        # Parallel rows have one first quotient: where all differ, which is the rule, nothing else need be looked at.
+        first_quotient = np.frexp(fraction[:, 1] / fraction[:, 0])[0]
+        order = np.argsort(first_quotient, kind="stable")
+        ascending = first_quotient[order]
+        if (ascending[1:] != ascending[:-1]).all():
+            line = np.empty(m, dtype=np.int64)
+            line[order] = np.arange(m)
+            return line, np.where(fraction[:, 0] > 0.0, 1, -1).astype(np.int64)
     lead = (np.arange(m), (rows != 0.0).argmax(axis=1))
     quotient, shift = np.frexp(fraction / fraction[lead][:, None])
     shift = np.where(rows != 0.0, shift + exponent - exponent[lead][:, None], 0)

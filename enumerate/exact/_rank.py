@@ -17,8 +17,8 @@ from math import isqrt, lcm
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import lu, qr
 
 from exactrelu._typing import Array, Bools, Ints
 
@@ -57,7 +57,7 @@ def independent_columns(X: Array, most: int | None = None) -> Ints:
         return columns
     # Where the caller truncates, the columns' own sizes say what matters; where not, scale means nothing.
     scaled = even if most is None else np.ldexp(given, -np.frexp(np.abs(given).max())[1])
-    order = qr(scaled, mode="r", pivoting=True)[1]
+    order = scipy.linalg.qr(scaled, mode="r", pivoting=True)[1]
     if wanted == len(columns) or not certainly_independent(even[:, order[:wanted]]):
         order = order[_independent_modulo_primes(given[:, order])]
     return np.sort(columns[order[:wanted]]).astype(np.int64)
@@ -83,8 +83,9 @@ def certainly_independent(S: Array) -> bool:
     n, r = S.shape
     if r == 0 or r > n:
         return r == 0
-    position = lu(S, p_indices=True)[0]  # S = L[position] @ U: partial pivoting takes the first r rows of L
-    A = S[np.argsort(position)[:r]]
+    A = S
+    if n > r:  # S = L[position] @ U: partial pivoting takes the first r rows of L
+        A = S[np.argsort(scipy.linalg.lu(S, p_indices=True)[0])[:r]]
     A = np.where(np.abs(A) < FLUSHED, 0.0, A)
     try:
         R = np.linalg.inv(A)

@@ -69,6 +69,7 @@ def make_region(X: ArrayLike | Arrangement, within: Within | None, offsets: Arra
         rows, signs = np.append(n, rows), np.append(1, signs)
     elif within is None:
         return Region(arrangement, None, False, False)
+    # a zero row has plane -1: no u is strictly on one of its sides
     planes = arrangement.row_plane[rows]
     # Conditions as signed hyperplanes; the same one again says nothing new, the opposite one contradicts.
     signed = (planes + 1) * signs * arrangement.row_sign[rows]

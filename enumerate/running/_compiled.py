@@ -5,11 +5,14 @@ goes to a folder on disk and is loaded from there by all later processes.  So th
 a hang, the logger ``exactrelu`` says once per process that, and where, code is being compiled.
 
 Numba alone ignores a folder that it cannot write to, also when all machine code is in it (containers), and passes on
-whatever unpickling half a file raises (a full disk, a killed process).  `KernelCache` mends both.
+whatever unpickling half a file raises (a full disk, a killed process).  It numbers the files of a kernel, so that two
+processes that save code for different argument types at the same time give both the same number, and the index may
+then name the one and the file hold the other: code that is run on arrays of another type.  `KernelCache` mends all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import pickle
@@ -20,7 +23,7 @@ from typing import Any, ClassVar
 
 import numba
 from numba.core import event
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 LOG = logging.getLogger("exactrelu")
 STORED = "compiling for this machine (up to a minute); kept in %s, so this happens once"
@@ -57,10 +60,35 @@ class _Readable(FunctionCache._impl_class):
     _locator_classes: ClassVar[list[Any]] = [_reader(locator) for locator in FunctionCache._impl_class._locator_classes]
 
 
+class _NamedByKey(IndexDataCacheFile):
+    """Files named after what is in them: a file never holds the code of other argument types than the index says.
+
+    Of two processes that write the index at the same time one still loses its entry, and compiles once more.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        overloads = self._load_index()
+        name = self._data_name(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big"))
+        self._save_data(name, data)  # first: what the index names is there
+        if overloads.get(key) != name:
+            self._save_index({**overloads, key: name})
+
+
 class KernelCache(FunctionCache):
-    """Numba's cache of one kernel, but a damaged file is a missing one, and what cannot be saved is done without."""
+    """Numba's cache of one kernel, safe to share: see above.
+
+    A damaged file is a missing one, and what cannot be saved is done without.
+    """
 
     _impl_class = _Readable
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _NamedByKey(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The machine code for a signature, or None."""

@@ -6,6 +6,7 @@ otherwise; a positive number is that many; -1 is all usable cores, -2 all but on
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -92,11 +93,11 @@ def run_tasks(
     When the iterator is closed, or an exception passes (Ctrl-C), waiting tasks are dropped and running ones
     told by `check_cancelled`.
     """
-    backend, wanted = _backend(n_jobs)
-    workers = int(backend.effective_n_jobs(wanted))
-    if workers == 1:
+    if worker_count(n_jobs) == 1:
         yield from map(function, tasks)
         return
+    backend, wanted = _backend(n_jobs)
+    workers = int(backend.effective_n_jobs(wanted))
     call = _Call(function, _Cancellation())
     # Threads and dask take tasks one by one, which keeps the order with few results waiting; other backends take lists.
     if getattr(backend, "uses_threads", False):
@@ -129,6 +130,10 @@ def worker_count(n_jobs: int | None = None) -> int:
     ValueError
         When `n_jobs` is 0 or no integer.
     """
+    if n_jobs is not None and (not isinstance(n_jobs, int | np.integer) or isinstance(n_jobs, bool) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
+    if n_jobs in (None, 1) and "joblib" not in sys.modules:  # then nothing can be configured, and it loads slowly
+        return 1
     backend, wanted = _backend(n_jobs)
     return int(backend.effective_n_jobs(wanted))
 
@@ -137,8 +142,6 @@ def _backend(n_jobs: int | None) -> tuple[Any, int]:
     """The joblib backend to run on, and the number of jobs to ask it for."""
     from joblib.parallel import get_active_backend
 
-    if n_jobs is not None and (not isinstance(n_jobs, int | np.integer) or isinstance(n_jobs, bool) or n_jobs == 0):
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}")
     # Asked with a preference, joblib tells a number of jobs of its own; without, None where nothing is configured.
     _, configured = get_active_backend()
     backend, _ = get_active_backend(prefer="threads")

@@ -23,7 +23,7 @@ import numpy as np
 
 from exactrelu._typing import Ints
 from exactrelu.enumerate.exact._arrangement import Arrangement, kernel_tables
-from exactrelu.enumerate.exact._signs import Planes
+from exactrelu.enumerate.exact._planes import Planes
 
 # Of the coordinates of functionals: few, so that determinants with them take hardly more primes, and enough that ties
 # by chance are rare.

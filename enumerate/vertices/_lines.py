@@ -73,7 +73,7 @@ def make_line(n: int) -> Line:
 
 @inner
 def bracket_sign(planes, eps, define, a, b, c):
-    """Sign of det(a, b, c) for three rows of the tables."""
+    """Sign of det(a, b, c) for three rows of the tables.  O(1), and an `exact_sign` where |det| is at most eps"""
     x = planes.coords
     v = (
         x[c, 0] * (x[a, 1] * x[b, 2] - x[a, 2] * x[b, 1])
@@ -92,8 +92,9 @@ def bracket_sign(planes, eps, define, a, b, c):
 
 @inner
 def brackets(planes, h, f, out):
-    """out[i] = det(h, i, f) for the planes i."""
+    """out[i] = det(h, i, f) for the planes i.  O(N)"""
     x = planes.coords
+    # a, b, c = cross product of f and h: det(h, i, f) = i . (f x h)
     a = x[f, 1] * x[h, 2] - x[f, 2] * x[h, 1]
     b = x[f, 2] * x[h, 0] - x[f, 0] * x[h, 2]
     c = x[f, 0] * x[h, 1] - x[f, 1] * x[h, 0]
@@ -111,6 +112,7 @@ def position_keys(line, h):
     count = 0
     first, second = line.ends[0], line.ends[1]
     for i in range(len(first)):
+        # only to sort by: a quotient that is rounded, or infinite, costs moves of insertion, not exactness
         line.position[i] = second[i] / first[i]
     for i in range(len(first)):
         if i != h:
@@ -163,7 +165,7 @@ def radix_sort(line, count, wanted):
 
 @inner
 def compare(planes, eps, line, h, direction, i, j):
-    """Sign of ``t_j - t_i``: the floating-point difference where it is certain, otherwise exactly."""
+    """Sign of ``t_j - t_i``: the floating-point difference where it is certain, otherwise exactly.  O(1)"""
     v = line.ends[0, i] * line.ends[1, j] - line.ends[1, i] * line.ends[0, j]  # of the module's inequality
     sides = line.side[i] * line.side[j]
     if v > CERTAIN * planes.eps:
@@ -175,7 +177,10 @@ def compare(planes, eps, line, h, direction, i, j):
 
 @inner
 def insertion(planes, eps, line, h, direction, count, limit):
-    """Put `order` in exact order, from almost sorted; returns False when that takes more than `limit` moves."""
+    """Put `order` in exact order, from almost sorted; returns False when that takes more than `limit` moves.
+
+    O(count + moves).
+    """
     moves = 0
     order = line.order
     # Invariant: order[:k] is sorted exactly.
@@ -209,6 +214,7 @@ def sort_line(planes, eps, line, h, direction):
             if line.side[i] == 0:
                 return -1
     count = position_keys(line, h)
+    # positions agree with the exact order but for near ties, which insertion settles
     radix_sort(line, count, FEW_BITS if count < MANY else TOP_BITS)
     if not insertion(planes, eps, line, h, direction, count, MOVES_PER_VERTEX * count):
         radix_sort(line, count, 64)
@@ -218,7 +224,10 @@ def sort_line(planes, eps, line, h, direction):
 
 @inner
 def add_run(runs, at, mask, pattern, first, h, only):
-    """Begin run `at` along plane h with the cell `pattern`, or its antipode where the first nonzero row is active."""
+    """Begin run `at` along plane h with the cell `pattern`, or its antipode where the first nonzero row is active.
+
+    O(words).
+    """
     words = len(pattern) - 1
     turned = pattern[words] < 0
     for w in range(words):
@@ -234,7 +243,7 @@ def add_sectors(planes, sigma, bits, line, size, mask, pattern, runs, filled):
     """Add the size-1 cells above the vertex that the planes ``line.group[:size]`` share, as runs of one cell.
 
     Plane g has the upward direction ``w_g = sigma_g (g x f_1)``.  Turning about f_1, w_a comes before w_b when
-    ``sigma_a sigma_b det(a, b, f_1) > 0``, and plane g has sign -sigma_g before w_g and sigma_g after it.
+    ``sigma_a sigma_b det(a, b, f_1) > 0``, and plane g has sign -sigma_g before w_g and sigma_g after it.  O(size**2)
     """
     group = line.group
     # By insertion: vertices on many planes are few.
@@ -257,7 +266,7 @@ def add_sectors(planes, sigma, bits, line, size, mask, pattern, runs, filled):
 
 @kernel
 def plane_directions(planes, define, sigma):
-    """sigma[h] = sign of det(h, f_1, f_2); False when one is zero."""
+    """sigma[h] = sign of det(h, f_1, f_2); False when one is zero.  O(N)"""
     n = len(sigma)
     for h in range(n):
         sigma[h] = bracket_sign(planes, planes.eps, define, h, n, n + 1)
@@ -268,7 +277,7 @@ def plane_directions(planes, define, sigma):
 
 @once
 def vertex_end(planes, eps, line, h, direction, count, k):
-    """The end of those in `order` that pass through the vertex of its plane k on plane h."""
+    """The end of those in `order` that pass through the vertex of its plane k on plane h.  O(1) a plane"""
     end = k + 1
     while end < count:
         i, j = line.order[end - 1], line.order[end]
@@ -281,7 +290,7 @@ def vertex_end(planes, eps, line, h, direction, count, k):
 
 @once
 def lowest_plane(line, k, end):
-    """The lowest of ``line.order[k:end]``."""
+    """The lowest of ``line.order[k:end]``.  O(end - k)"""
     lowest = line.order[k]
     for j in range(k + 1, end):
         lowest = min(lowest, line.order[j])
@@ -294,7 +303,7 @@ def count_lines(planes, eps, sigma, line, first, last):
 
     planes : tables of N planes and two functionals;  eps : error bound of brackets of planes only, 0 when exact
     sigma : (N,) in
-    Returns (COMPLETE or NOT_GENERIC, number of cells).
+    Returns (COMPLETE or NOT_GENERIC, number of cells).  O(N) a line.
     """
     cells = 0
     # A vertex on m planes is met on each of them, and counted, with its m - 1 cells, on the lowest-numbered.
@@ -313,7 +322,7 @@ def count_lines(planes, eps, sigma, line, first, last):
 
 @once
 def cross(rows, pattern, i):
-    """Flip the signs of plane i in the pattern."""
+    """Flip the signs of plane i in the pattern.  O(its words)"""
     if rows.direct:
         pattern[i >> 6] ^= rows.bit[i]
         if i < rows.leaders:
@@ -324,7 +333,7 @@ def cross(rows, pattern, i):
 
 @inner
 def begin_line(sigma, rows, line, h, positive, pattern):
-    """Set the pattern to the signs before the first vertex of plane h, on its positive or negative side."""
+    """Set the pattern to the signs before the first vertex of plane h, on its positive or negative side.  O(N)"""
     n = len(sigma)
     if rows.direct:
         for w in range(len(pattern)):
@@ -348,6 +357,7 @@ def cut_line(planes, eps, sigma, rows, line, h, count, only, pattern, runs, fill
     """Divide the cells above the vertices of plane h into runs, see `trace_lines`; returns the number of runs.
 
     only : ABOVE or BELOW, the side of plane h that the cells shall be on, or EITHER;  first : step of the first vertex
+    O(1) a vertex, O(words) a run.
     """
     bits = rows.bits
     begin_line(sigma, rows, line, h, only == ABOVE, pattern)
@@ -391,7 +401,7 @@ def trace_lines(planes, eps, sigma, rows, line, first, last, pattern, runs):
     """The cells that `count_lines` counts, as runs: see `_runs`.
 
     rows : `_runs.Rows`;  pattern : (words + 1,) work, bits of zero rows set;  runs : out, with room for all
-    Returns (COMPLETE or NOT_GENERIC, number of runs).
+    Returns (COMPLETE or NOT_GENERIC, number of runs).  O(N) a line, O(words) a run.
     """
     n = len(sigma)
     filled = 0

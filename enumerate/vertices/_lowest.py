@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain, islice
 from math import comb
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._typing import Ints
-from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
-from exactrelu.enumerate.exact._signs import Planes, filter_bound
+from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits
+from exactrelu.enumerate.exact._planes import Planes, filter_bound
 from exactrelu.enumerate.running._progress import Progress
 from exactrelu.enumerate.running._tasks import run_tasks, worker_count
 
@@ -67,11 +67,26 @@ def applies(arrangement: Arrangement) -> bool:
     return a.rank == 3 or (a.rank <= MOST_RANK and a.n_planes <= MOST_PLANES)
 
 
+class Shared(NamedTuple):
+    """What all tasks of a draw have in common.
+
+    tables : hyperplanes, in the order of their rows when `direct` or of rank 3, then functionals
+    sigma : rank 3: the sign of det(h, f_1, f_2) for all planes h; None when one is zero
+    rows : rank 3: where signs stand in patterns
+    """
+
+    tables: Planes
+    sigma: Ints | None
+    rows: Rows | None
+
+
+@dataclass(frozen=True)
 class LowestVertices:
     """The cells of an arrangement of rank 3 or more by their lowest vertices, one of each antipodal pair.
 
     Parameters
     ----------
+    arrangement : Arrangement
     write : bool
         Whether to write patterns, or only to count.
     draw : int
@@ -82,38 +97,24 @@ class LowestVertices:
     Rank 3: any data, O(1) per cell.  Higher ranks: general position only, O(n) per cell with a small constant.
     """
 
-    def __init__(self, arrangement: Arrangement, write: bool, draw: int) -> None:
-        self.arrangement = arrangement
-        self.write = write
-        self.draw = draw
+    arrangement: Arrangement
+    write: bool
+    draw: int
 
     @property
     def direct(self) -> bool:
         """Whether signs in the order of the tables are patterns: no row is zero or shares its hyperplane."""
         return self.arrangement.n_planes == self.arrangement.n and self.arrangement.rank > 3
 
-    def tables(self) -> Planes:
-        """Hyperplanes, in the order of their rows when `direct` or of rank 3, then functionals; with own work space."""
-        a, by_row = self.arrangement, self.direct or self.arrangement.rank == 3
-        order = np.argsort(a.representative) if by_row else np.arange(a.n_planes)
-        shared = a.prepare(("tables", self.draw), lambda: planes_with_functionals(a, order, self.draw))
-        return shared._replace(**{name: getattr(shared, name).copy() for name in ("matrix", "digits", "calls")})
-
-    def directions(self, tables: Planes) -> Ints | None:
-        """Rank 3: the sign of det(h, f_1, f_2) for all planes h; None when one is zero."""
-
-        def made() -> Ints | None:
-            sigma = np.empty(self.arrangement.n_planes, np.int64)
-            return sigma if plane_directions(tables, np.ones(3, np.int64), sigma) else None
-
-        found: Ints | None = self.arrangement.prepare(("directions", self.draw), made)
-        return found
-
-    @property
-    def rows(self) -> Rows:
-        """Rank 3: where signs stand in patterns."""
-        found: Rows = self.arrangement.prepare(("rows",), partial(make_rows, self.arrangement))
-        return found
+    def shared(self) -> Shared:
+        """What is prepared once in each process that tasks run in, and kept with the arrangement."""
+        a, key = self.arrangement, ("lowest", self.draw)
+        if key not in a.prepared:
+            order = np.argsort(a.representative) if self.direct or a.rank == 3 else np.arange(a.n_planes)
+            tables, sigma = planes_with_functionals(a, order, self.draw), np.empty(a.n_planes, np.int64)
+            found = a.rank == 3 and plane_directions(tables, np.ones(3, np.int64), sigma)
+            a.prepared[key] = Shared(tables, sigma if found else None, make_rows(a) if a.rank == 3 else None)
+        return a.prepared[key]
 
     @property
     def most_cells(self) -> int:
@@ -135,46 +136,44 @@ class LowestVertices:
 
     def __call__(self, task: Task) -> Part:
         """Do one task."""
-        a = self.arrangement
-        if a.rank > 3:
-            out = np.empty((task.cells if self.write else 0, n_words(a.n)), np.int64)
-            code, cells = self._visit(task, a.bits, a.zero_words.copy(), out)
+        a, shared = self.arrangement, self.shared()
+        own = {name: getattr(shared.tables, name).copy() for name in ("matrix", "digits", "calls")}  # work space
+        # tasks run in threads: what kernels scribble on must be their own
+        shared = shared._replace(tables=shared.tables._replace(**own))
+        if shared.rows is None:
+            out = np.empty((task.cells if self.write else 0, a.words), np.int64)
+            code, cells = self._visit(task, shared.tables, a.bits, a.zero_words.copy(), out)
             return Part(int(code), task, int(cells), out[:cells])
-        runs = empty_runs(a.n_planes, n_words(a.n), task.last - task.first, task.cells if self.write else 0)
+        runs = empty_runs(a.n_planes, a.words, task.last - task.first, task.cells if self.write else 0)
         if task.fixed == 0:
-            code, cells, filled = self._walk(task, runs)
+            code, cells, filled = self._walk(task, shared, shared.rows, runs)
         else:
-            out = np.empty((int(self.write), n_words(a.n) + 1), np.int64)
-            code, cells = self._visit(task, self.rows.bits, self.rows.base.copy(), out)
+            out = np.empty((int(self.write), a.words + 1), np.int64)
+            code, cells = self._visit(task, shared.tables, shared.rows.bits, shared.rows.base.copy(), out)
             filled = len(out)
-            single_runs(out, self.rows.mask, runs)
+            single_runs(out, shared.rows.mask, runs)
         return Part(int(code), task, int(cells), runs.head(filled))
 
-    def _walk(self, task: Task, runs: Runs) -> tuple[int, int, int]:
+    def _walk(self, task: Task, shared: Shared, rows: Rows, runs: Runs) -> tuple[int, int, int]:
         """Rank 3: what became of the lines of a task, their cells and the number of their runs."""
         a = self.arrangement
-        tables = self.tables()
-        sigma = self.directions(tables)
-        if sigma is None:
+        if shared.sigma is None:
             return NOT_GENERIC, 0, 0
-        shared = (tables, a.planes.eps, sigma)
+        lines = (shared.tables, a.planes.eps, shared.sigma)
         line = make_line(a.n_planes)
         if not self.write:
-            return *count_lines(*shared, line, task.first, task.last), 0
-        rows = self.rows
-        code, filled = trace_lines(*shared, rows, line, task.first, task.last, rows.base.copy(), runs)
+            return *count_lines(*lines, line, task.first, task.last), 0
+        code, filled = trace_lines(*lines, rows, line, task.first, task.last, rows.base.copy(), runs)
         return code, int(runs.fields[:filled, RUN_CELLS].sum()), filled
 
-    def _visit(self, task: Task, bits: PatternBits, pattern: Ints, out: Ints) -> tuple[int, int]:
-        a = self.arrangement
-        tables = self.tables()
-        shared: tuple[Any, ...] = (bits, self.direct, pattern, out)
+    def _visit(self, task: Task, tables: Planes, bits: PatternBits, pattern: Ints, out: Ints) -> tuple[int, int]:
+        a, written = self.arrangement, (bits, self.direct, pattern, out)
         sub = make_subsets(tables.coords, a.n_planes)
         if task.fixed == a.rank - 1:
-            return visit_last(tables, sub, a.n_planes, *shared)
+            return visit_last(tables, sub, a.n_planes, *written)
         code, cells = visit_vertices(
             tables, sub, a.n_planes, task.fixed, 6.0 * filter_bound(a.rank - 1), np.array(task.head, np.int64),
-            task.first, task.last, *shared,
+            task.first, task.last, *written,
         )  # fmt: skip
         # A trace in general position to an arrangement in general position is so too.
         return NOT_GENERIC if code == DEGENERATE and task.fixed else code, cells
@@ -210,7 +209,8 @@ def _subset_tasks(fixed: int, n: int, size: int, head: tuple[int, ...], first: i
 
 
 def count_by_lowest_vertices(arrangement: Arrangement, n_jobs: int | None = None, progress: bool = False) -> int | None:
-    """Number of cells, one of each antipodal pair; None if a vertex is degenerate."""
+    """Number of cells, one of each antipodal pair; None if the method does not apply or a vertex is degenerate."""
+    worker_count(n_jobs)  # raises when it is not legal
     found = _in_general_position(arrangement, False, n_jobs, progress)
     return None if found is None else sum(part.cells for part in found[1])
 
@@ -218,26 +218,31 @@ def count_by_lowest_vertices(arrangement: Arrangement, n_jobs: int | None = None
 def patterns_by_lowest_vertices(
     arrangement: Arrangement, n_jobs: int | None = None, progress: bool = False
 ) -> NDArray[np.uint8] | None:
-    """All patterns in lexicographic order, packed (P, ceil(n/8)); None if a vertex is degenerate.
+    """All patterns in lexicographic order, packed (P, ceil(n/8)); None as `count_by_lowest_vertices`.
 
     The same for any `n_jobs`.
     """
-    found = _in_general_position(arrangement, True, n_jobs, progress)
+    a, threads = arrangement, worker_count(n_jobs)
+    found = _in_general_position(a, True, n_jobs, progress)
     if found is None:
         return None
     method, parts = found
     patterns: list[Any] = [part.patterns for part in parts]
     parts.clear()
-    a, threads = arrangement, worker_count(n_jobs)
-    if a.rank == 3:
-        return runs_in_order(patterns, method.rows, a.n, threads)
-    return in_order(patterns, a.nonzero_words, a.n, threads)
+    rows = method.shared().rows
+    return (
+        in_order(patterns, a.nonzero_words, a.n, threads)
+        if rows is None
+        else runs_in_order(patterns, rows, a.n, threads)
+    )
 
 
 def _in_general_position(
     arrangement: Arrangement, write: bool, n_jobs: int | None, progress: bool
 ) -> tuple[LowestVertices, list[Part]] | None:
     """The method with functionals that are in general position, and the results of its tasks."""
+    if not applies(arrangement):
+        return None
     # A failure tells of the functionals, not of the data, unless a vertex of the arrangement itself is degenerate.
     for draw in range(DRAWS):
         method = LowestVertices(arrangement.slim(), write, draw)
@@ -251,13 +256,15 @@ def _in_general_position(
 
 def _run(method: LowestVertices, n_jobs: int | None, progress: bool) -> list[Part] | int:
     """Do all tasks; returns what was found, or the first code that is not COMPLETE."""
-    worker_count(n_jobs)  # raises when it is not legal
     tasks = method.tasks()
     first = list(islice(tasks, FEW_TASKS))
+    # known without making the others: there may be millions
+    few = len(first) < FEW_TASKS
+    results = map(method, first) if few else run_tasks(method, chain(first, tasks), n_jobs)
     line = Progress(method.most_cells) if progress else None
     parts = []
     try:
-        for part in run_tasks(method, chain(first, tasks), n_jobs if len(first) == FEW_TASKS else 1):
+        for part in results:
             if part.code != COMPLETE:
                 return part.code
             parts.append(part)

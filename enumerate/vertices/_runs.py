@@ -17,16 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from exactrelu._typing import Ints
-from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits, n_words
+from exactrelu.enumerate.exact._arrangement import Arrangement, PatternBits
 from exactrelu.enumerate.exact._bits import flip, low_bit_index, popcount
 from exactrelu.enumerate.exact._signs import inner, kernel, once
 
 from ._lines import EITHER, RUN_CELLS, RUN_FIRST, RUN_LENGTH, RUN_ONLY, RUN_PLANE, RUN_TURNED
-from ._sort import by_first_word, swapped
+from ._sort import by_first_word, octet_rows, swapped, write_pattern
 
 LEADERS = 64  # planes that lead, at most: their signs fill a word, by which groups are sorted
 RUN_FIELDS = 6  # columns of `Runs.fields`
@@ -106,6 +105,7 @@ def find_varying(runs, rows, a, b, work):
         work.varying[w] = 0
     for r in range(a, b):
         for w in range(words):
+            # first cells differ from that of the first run, the others by the planes that are crossed
             work.varying[w] |= runs.start[r, w] ^ runs.start[a, w]
         first, h = runs.fields[r, RUN_FIRST], runs.fields[r, RUN_PLANE]
         if runs.fields[r, RUN_LENGTH] > 0:
@@ -129,13 +129,16 @@ def find_varying(runs, rows, a, b, work):
 
 @once
 def key_bit(slot):
-    """The bit of a plane's sign in its word of a key."""
+    """The bit of a plane's sign in its word of a key.  O(1)"""
     return np.int64(1) << np.int64(63 - (slot & 63))
 
 
 @inner
 def fill_keys(runs, rows, a, b, m, work):
-    """The keys of the cells of the runs [a, b), one behind the other, and what is overwritten behind the last."""
+    """The keys of the cells of the runs [a, b), one behind the other, and what is overwritten behind the last.
+
+    O(m) a run, O(m / 64) a step.
+    """
     used = (m + 63) >> 6
     at = 0
     # Invariant: keys[:, :at] are those of the cells before; `key` holds the signs where the run stands.
@@ -144,6 +147,7 @@ def fill_keys(runs, rows, a, b, m, work):
             work.key[w] = 0
         for s in range(m):
             i = work.planes[s]
+            # the sign of a plane is the bit of its lowest row
             active = np.int64(runs.start[r, rows.word[i]] & rows.bit[i] != 0)
             work.key[s >> 6] |= active << np.int64(63 - (s & 63))
         for w in range(used):
@@ -169,7 +173,7 @@ def fill_keys(runs, rows, a, b, m, work):
 
 @inner
 def key_before(keys, used, a, b):
-    """Whether cell a comes before cell b."""
+    """Whether cell a comes before cell b.  O(used)"""
     for w in range(used):
         if keys[w, a] != keys[w, b]:
             return np.uint64(keys[w, a]) < np.uint64(keys[w, b])
@@ -219,35 +223,17 @@ def sort_cells(work, size, m):
             work.order[k] = work.other[k]
 
 
-@once
-def write_pattern(pattern, mask, octets, out, wide, at):
-    """Write a pattern to ``out[at : at + octets]``, and its complement to the place that mirrors it."""
-    full, rest = octets >> 3, octets & 7
-    mirror = len(out) - at - octets
-    for w in range(full):
-        wide[at + 8 * w] = pattern[w]
-        wide[mirror + 8 * w] = pattern[w] ^ mask[w]
-    if rest > 0 and full > 0:  # the last eight octets, some of them once more
-        down, up = np.uint64(8 * rest), np.uint64(64 - 8 * rest)
-        word = np.int64((np.uint64(pattern[full - 1]) >> down) | (np.uint64(pattern[full]) << up))
-        wide[at + octets - 8] = word
-        word = np.int64((np.uint64(mask[full - 1]) >> down) | (np.uint64(mask[full]) << up)) ^ word
-        wide[mirror + octets - 8] = word
-    elif rest > 0:
-        for k in range(rest):
-            out[at + k] = (pattern[0] >> (8 * k)) & 255
-            out[mirror + k] = ((pattern[0] ^ mask[0]) >> (8 * k)) & 255
-
-
 @inner
 def write_cells(runs, rows, a, base, size, m, work, octets, out, wide):
     """Write the cells of the group that begins with run a, in order, behind the first `base` rows.
 
     From one to the next only the bits in which their keys differ are flipped, in general position 2 or 3.
+    O(m / 64 + words) a cell.
     """
     pattern = work.pattern
     for w in range(len(pattern)):
         pattern[w] = runs.start[a, w]
+    # keys[:, before] is the key of `pattern`: that of the first cell of run a
     before = 0
     for k in range(size):
         cell = work.order[k]
@@ -268,6 +254,8 @@ def write_cells(runs, rows, a, base, size, m, work, octets, out, wide):
 def write_groups(runs, rows, bounds, offsets, low, high, octets, work, out, wide):
     """Write the cells of the groups [low, high), and their antipodes, to their places in the result.
 
+    O(m / 8 + words) a cell, m planes that cut its group.
+
     bounds : (groups + 1,) their runs;  offsets : (groups + 1,) cells before them
     out : (2 cells octets,) out;  wide : the eight octets from each on, as integers
     """
@@ -285,7 +273,10 @@ def write_groups(runs, rows, bounds, offsets, low, high, octets, work, out, wide
 
 @kernel
 def move_runs(runs, first, step, places, out):
-    """Put runs of one task, numbered from `first` on, to their places; their steps come after `step` others."""
+    """Put runs of one task, numbered from `first` on, to their places; their steps come after `step` others.
+
+    O(words) a run.
+    """
     for r in range(len(runs.lead)):
         at = places[first + r]
         for w in range(runs.start.shape[1]):
@@ -306,16 +297,17 @@ def make_rows(a: Arrangement) -> Rows:
     Those of `Arrangement.bits`, in another order and with the octets of words in memory order; behind the entries of
     a leading plane stands one for its bit in the word of leaders.
     """
-    words, order = n_words(a.n), np.argsort(a.representative)
+    words, bits, order = a.words, a.bits, np.argsort(a.representative)
     n, leaders = len(order), min(LEADERS, len(order))
-    size = np.diff(a.bits.ptr)[order]
+    size = np.diff(bits.ptr)[order]
     ptr = np.concatenate([[0], np.cumsum(size + (np.arange(n) < leaders))])
-    source = np.repeat(a.bits.ptr[order] - ptr[:-1], size)
+    source = np.repeat(bits.ptr[order] - ptr[:-1], size)
     target = np.repeat(ptr[:-1], size) + np.concatenate([np.arange(k) for k in size])
     word, plus, minus = np.full(ptr[-1], words), np.zeros(ptr[-1], np.int64), np.zeros(ptr[-1], np.int64)
-    word[target] = a.bits.word[target + source]
-    for out, bits in ((plus, a.bits.plus), (minus, a.bits.minus)):
-        out[target] = bits[target + source].astype(">i8").view(np.int64)
+    word[target] = bits.word[target + source]
+    for out, given in ((plus, bits.plus), (minus, bits.minus)):
+        out[target] = given[target + source].astype(">i8").view(np.int64)
+    # plane 0 in the highest bit: words sort like the signs of the planes in order
     lead = np.int64(1) << np.arange(63, 63 - leaders, -1)
     plus[ptr[1 : leaders + 1] - 1] = lead
     row = a.representative[order]
@@ -350,6 +342,7 @@ def empty_runs(n: int, words: int, lines: int, most: int) -> Runs:
 
 def single_runs(patterns: Ints, mask: Ints, runs: Runs) -> None:
     """Patterns (k, words + 1) as the first runs, of one cell each."""
+    # plane 0 is the highest bit of the word of leaders: negative when it is positive there
     turned = patterns[:, -1:] < 0
     patterns = np.where(turned, patterns ^ mask, patterns)
     k = len(patterns)
@@ -384,13 +377,13 @@ def in_order(parts: list[Runs], rows: Rows, n: int, threads: int = 1) -> NDArray
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda k: move_runs(parts[k], firsts[k], steps[k], places, runs), range(len(parts))))
         parts.clear()
+        # groups are runs with equal words of leaders
         bounds = np.append(np.flatnonzero(np.append(True, lead[1:] != lead[:-1])), len(lead))
         offsets = np.append(0, np.cumsum(np.add.reduceat(runs.fields[:, RUN_CELLS], bounds[:-1])))
         cells, octets = int(offsets[-1]), (n + 7) // 8
-        out = np.empty(2 * cells * octets, np.uint8)
-        # wide[k] = out[k : k + 8] as one integer: writes of eight octets need not be aligned.
-        wide = as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
+        out, wide = octet_rows(2 * cells, octets)
         shares = SHARES_PER_THREAD * threads if threads > 1 else 1
+        # shares of about equal numbers of cells, whole groups each
         cuts = np.searchsorted(offsets, np.arange(shares + 1) * cells // shares)
         largest = int(np.diff(offsets).max())
 

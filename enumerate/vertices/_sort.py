@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from exactrelu.enumerate.exact._signs import inner, kernel
+from exactrelu._typing import Ints
+from exactrelu.enumerate.exact._signs import inner, kernel, once
 
 FEW_KEYS = 12  # that insertion sorts faster
 SORT_DIGIT = 11  # bits of a digit: six passes, whose counters stay in the cache
@@ -20,14 +22,14 @@ STACK = 64  # parts of a quicksort that wait, at most: the larger of two does, s
 
 @inner
 def load_keys(words, order, keys, low, high, column):
-    """keys[low:high] = words[order[low:high], column], shifted so that signed order is unsigned order."""
+    """keys[low:high] = words[order[low:high], column], as signed numbers in unsigned order.  O(k)"""
     for k in range(low, high):
         keys[k] = words[order[k], column] ^ SIGN
 
 
 @inner
 def insertion_sort(keys, order, low, high):
-    """Sort keys[low:high] and carry `order` along."""
+    """Sort keys[low:high] and carry `order` along.  O(k**2) for k keys"""
     for i in range(low + 1, high):
         key, row = keys[i], order[i]
         j = i
@@ -49,6 +51,7 @@ def sort_keys(keys, order, low, high, stack):
     depth = 0
     while True:
         while high - low > FEW_KEYS:
+            # the median of three: sorted and reversed keys, which are common, are divided evenly
             a, b, c = keys[low], keys[(low + high) >> 1], keys[high - 1]
             pivot = max(min(a, b), min(max(a, b), c))
             # Invariant: keys[low:left] < pivot, keys[left:k] == pivot, keys[right:high] > pivot.
@@ -79,15 +82,6 @@ def sort_keys(keys, order, low, high, stack):
         low, high = stack[depth, 0], stack[depth, 1]
 
 
-@inner
-def row_before(words, a, b, column):
-    """Whether row a comes before row b, when they agree before `column`.  O(words)"""
-    for w in range(column, words.shape[1]):
-        if words[a, w] != words[b, w]:
-            return (words[a, w] ^ SIGN) < (words[b, w] ^ SIGN)
-    return False
-
-
 @kernel
 def sort_by_first_word(words, order, keys, spare, histogram):
     """Stable radix sort of the row numbers by ``words[:, 0]`` as unsigned integers, carried along.  O(m)
@@ -101,6 +95,7 @@ def sort_by_first_word(words, order, keys, spare, histogram):
         for digit in range(digits):
             histogram[p, digit] = 0
     for k in range(m):
+        # all histograms in one pass: the words are read once
         word = words[k, 0]
         order[k] = k
         keys[k] = word
@@ -134,23 +129,14 @@ def sort_by_first_word(words, order, keys, spare, histogram):
 
 
 @kernel
-def gather(words, order, out, low, high):
-    """out[low:high] = words[order[low:high]]; then order[low:high] = range(low, high)"""
-    for k in range(low, high):
-        row = order[k]
-        for w in range(words.shape[1]):
-            out[k, w] = words[row, w]
-        order[k] = k
-
-
-@kernel
 def sort_groups(words, order, keys, low, high, parts, todo):
     """Sort ``order[low:high]``, in which rows stand by their first words, by the other words.
+
+    O(k words log k) for groups of k rows; O(k) where first words differ.
 
     keys : (m,) in, the first words in this order; overwritten;  parts : (STACK, 2) work, see `sort_keys`
     todo : (3, (high - low) // 2 + 1) work, parts still to be sorted and the word to sort them by: of two rows and more
     """
-    n_columns = words.shape[1]
     first = low
     while first < high:
         end = first + 1
@@ -161,17 +147,10 @@ def sort_groups(words, order, keys, low, high, parts, todo):
         while depth > 0:
             depth -= 1
             a, b, column = todo[0, depth], todo[1, depth], todo[2, depth]
-            if b - a <= FEW_KEYS or column == n_columns:
-                for i in range(a + 1, b):
-                    row, j = order[i], i
-                    while j > a and row_before(words, row, order[j - 1], column):
-                        order[j] = order[j - 1]
-                        j -= 1
-                    order[j] = row
-                continue
             load_keys(words, order, keys, a, b, column)
             sort_keys(keys, order, a, b, parts)
             start = a
+            # runs of equal keys are sorted by the next word; distinct patterns differ in one of them
             for k in range(a + 1, b + 1):
                 if k == b or keys[k] != keys[start]:
                     if k - start > 1:
@@ -183,7 +162,7 @@ def sort_groups(words, order, keys, low, high, parts, todo):
 
 @kernel
 def canonical_half(words, first_word, first_bit, mask):
-    """Complement, within `mask`, the rows of `words` whose first nonzero data row is active."""
+    """Complement, within `mask`, the rows of `words` whose first nonzero data row is active.  O(m words)"""
     for k in range(len(words)):
         if words[k, first_word] & first_bit:
             for w in range(len(mask)):
@@ -192,53 +171,55 @@ def canonical_half(words, first_word, first_bit, mask):
 
 @inner
 def swapped(x):
-    """The octets of a 64-bit word in reverse: big-endian words on a little-endian machine."""
+    """The octets of a 64-bit word in reverse: big-endian words on a little-endian machine.  O(1)"""
     x = np.uint64(x)
     x = ((x >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)) | ((x & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8))
     x = ((x >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)) | ((x & np.uint64(0x0000FFFF0000FFFF)) << np.uint64(16))
     return (x >> np.uint64(32)) | (x << np.uint64(32))
 
 
-@kernel
-def write_rows(words, order, mask, octets, out, first, last):
-    """Write rows [first, last) of the result: rows of `words` in `order`, then their complements in reverse.
+@once
+def write_pattern(pattern, mask, octets, out, wide, at):
+    """Write a pattern to ``out[at : at + octets]``, and its complement to the mirrored place.  O(words)"""
+    full, rest = octets >> 3, octets & 7
+    mirror = len(out) - at - octets
+    for w in range(full):
+        wide[at + 8 * w] = pattern[w]
+        wide[mirror + 8 * w] = pattern[w] ^ mask[w]
+    if rest > 0 and full > 0:  # the last eight octets, some of them once more
+        down, up = np.uint64(8 * rest), np.uint64(64 - 8 * rest)
+        word = np.int64((np.uint64(pattern[full - 1]) >> down) | (np.uint64(pattern[full]) << up))
+        wide[at + octets - 8] = word
+        word = np.int64((np.uint64(mask[full - 1]) >> down) | (np.uint64(mask[full]) << up)) ^ word
+        wide[mirror + octets - 8] = word
+    elif rest > 0:
+        for k in range(rest):
+            out[at + k] = (pattern[0] >> (8 * k)) & 255
+            out[mirror + k] = ((pattern[0] ^ mask[0]) >> (8 * k)) & 255
 
-    mask : (words,) bits that complementing flips;  octets : octets of a row, one row behind the other
-    out : 64-bit words of the octets in memory order (little-endian)
-    first : a multiple of 8, so that rows start at a word of the output
+
+@kernel
+def write_rows(words, order, mask, octets, pattern, out, wide, first, last):
+    """Write the rows [first, last) of `words` in `order`, and their complements to the places that mirror theirs.
+
+    O(words) a row.
+
+    mask : (words,) in, bits that complementing flips, octets in memory order;  pattern : (words,) work
+    octets : octets of a row, one row behind the other;  out, wide : out, see `octet_rows`
     """
-    m, full = len(order), words.shape[1] - 1
-    rest = octets - 8 * full
-    held = np.uint64(0)  # octets not yet written, `count` of them, the first on the left
-    count = 0
-    # Invariant: out[:at] is written, and `held` goes there next; rows are shifted by `count` octets against words.
-    at = first * octets // 8
     for k in range(first, last):
-        source = words[order[k] if k < m else order[2 * m - 1 - k]]
-        flip = np.int64(0 if k < m else -1)
-        down = np.uint64(8 * count)
-        up = np.uint64(63) - down  # after one more: a shift by 64 is undefined
-        here = out[at : at + full]
-        word = np.uint64(source[0] ^ (mask[0] & flip))
-        if full > 0:
-            here[0] = swapped(held | (word >> down))
-        for w in range(1, full):
-            before = np.uint64(source[w - 1] ^ (mask[w - 1] & flip))
-            word = np.uint64(source[w] ^ (mask[w] & flip))
-            here[w] = swapped(((before << np.uint64(1)) << up) | (word >> down))
-        if full > 0:
-            held = (np.uint64(source[full - 1] ^ (mask[full - 1] & flip)) << np.uint64(1)) << up
-            at += full
-        word = np.uint64(source[full] ^ (mask[full] & flip))
-        held |= word >> down
-        count += rest
-        if count >= 8:
-            out[at] = swapped(held)
-            at += 1
-            held = (word << np.uint64(1)) << up
-            count -= 8
-    if count > 0:
-        out[at] = swapped(held)
+        for w in range(len(pattern)):
+            pattern[w] = swapped(words[order[k], w])
+        write_pattern(pattern, mask, octets, out, wide, k * octets)
+
+
+def octet_rows(count: int, octets: int) -> tuple[NDArray[np.uint8], Ints]:
+    """Room for `count` rows of `octets`, one behind the other, and the eight octets from each one on as an integer.
+
+    ``wide[k] = out[k : k + 8]``: writes of eight octets need not be aligned.
+    """
+    out = np.empty(count * octets, np.uint8)
+    return out, as_strided(out[: 8 * (len(out) // 8)].view(np.int64), (max(0, len(out) - 7),), (1,))
 
 
 def lexicographic(words: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -294,7 +275,7 @@ def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, th
             list(pool.map(task, ends[:-1], ends[1:]))
 
         grouped = np.empty_like(half)  # a group is in the cache while it is sorted
-        run(partial(gather, half, order, grouped), cuts)
+        run(partial(_gather, half, order, grouped), cuts)
         del half
 
         def sort(low: int, high: int) -> None:
@@ -302,16 +283,26 @@ def in_order(parts: list[NDArray[np.int64]], mask: NDArray[np.int64], n: int, th
             sort_groups(grouped, order, keys, low, high, np.empty((STACK, 2), np.int64), todo)
 
         run(sort, cuts)
-        out = np.empty(-(-2 * m * octets // 8), np.uint64)
-        # Shares begin with multiples of 8 rows: threads write words, and rows end within one.
-        rows = [8 * (m * k // (4 * shares)) for k in range(shares)] + [2 * m]
-        run(partial(write_rows, grouped, order, mask, octets, out), rows)
-    return out.view(np.uint8)[: 2 * m * octets].reshape(2 * m, octets)
+        out, wide = octet_rows(2 * m, octets)
+        flipped = mask.astype(">i8").view(np.int64)
+
+        def write(low: int, high: int) -> None:
+            write_rows(grouped, order, flipped, octets, np.empty_like(mask), out, wide, low, high)
+
+        run(write, cuts)
+    return out.reshape(2 * m, octets)
+
+
+def _gather(words: Ints, order: Ints, out: Ints, low: int, high: int) -> None:
+    """``out[low:high] = words[order[low:high]]``; then ``order[low:high] = range(low, high)``."""
+    np.take(words, order[low:high], axis=0, out=out[low:high], mode="clip")  # mode "raise" would take a buffer
+    order[low:high] = np.arange(low, high)
 
 
 def _next_group(keys: NDArray[np.int64], at: int) -> int:
     """The first position from `at` on where the key changes; 0 stays."""
     if at == 0:
         return 0
+    # shares end between groups, so that no two threads sort parts of one
     change = np.flatnonzero(keys[at:] != keys[at - 1])
     return at + int(change[0]) if change.size else len(keys)

@@ -67,6 +67,7 @@ class Subsets(NamedTuple):
 def make_subsets(coords: np.ndarray, n: int) -> Subsets:
     """Work space for tables `coords` (M, r) of which the first `n` rows are hyperplanes."""
     m, r = coords.shape
+    # whole words of bits: `pack_signs` reads 64 rows at a time
     padded = -(-m // 64) * 64
     columns = np.zeros((r, padded))
     columns[:, :m] = coords.T
@@ -92,9 +93,10 @@ def extend_minors(planes, sub, minors, t, row):
 
 @inner
 def form_entry(minors, r, a, b):
-    """omega(e_a, e_b) of the line with the (r-2)-minors ``minors[r-2]``: Laplace expansion along two rows."""
+    """omega(e_a, e_b) of the line with the (r-2)-minors ``minors[r-2]``: Laplace expansion along two rows.  O(1)"""
     if a == b:
         return 0.0
+    # the minor of the other columns; the sign is that of moving a and b behind them
     value = minors[r - 2, (1 << r) - 1 - (1 << a) - (1 << b)]
     return value if ((a + b) & 1 == 1) == (a < b) else -value
 
@@ -133,7 +135,8 @@ def open_line(sub):
 @njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"contract", "nsz", "reassoc"},
       no_cpython_wrapper=True, no_cfunc_wrapper=True)  # fmt: skip
 def count_near_zero(p, q, n, pj, qj, bound):
-    """np.sum(abs(pj * q - qj * p)[:n] <= bound)"""
+    """np.sum(abs(pj * q - qj * p)[:n] <= bound).  O(n)"""
+    # counted in floats: lanes of the same width as those compared, so that compilers vectorise it
     total = 0.0
     for k in range(n):
         total += 1.0 if abs(pj * q[k] - qj * p[k]) <= bound else 0.0
@@ -142,7 +145,7 @@ def count_near_zero(p, q, n, pj, qj, bound):
 
 @inner
 def pack_signs(p, q, n, pj, qj, words):
-    """np.packbits((pj * q - qj * p)[:n] > 0), in 64-bit words"""
+    """np.packbits((pj * q - qj * p)[:n] > 0), in 64-bit words.  O(n)"""
     for w in range(len(words)):
         word = 0
         for b in range(64):
@@ -155,19 +158,23 @@ def pack_signs(p, q, n, pj, qj, words):
 
 @inner
 def set_bit(words, k, value):
-    """words[k] = value, as bits"""
+    """words[k] = value, as bits.  O(1)"""
     bit = np.int64(1) << (63 - (k & 63))
     words[k >> 6] = (words[k >> 6] & ~bit) | (bit if value else 0)
 
 
 @inner
 def line_sign(planes, sub, orientation, bound, j, k):
-    """Sign of omega(j, k) on the line of the rows ``sub.rows[:r-2]``; `orientation` is that of omega(e_c, e_d)."""
+    """Sign of omega(j, k) on the line of the rows ``sub.rows[:r-2]``; `orientation` is that of omega(e_c, e_d).
+
+    O(1), and an `exact_sign` where |omega| is at most `bound`.
+    """
     v = sub.pencil[0, j] * sub.pencil[1, k] - sub.pencil[1, j] * sub.pencil[0, k]
     if v > bound:
         return orientation
     if v < -bound:
         return -orientation
+    # the rows of the line stand in front, the orientation 1 behind
     sub.rows[len(sub.rows) - 2] = j
     return exact_sign(planes, sub.rows, k)
 
@@ -185,8 +192,9 @@ def cross_normal(planes, sub, place):
 
 @inner
 def cramer_normals(planes, sub, fixed, f):
-    """normals[l] = cross product of the rows of the line with f_2 for row l, and f_1."""
+    """normals[l] = cross product of the rows of the line with f_2 for row l, and f_1.  O(r**2 2**r)"""
     r = len(sub.alpha)
+    # the first `fixed` rows are functionals, whose signs no pattern holds
     for place in range(fixed, r - 2):
         for t in range(r - 2):
             sub.define[place, t] = f + 1 if t == place else sub.rows[t]
@@ -196,7 +204,7 @@ def cramer_normals(planes, sub, fixed, f):
 
 @inner
 def coefficient_sign(planes, sub, place, j):
-    """Sign of ``x_j . normals[place]``."""
+    """Sign of ``x_j . normals[place]``.  O(r), and an `exact_sign` where the filter does not decide"""
     v = 0.0
     for a in range(len(sub.alpha)):
         v += planes.coords[j, a] * sub.normals[place, a]
@@ -209,7 +217,10 @@ def coefficient_sign(planes, sub, place, j):
 
 @inner
 def exact_vertex(planes, sub, n, fixed, orientation, bound, j):
-    """Whether only the rows of the line and j vanish at vertex j; uncertain bits of ``sub.words`` are set exactly."""
+    """Whether only the rows of the line and j vanish at vertex j; uncertain bits of ``sub.words`` are set exactly.
+
+    O(n r), and an `exact_sign` for each of these.
+    """
     r = len(sub.alpha)
     # The rows of the line and j itself vanish there by definition; any other row that does makes the vertex degenerate.
     for k in range(n):
@@ -227,11 +238,12 @@ def exact_vertex(planes, sub, n, fixed, orientation, bound, j):
 
 @inner
 def write_words(sub, n, bits, direct, flip, pattern, out, at):
-    """Write the signs by hyperplane as a pattern by row, all of them reversed with `flip`."""
+    """Write the signs by hyperplane as a pattern by row, all of them reversed with `flip`.  O(n)"""
     if direct:
         for w in range(len(sub.words)):
             pattern[w] = sub.words[w] ^ (-1 if flip else 0)
         if n & 63:
+            # reversing has set the unused bits behind the last row
             pattern[len(pattern) - 1] &= ~((1 << (64 - (n & 63))) - 1)
     else:
         for k in range(n):
@@ -241,7 +253,10 @@ def write_words(sub, n, bits, direct, flip, pattern, out, at):
 
 @inner
 def name_cell(planes, sub, n, fixed, f, orientation, bound, direction, j):
-    """Set the signs of the vertex's own rows in ``sub.words``, relative to the sign D returned (0: not generic)."""
+    """Set the signs of the vertex's own rows in ``sub.words``, relative to the sign D returned (0: not generic).
+
+    O(r**2).
+    """
     side = line_sign(planes, sub, orientation, bound, j, f)
     if side == 0:
         return 0
@@ -256,7 +271,7 @@ def name_cell(planes, sub, n, fixed, f, orientation, bound, direction, j):
 
 @inner
 def visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, out, cells):
-    """Visit the vertices j >= first of a line.  Returns (code, number of cells)."""
+    """Visit the vertices j >= first of a line.  Returns (code, number of cells).  O(n) a vertex"""
     r = len(sub.alpha)
     pivot = open_line(sub)
     orientation = 1 if pivot > 0.0 else -1
@@ -270,6 +285,7 @@ def visit_line(planes, sub, n, fixed, f, bound, first, bits, direct, pattern, ou
         direction = line_sign(planes, sub, orientation, bound, f, f + 1)
         if direction == 0:
             return NOT_GENERIC, cells
+        # once per line: the numerators do not depend on the vertex
         cramer_normals(planes, sub, fixed, f)
     # Invariant: `cells` patterns are written.  Rows that define the vertex have 0 in the pencil, to rounding, and no
     # more may have.
@@ -298,6 +314,7 @@ def visit_vertices(planes, sub, n, fixed, bound, head, first, last, bits, direct
     bits, direct : how signs by hyperplane become patterns; `direct` when they are patterns
     pattern : (words,) work, bits of zero rows set;  out : (cells, words) out, not written when it has no rows
     Returns (COMPLETE, DEGENERATE or NOT_GENERIC, number of cells).
+    O(n) a cell, whatever the rank, and O(n + 2**r) a line.
     """
     r = len(sub.alpha)
     f = n + fixed
@@ -319,6 +336,7 @@ def visit_vertices(planes, sub, n, fixed, bound, head, first, last, bits, direct
         row = sub.rows[t]
         if row >= (last if t == base else n):
             t -= 1
+            # back to the row in front, which moves on; in front of `base` there is none
             sub.rows[t] += t >= base
         else:
             extend_minors(planes, sub, sub.minors, t, row)
@@ -335,7 +353,10 @@ def visit_vertices(planes, sub, n, fixed, bound, head, first, last, bits, direct
 
 @kernel
 def visit_last(planes, sub, n, bits, direct, pattern, out):
-    """The cell around the one direction on which the r-1 functionals vanish, for odd r; as `visit_vertices`."""
+    """The cell around the one direction on which the r-1 functionals vanish, for odd r; as `visit_vertices`.
+
+    O(n r + r 2**r).
+    """
     for t in range(len(sub.alpha) - 1):
         sub.define[0, t] = n + t
     cross_normal(planes, sub, 0)

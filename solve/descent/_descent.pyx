@@ -6,12 +6,12 @@
 A step solves ``H d = -g`` of the piece that the activation patterns at the weights select: with features
 ``J = root s_k D_k Z`` side by side ``g = J'residual + beta w_k/|w_k|`` and
 ``H = J'J + beta/|w_k| (I - w_k w_k'/|w_k|^2)``.  It is halved until the objective falls, the kinks included, and ends
-where it no longer does.
+where it no longer does.  An output bias follows the weights: it takes the weighted means out of residual and features.
 """
 
 import numpy as np
 
-from scipy.linalg.cython_blas cimport dgemm, dgemv, dsyrk
+from scipy.linalg.cython_blas cimport dgemm, dgemv, dger, dsyrk
 
 from libc.string cimport memcpy, memset
 
@@ -26,21 +26,22 @@ cdef class Slide:
     cdef const double[:, ::1] Z
     cdef const double[::1] target, root
     cdef double[:, ::1] W, trial, step
-    cdef double[::1] signs, inner, features, residual, hessian
-    cdef double beta
+    cdef double[::1] signs, inner, features, residual, hessian, means
+    cdef double beta, mass  # mass: sum of the squares of root with an output bias, else 0
     cdef int n, r, count
 
-    def __cinit__(self, Z, target, root, double beta, signs, W):
+    def __cinit__(self, Z, target, root, double beta, signs, W, bint bias):
         cdef Py_ssize_t n = Z.shape[0], r = Z.shape[1], count = W.shape[0]
         self.Z, self.target, self.root, self.beta, self.signs, self.W = Z, target, root, beta, signs, W
         self.n, self.r, self.count = <int>n, <int>r, <int>count
         self.trial, self.step, self.hessian = np.empty((count, r)), np.empty((count, r)), np.empty((count * r) ** 2)
         self.inner, self.features, self.residual = np.empty(n * count), np.empty(n * count * r), np.empty(n)
+        self.means, self.mass = np.empty(count * r), np.dot(root, root) if bias else 0.0
 
     cdef double value(self, double[:, ::1] W) noexcept nogil:
         """Objective at `W`; `inner` and `residual` become those of it."""
         cdef int i, k, m = self.count
-        cdef double one = 1.0, zero = 0.0, total = 0.0, f
+        cdef double one = 1.0, zero = 0.0, total = 0.0, shift = 0.0, f
         cdef double* row
         # inner = Z @ W.T
         dgemm("T", "N", &m, &self.n, &self.r, &one, &W[0, 0], &self.r, <double*>&self.Z[0, 0], &self.r, &zero,
@@ -51,7 +52,12 @@ cdef class Slide:
             for k in range(m):
                 if row[k] > 0.0:
                     f += self.signs[k] * row[k]
+            # samples of weight zero have curvature zero, so root and target are zero there
             self.residual[i] = self.root[i] * (f - self.target[i])
+            shift += self.root[i] * self.residual[i]
+        shift = shift / self.mass if self.mass > 0.0 else 0.0
+        for i in range(self.n):
+            self.residual[i] -= self.root[i] * shift
             total += self.residual[i] * self.residual[i]
         total *= 0.5
         for k in range(m):
@@ -60,8 +66,8 @@ cdef class Slide:
 
     cdef void fill_features(self) noexcept nogil:
         """Rows of derivatives of ``root * f`` in the weights: ``features[i] = root_i s_k 1[z_i.w_k > 0] z_i``."""
-        cdef int i, k, j, r = self.r
-        cdef double factor
+        cdef int i, k, j, r = self.r, size = self.count * self.r, inc = 1
+        cdef double factor, zero = 0.0, minus = -1.0
         cdef double* out = &self.features[0]
         for i in range(self.n):
             for k in range(self.count):
@@ -69,6 +75,12 @@ cdef class Slide:
                 for j in range(r):
                     out[j] = factor * self.Z[i, j]
                 out += r
+        if self.mass > 0.0:
+            # features -= outer(root, root @ features / mass)
+            factor = 1.0 / self.mass
+            dgemv("N", &size, &self.n, &factor, &self.features[0], &size, <double*>&self.root[0], &inc, &zero,
+                  &self.means[0], &inc)
+            dger(&size, &self.n, &minus, &self.means[0], &inc, <double*>&self.root[0], &inc, &self.features[0], &size)
 
     cdef bint direction(self) noexcept nogil:
         """Newton step, in `step`, of the piece that the current activation patterns select; False for none."""
@@ -145,7 +157,7 @@ cdef class Slide:
                 return
 
 
-def slide(Z, target, root, double beta, signs, W, int max_steps, double rel):
+def slide(Z, target, root, double beta, signs, W, int max_steps, double rel, bint bias):
     """Gauss-Newton descent of all neurons together; returns the signs and weights of those left.
 
     Parameters
@@ -153,16 +165,18 @@ def slide(Z, target, root, double beta, signs, W, int max_steps, double rel):
     Z : (n, r) in;  target : (n,) in;  root : (n,) in, square roots of the curvature;  beta : float in
     signs : (K,) in;  W : (K, r) in, no row of it zero
     max_steps : int in;  rel : float in, stops after a step that lowers the objective by less of it
+    bias : bool in, whether the outputs have a free constant
 
     Notes
     -----
     O(n (K r)^2) a step.
     """
     cdef Slide solver
+    # copies: both are overwritten, and shortened
     signs, W = np.array(signs, dtype=np.float64), np.array(W, dtype=np.float64, order="C")
     if len(W) == 0:
         return signs, W
-    solver = Slide(Z, target, root, beta, signs, W)
+    solver = Slide(Z, target, root, beta, signs, W, bias)
     with nogil:
         solver.run(max_steps, rel)
     return signs[:solver.count], W[:solver.count]

@@ -23,19 +23,23 @@ def without_dependent(Z: Array, neurons: Neurons) -> Neurons:
     """
     while len(neurons):
         outputs = neurons.outputs(Z) * neurons.signs
+        # columns of length 1: dependence is a matter of directions
         size = np.linalg.norm(outputs, axis=0)
         if not size.all():
             neurons = neurons.take(size > 0.0)
             continue
+        # outputs / size @ vt[-1] = values[-1] u, about zero where they are dependent
         _, values, vt = np.linalg.svd(outputs / size, full_matrices=len(size) > len(Z))
         if len(values) == len(size) and values[-1] > DEPENDENT * values[0]:
             break
         z = vt[-1] / size
         if z @ neurons.norms > 0.0:
+            # towards the smaller penalty: of z and -z one does not let it grow
             z = -z
         if z.min() >= 0.0:
             break
         with np.errstate(divide="ignore"):
+            # 1 + t z_k reaches zero at t = -1/z_k
             limits = np.where(z < 0.0, -1.0 / z, np.inf)
         gone = int(np.argmin(limits))
         left = np.delete(np.arange(len(neurons)), gone)
@@ -49,11 +53,6 @@ def merge_neurons(Z: Array, neurons: Neurons) -> Neurons:
     Outputs stay, and the penalty cannot grow (triangle inequality).
     """
     sides = np.sign(Z @ neurons.W.T)
-    above, below = (sides > 0.0).astype(float), (sides < 0.0).astype(float)
-    apart = above.T @ below
-    differ = np.multiply.outer(neurons.signs, neurons.signs) < 0.0
-    if ((apart + apart.T > 0.0) | differ).sum() == len(neurons) * (len(neurons) - 1):
-        return neurons
     W = neurons.W.copy()
     kept: list[int] = []
     for k, sign in enumerate(neurons.signs):
@@ -74,6 +73,7 @@ def simplified(problem: Problem, beta: float, neurons: Neurons, allowed: float) 
     negative neurons become neurons of two layers, nearly parallel ones are merged, and the rest slides to a minimum
     again; coarse simplifications are tried first.
     """
+    # coarse first: the first trial that is allowed is the smallest
     for part in SIMPLIFY:
         trial = slide(problem, beta, _alike_merged(_pruned(neurons, part), part), max_steps=40)
         if len(trial) <= len(neurons) and trial.evaluate(problem, beta)[0] <= allowed:
@@ -90,6 +90,7 @@ def _pruned(neurons: Neurons, part: float) -> Neurons:
         if A[n_plus:].any() and A[:n_plus].any():
             parts = A[None]
         else:
+            # without negative neurons the outer ReLU does nothing: a sum of neurons of two layers
             n_plus, plus = 1, A[:n_plus][A[:n_plus].any(axis=1)]
             parts = np.zeros((len(plus), *A.shape))
             parts[:, 0] = plus

@@ -8,8 +8,8 @@ neuron would cross the tiny cells of a large data set one round at a time.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from scipy.linalg.lapack import dposv
-from scipy.optimize import minimize
 
 from exactrelu._limits import stop_at
 from exactrelu._typing import Array, Bools
@@ -25,6 +25,9 @@ SHARED_DAMPING = 1e-3  # of the model along a new direction: its active samples 
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1.0
 EASE, HARDEN, AFTER_FAILURE = 0.1, 10.0, 1e3
 MAX_HALVINGS = 12  # of a step
+FLAT = 1e-7  # gradient at which L-BFGS ends, in units of the problem
+LEAST_GAIN = 1e-9  # part of the objective that a step must lower it by for another one to follow
+PASSES = 500  # steps of L-BFGS, most of which cross kinks; Newton steps finish
 
 
 def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) -> Neurons:
@@ -38,59 +41,62 @@ def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) 
     -------
     Neurons, some of weight zero.  O(n K m r).
     """
-    features = directions.outputs(problem.Z) * directions.signs
-    slope = problem.dual_point(f) @ features - beta
     weight = damped(problem.loss.curvature(f, problem.y), SHARED_DAMPING)
+    features = problem.centred(directions.outputs(problem.Z) * directions.signs, weight)
+    slope = -problem.loss.gradient(f, problem.y) @ features - beta
     curvature = np.einsum("ik,i,ik->k", features, weight, features)
     length = np.maximum(slope, 0.0) / np.maximum(curvature, 1e-300)
     return directions.times(length / max(len(directions), 1))
 
 
 def descend(
-    problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 500, deadline: float | None = None
+    problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = PASSES, deadline: float | None = None
 ) -> Neurons:
     """L-BFGS on the non-convex problem of two layers: weights ``w = v |v|`` in the variable v, O(n r K) a step.
 
     In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
+    Variables and objective are in units of the problem: scaled targets and repeated samples make the same steps.
 
     Returns
     -------
     Neurons of the same signs, with no larger an objective
     """
     Z, y, W, signs = problem.Z, problem.y, neurons.W, neurons.signs
+    at_constant = problem.loss.value(problem.constant, y)
+    if not (0.0 < at_constant < np.inf):
+        return neurons
+    root = np.sqrt(problem.unit / problem.size)  # so that a weight of one moves predictions by a unit
 
     def objective(flat: Array) -> tuple[float, Array]:
-        V = flat.reshape(W.shape)
+        V = root * flat.reshape(W.shape)
         norms = np.linalg.norm(V, axis=1)
         inner = Z @ V.T
         hidden = np.maximum(inner, 0.0)
-        f = hidden @ (signs * norms)
+        f = problem.prediction(hidden @ (signs * norms))
         slope = problem.loss.gradient(f, y)
         back = (slope[:, None] * (inner > 0.0)) * (signs * norms)
         along = signs * (hidden.T @ slope)
         unit = V / np.maximum(norms, 1e-300)[:, None]
         gradient = back.T @ Z + along[:, None] * unit + 2.0 * beta * V
-        return problem.loss.value(f, y) + beta * float(flat @ flat), gradient.ravel()
+        value = problem.loss.value(f, y) + beta * root**2 * float(flat @ flat)
+        return value / at_constant, gradient.ravel() * (root / at_constant)
 
-    start = W / np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None]
-    options = {"maxiter": max_steps}
-    found = minimize(
+    # w = v |v|, so v = w / sqrt|w|
+    start = W / (root * np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None])
+    options = {"maxiter": max_steps, "gtol": FLAT}
+    found = scipy.optimize.minimize(  # loaded here: it takes a fifth of a second
         objective, start.ravel(), method="L-BFGS-B", jac=True, callback=stop_at(deadline), options=options
     )  # fmt: skip
-    V = found.x.reshape(W.shape)
+    V = root * found.x.reshape(W.shape)
     trial = Neurons.of_two_layers(signs, V * np.linalg.norm(V, axis=1)[:, None])
     return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 
 
-def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 30, rel: float = 1e-9) -> Neurons:
-    """Gauss-Newton descent of all neurons together, O(n (K m r)^2) a step.
+def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) -> Neurons:
+    """Gauss-Newton descent of all neurons together until a step gains next to nothing, O(n (K m r)^2) a step.
 
     Quadratic losses of two layers are for the compiled `_descent.pyx`; elsewhere the curvature may jump, and the model
     is damped after steps that were too long.
-
-    Parameters
-    ----------
-    rel : float, stops after a step that lowers the objective by less of it
 
     Returns
     -------
@@ -100,9 +106,11 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
     zero, quadratic = np.zeros(len(problem.y)), problem.loss.quadratic
     curvature = problem.loss.curvature(zero, problem.y)
     if quadratic and neurons.A.shape[1] == 1 and curvature.any():
-        target = np.divide(problem.dual_point(zero), curvature, out=zero, where=curvature > 0.0)
+        # complete the square: L(f) = 1/2 |root (f - target)|^2 + a constant
+        target = np.divide(-problem.loss.gradient(zero, problem.y), curvature, out=zero, where=curvature > 0.0)
         left = slide_compiled(
-            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, rel
+            problem.Z, target, np.sqrt(curvature), beta, neurons.signs, neurons.W, max_steps, LEAST_GAIN,
+            problem.output_bias,
         )  # fmt: skip
         return Neurons.of_two_layers(*left)
     value, f = neurons.evaluate(problem, beta)
@@ -125,7 +133,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = 3
             damping = max(AFTER_FAILURE * damping, FIRST_DAMPING)
             continue
         damping = max(EASE * damping, LEAST_DAMPING) if length == 1.0 else max(HARDEN * damping, FIRST_DAMPING)
-        small = value - new <= rel * abs(value)
+        small = value - new <= LEAST_GAIN * abs(value)
         neurons, value, f = trial.nonzero(), new, new_f
         if small:
             break
@@ -143,13 +151,14 @@ def _gauss_newton(problem: Problem, beta: float, neurons: Neurons, alive: Bools,
         weight *= (neurons.outputs(Z) > 0.0)[:, np.nonzero(alive)[0]]
     J = (weight[:, :, None] * Z[:, None, :]).reshape(len(f), -1)  # derivative of the outputs
     curvature = damped(problem.loss.curvature(f, problem.y), 0.0)  # not zero everywhere
+    J = problem.centred(J, curvature)
     hessian = (J if np.all(curvature == 1.0) else J * curvature[:, None]).T @ J
     norms = np.linalg.norm(A, axis=1)
     unit = A / norms[:, None]
-    for k in range(len(A)):
-        here = slice(k * r, (k + 1) * r)
-        hessian[here, here] += beta / norms[k] * (np.eye(r) - np.outer(unit[k], unit[k]))
-    return beta * unit.ravel() - problem.dual_point(f) @ J, hessian
+    each = np.arange(len(A))  # beta/|a| (I - uu') is the second derivative of the norm, in the diagonal blocks
+    blocks = (beta / norms)[:, None, None] * (np.eye(r) - unit[:, :, None] * unit[:, None, :])
+    hessian.reshape(len(A), r, len(A), r)[each, :, each] += blocks
+    return beta * unit.ravel() + problem.loss.gradient(f, problem.y) @ J, hessian
 
 
 def _damped_step(gradient: Array, hessian: Array, damping: float) -> Array:

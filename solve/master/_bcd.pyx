@@ -51,6 +51,7 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
                 normals = &facets[0, 0] + starts[k] * r if facets.shape[0] > 0 else NULL
                 worst = max(worst, violation(work, normals, <int>(starts[k + 1] - starts[k]), &residual[k * r],
                                              beta, &weights[k, 0], &near[0, 0]))
+            # measured before each sweep: with max_sweeps = 0 nothing is moved
             if worst <= tol or done >= max_sweeps:
                 break
             done += 1
@@ -59,6 +60,7 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
                 for i in range(r):  # q = residual_k + H_kk w_k
                     q[i] = residual[k * r + i] + dot(&gram[k * r + i, k * r], &weights[k, 0], r)
                     v[i] = weights[k, i]
+                # v starts at the weight: near the end a solution equal to it costs no update of the residual
                 solve_block(work, normals, <int>(starts[k + 1] - starts[k]), &gram[k * r, k * r], total, q, beta, v)
                 change = 0.0
                 for i in range(r):
@@ -160,24 +162,3 @@ def pressed_facets(const double[:, ::1] facets, const Py_ssize_t[::1] starts, co
                     most = gain
                     chosen[k] = place[j] - starts[k]
     return np.asarray(chosen)
-
-
-def solve_single_block(const double[:, ::1] matrix, const double[::1] q, double beta, const double[:, ::1] facets,
-                       start):
-    """argmin 1/2 v'Mv - q'v + beta |v| over {facets @ v >= 0} from a feasible `start`; for tests of the block solver.
-
-    Parameters
-    ----------
-    matrix : (r, r) in;  q, start : (r,) in;  beta : float in;  facets : (F, r) in, unit normals
-
-    Returns
-    -------
-    (r,) array
-    """
-    cdef int r = <int>q.shape[0]
-    cdef double[::1] out = np.array(start, dtype=np.float64)
-    cdef Workspace space = Workspace(r)
-    cdef Work* work = &space.work
-    solve_block(work, &facets[0, 0] if facets.shape[0] else NULL, <int>facets.shape[0], &matrix[0, 0],
-                matrix.shape[1], &q[0], beta, &out[0])
-    return np.asarray(out)

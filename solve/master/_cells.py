@@ -46,6 +46,7 @@ class CellFinder:
         """Blocks of the cells around nonzero neurons, with the weights (K, r) in place of theirs.  O(n K) expected."""
         directions = neurons.W
         if self._irredundant:
+            # by a power of two: lengths far apart would overflow in the product, and signs stay
             scaled = np.ldexp(directions, -np.frexp(np.abs(directions).max(axis=1, keepdims=True))[1])
             values = (scaled @ self.to_coordinates.T) @ self.arrangement.X[self.arrangement.representative].T
             cones = self._look_up(values >= 0.0)
@@ -92,6 +93,7 @@ class CellFinder:
         keys = [row.tobytes() for row in np.packbits(upper, axis=1)]
         new = {key: k for k, key in enumerate(keys) if key not in self._known}
         if new:
+            # all at once: cells of the present round are found anew, old ones seldom come back
             if len(self._known) * len(self.Z) > KNOWN_BYTES:
                 self._known.clear()
                 new = {key: k for k, key in enumerate(keys)}

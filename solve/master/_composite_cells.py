@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from exactrelu._coordinates import unit_rows
 from exactrelu._typing import Array, Bools
 from exactrelu.solve._neurons import Neurons, signs_of
 from exactrelu.solve._problem import Problem
@@ -31,6 +30,8 @@ class CompositeBlock:
     first : (m, k) bool, second : (k,) bool, patterns of the distinct rows of the data (see `Problem.bundle`)
     facets : (F, m r) unit inward normals, some of them redundant: the cell is ``{a : facets @ a >= 0}``
     weight : (m r,) current weight, strictly inside
+    force : (F,) multipliers of the facets, known once the master problem was solved
+    key : names the cell and the sign
     """
 
     sign: float
@@ -39,6 +40,7 @@ class CompositeBlock:
     second: Bools
     facets: Array
     weight: Array
+    force: Array = field(init=False)
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,7 @@ class CompositeCells:
         self.width = width
         self.rows = problem.bundle.Z
         self.r = problem.rank
+        self.t = signs_of(np.arange(width + 1), width)  # of the neurons, by the number of positive ones
         self._rng = np.random.default_rng(0)
 
     def around(self, neurons: Neurons) -> list[CompositeBlock]:
@@ -99,9 +102,9 @@ class CompositeCells:
 
     def _cell(self, sign: float, n_plus: int, a: Array) -> CompositeBlock:
         """The block that the signs at `a` select; neurons of equal sign in the order of their patterns."""
-        t = signs_of(n_plus, self.width)
-        hidden = self.rows @ a.T  # (k, m)
-        keys = [np.packbits(hidden[:, j] > 0.0).tobytes() for j in range(self.width)]
+        t, hidden = self.t[n_plus], self.rows @ a.T  # (k, m)
+        # neurons of equal sign may be exchanged: one order for all, so that equal cells have equal keys
+        keys = [bits.tobytes() for bits in np.packbits(hidden.T > 0.0, axis=1)]
         order = sorted(range(self.width), key=lambda j: (-t[j], keys[j]))
         a, hidden = a[order], hidden[:, order]
         return self.of_patterns(sign, n_plus, (hidden > 0.0).T.copy(), np.maximum(hidden, 0.0) @ t > 0.0, a)
@@ -109,21 +112,21 @@ class CompositeCells:
     def of_patterns(self, sign: float, n_plus: int, first: Bools, second: Bools, a: Array) -> CompositeBlock:
         """The block of given patterns (m, k), (k,) of the distinct rows, with weight `a` (m, r). O(k m^2 r)."""
         k, m, r = len(self.rows), self.width, self.r
-        t, active = signs_of(n_plus, m), first.T
+        active, neuron = first.T, np.arange(m)
         mixed = active[:, :n_plus].any(axis=1) & active[:, n_plus:].any(axis=1)
-        layer = np.zeros((m, k, m, r))
-        for j in range(m):
-            layer[j, :, j] = np.where(active[:, j], 1.0, -1.0)[:, None] * self.rows
-        signed = (active[mixed] * t * np.where(second[mixed], 1.0, -1.0)[:, None])[:, :, None]
-        facets = np.vstack([layer.reshape(m * k, m * r), (signed * self.rows[mixed, None]).reshape(-1, m * r)])
-        facets = unit_rows(facets)
-        return CompositeBlock(sign, n_plus, first, second, np.ascontiguousarray(facets), a.ravel().copy())
+        layer = np.zeros((m, k, m, r))  # the rows are unit vectors
+        layer[neuron, :, neuron] = np.where(first, 1.0, -1.0)[:, :, None] * self.rows
+        both = active[mixed]  # the second layer's facet holds a unit row once for every active neuron
+        factor = np.where(second[mixed], 1.0, -1.0) / np.sqrt(both.sum(axis=1))
+        joint = (both * self.t[n_plus] * factor[:, None])[:, :, None] * self.rows[mixed, None]
+        facets = np.vstack([layer.reshape(m * k, m * r), joint.reshape(-1, m * r)])
+        return CompositeBlock(sign, n_plus, first, second, facets, a.ravel().copy())
 
     def features(self, block: CompositeBlock) -> Array:
         """``s D_2 t_j D_1j Z`` side by side, (n, m r): the output of the block is ``features @ a``."""
         bundle = self.problem.bundle
-        t = signs_of(block.n_plus, self.width)
-        weight = block.sign * block.second[:, None] * block.first.T * t  # (k, m)
+        weight = block.sign * block.second[:, None] * block.first.T * self.t[block.n_plus]  # (k, m)
+        # of the distinct rows; every row of the data is one of them times its length
         small = (weight[:, :, None] * self.rows[:, None]).reshape(len(self.rows), -1)
         out = np.zeros((len(self.problem.y), self.width * self.r))
         out[bundle.rows] = bundle.length[:, None] * small[bundle.index]
@@ -135,6 +138,7 @@ class CompositeCells:
         size = float(np.linalg.norm(block.weight))
         for f in facets:
             normal = block.facets[f]
+            # mirrored at the facet nearly onto it: the nearest point on its other side
             point = block.weight - (normal @ block.weight + ACROSS * size) * normal
             cell = self.at(block.sign, block.n_plus, point.reshape(self.width, self.r))
             if cell is not None and cell.key != block.key:

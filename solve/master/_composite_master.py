@@ -37,10 +37,6 @@ class CompositeMaster(Active):
     cells : CompositeCells
     beta : float
     deadline : float, optional, `time.monotonic` value
-
-    Attributes
-    ----------
-    multipliers : list of (F_k,), forces of the facets of every block after `solve`
     """
 
     blocks: list[CompositeBlock]
@@ -48,7 +44,6 @@ class CompositeMaster(Active):
     def __init__(self, cells: CompositeCells, beta: float, deadline: float | None = None) -> None:
         super().__init__(cells.problem, beta, deadline, cells.width * cells.r)
         self.cells = cells
-        self.multipliers: list[Array] = []
         self._known: dict[bytes, Array] = {}  # features of the active blocks
 
     def set_blocks(self, blocks: Sequence[CompositeBlock]) -> None:
@@ -73,7 +68,7 @@ class CompositeMaster(Active):
         """
         if not self.blocks:
             return self.objective()
-        loss, y, r = self.problem.loss, self.problem.y, self.cells.r
+        loss, r = self.problem.loss, self.cells.r
         if self._features.shape[1] > SWEEP_ABOVE and loss.quadratic:
             W = self.weights
             path = self._path(SWEEP_PATH)
@@ -86,14 +81,15 @@ class CompositeMaster(Active):
         def minimise(gram: Array, linear: Array, accuracy: float = OF_TOL * tol) -> Array:
             target = W.copy()
             force = solve_together(gram, linear, facets, starts, r, self.beta, target, *self._path(accuracy))
-            self.multipliers = np.split(force, starts[1:-1])
+            for block, part in zip(self.blocks, np.split(force, starts[1:-1]), strict=True):
+                block.force = part
             return target
 
         if loss.quadratic:
             W = minimise(*self._model(W), tol)
         else:
             self._damping = proximal_newton(
-                self._features, loss, y, self.beta, W, r, minimise,
+                self._features, self.problem, self.beta, W, r, minimise,
                 damping=self._damping, enough=OF_TOL * tol, deadline=self.deadline,
             )  # fmt: skip
         self._store(W)
@@ -102,10 +98,11 @@ class CompositeMaster(Active):
 
     def _model(self, W: Array) -> tuple[Array, Array]:
         """Gram matrix and linear term of a quadratic loss."""
-        loss, y = self.problem.loss, self.problem.y
-        return quadratic_model(self._features, loss, y, W, self._features @ W.ravel(), 0.0)
+        f = self.problem.prediction(self._features @ W.ravel())
+        return quadratic_model(self._features, self.problem, W, f, 0.0)
 
     def _cones(self) -> tuple[Array, NDArray[np.intp]]:
+        # facets of block k: starts[k] to starts[k+1]
         starts = np.concatenate([[0], np.cumsum([len(block.facets) for block in self.blocks])]).astype(np.intp)
         return np.ascontiguousarray(np.vstack([block.facets for block in self.blocks])), starts
 
@@ -119,21 +116,19 @@ class CompositeMaster(Active):
         """Forget blocks whose norm is at most `part` of the total."""
         norms = np.array([block.norm for block in self.blocks])
         keep = norms > part * norms.sum()
-        if keep.all():
-            return
-        if self.multipliers:
-            self.multipliers = [m for m, k in zip(self.multipliers, keep, strict=False) if k]
-        self.set_blocks([block for block, k in zip(self.blocks, keep, strict=True) if k])
+        if not keep.all():
+            self.set_blocks([block for block, kept in zip(self.blocks, keep, strict=True) if kept])
 
     def neighbours(self, tol: float) -> list[CompositeBlock]:
         """Cells across pressed facets in which pricing violates the dual constraint, at small weights there."""
         nu = self.problem.dual_point(self.prediction())
+        # cells met twice on the way, from either side, are priced once
         have = {block.key for block in self.blocks}
         total = sum(block.norm for block in self.blocks)
         found = []
-        for block, force in zip(self.blocks, self.multipliers, strict=True):
-            pressed = np.flatnonzero(force > PRESSED * np.sqrt(tol) * self.beta)
-            hardest = pressed[np.argsort(-force[pressed])][: 2 * self.size]
+        for block in self.blocks:
+            pressed = np.flatnonzero(block.force > PRESSED * np.sqrt(tol) * self.beta)
+            hardest = pressed[np.argsort(-block.force[pressed])][: 2 * self.size]
             for cell in self.cells.across(block, hardest.tolist()):
                 if cell.key in have:
                     continue

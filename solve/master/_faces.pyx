@@ -31,6 +31,7 @@ cdef int face_span(Work* work, const double* facets, int n_facets, const char* t
     for j in range(n_facets):
         if not tight[j] or work.n_tight == r:
             continue
+        # dependent normals are left out: they bound the face no further
         row = work.reduced + work.n_tight * r
         memcpy(row, facets + j * r, r * sizeof(double))
         remove_parts(row, work.reduced, work.n_tight, r)
@@ -101,6 +102,7 @@ cdef class FaceNewton:
         for k in range(self.total // r):
             size = dot(&self.trial[k, 0], &self.trial[k, 0], r)
             old = dot(&self.W[k, 0], &self.W[k, 0], r)
+            # blocks that were and stay zero have no difference
             if size == old == 0.0:
                 continue
             along = 0.0
@@ -209,6 +211,7 @@ cdef class FaceNewton:
             for j in range(self.n_normals(k)):
                 if self.tight[self.starts[k] + j]:
                     continue
+                # normals @ (w + t step) = 0 at t = normals @ w / -rate
                 rate = dot(g + j * r, &self.step[k, 0], r)
                 if rate < 0.0:
                     ratio = max(dot(g + j * r, &self.W[k, 0], r), 0.0) / -rate
@@ -238,6 +241,7 @@ cdef class FaceNewton:
             self.product[a] += self.change[a]
         for a in range(self.count):
             k = self.alive[a]
+            # invariant: alive[:left] are the nonzero blocks among those looked at, in their order
             if dot(&self.W[k, 0], &self.W[k, 0], r) == 0.0:
                 continue  # the sweeps test whether it should come back
             self.alive[left] = k
@@ -276,6 +280,7 @@ cdef class FaceNewton:
                 length = shortest if halving == 0 else 0.5 * length
             else:
                 return
+            # no facet stopped it, and the full step was taken: then Newton's method converges quadratically
             free = length < 0.0 and shortest == 1.0
             self.accept(length)
 

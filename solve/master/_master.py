@@ -120,8 +120,8 @@ class Active:
         return np.array([block.weight for block in self.blocks]).reshape(len(self.blocks), self.size)
 
     def prediction(self) -> Array:
-        """Output of the blocks on the data, (n,)."""
-        return self._features @ self.weights.ravel()
+        """Output of the blocks on the data, (n,), with the best output bias."""
+        return self.problem.prediction(self._features @ self.weights.ravel())
 
     def objective(self) -> float:
         """Objective of the convex program at the current weights."""
@@ -145,11 +145,16 @@ class Master(Active):
         self.starts = np.zeros(1, np.intp)
         self._columns = np.ascontiguousarray(problem.Z.T)
         self._gram = np.zeros((0, 0))
+        zero = np.zeros(len(problem.y))
+        # Of a quadratic loss, whose curvature does not depend on f: its gradient is H w - c, so at zero -c.
+        self._curvature = problem.loss.curvature(zero, problem.y) if problem.loss.quadratic else zero
+        self._at_zero = problem.dual_point(problem.constant)
 
     def set_blocks(self, blocks: Sequence[Block]) -> None:
         """Replace the active set.  O(n r K), and for the Gram matrix of a quadratic loss as in `_updated_gram`."""
         blocks = merged(blocks)
         signs = np.array([block.sign for block in blocks])
+        # (K, n): the sign where the sample is active
         signed = np.where([block.cone.active for block in blocks], signs[:, None], 0.0)
         # features of block k = s_k D_k Z, side by side
         features = (signed[:, None, :] * self._columns).reshape(-1, self._columns.shape[1]).T
@@ -166,12 +171,12 @@ class Master(Active):
         O(n r^2 K^2) while that is little.  Otherwise entries of cells that stay are kept, a cell that slid across a
         facet changes by the rows that flipped, O(r K) each, and any other new cell costs O(n r^2 K).
         """
-        r = self.problem.rank
-        weight = self.problem.loss.curvature(np.zeros(len(self.problem.y)), self.problem.y)  # does not depend on f
+        r, weight = self.size, self._curvature
         if features.shape[0] * features.shape[1] ** 2 <= FRESH_GRAM:
             weighted = features if (weight == 1.0).all() else weight[:, None] * features
             return weighted.T @ features
         place = {block.key: k for k, block in enumerate(self.blocks)}
+        # the old block whose features a new one had but for the rows that flipped, or -1
         source = np.array([place.get(b.key, place.get(b.origin, -1)) for b in blocks], dtype=int)
         flipped = [b.flipped for k, b in enumerate(blocks) if source[k] >= 0 and b.key not in place]
         gram = np.empty((features.shape[1], features.shape[1]))
@@ -189,24 +194,32 @@ class Master(Active):
             gram[:, ~old] = fresh.T
         return gram
 
+    def _centred_gram(self) -> Array:
+        """The Gram matrix that is left when an output bias follows the weights: its weighted means taken out, O(N^2).
+
+        The uncentred one is kept, because a flip of rows changes it by those rows alone.
+        """
+        if not self.problem.output_bias:
+            return self._gram
+        sums, total = self._curvature @ self._features, float(self._curvature.sum())
+        return self._gram - np.outer(sums, sums / total) if total > 0.0 else self._gram
+
     def neurons(self) -> Neurons:
         """The blocks' nonzero weights."""
         return Neurons.of_two_layers(self.signs, self.weights).nonzero()
 
     def correlations(self, nu: Array) -> Array:
         """``s_k Z'D_k nu`` for every block, (K, r)."""
-        return (self._features.T @ nu).reshape(len(self.blocks), self.problem.rank)
+        return (self._features.T @ nu).reshape(len(self.blocks), self.size)
 
     def solve(self, tol: float) -> float:
         """Optimise the weights over the active cells; returns the largest violation in units of beta."""
         if not self.blocks:
             return 0.0
-        W, loss, y = self.weights, self.problem.loss, self.problem.y
+        W, loss = self.weights, self.problem.loss
         into_cones(self.facets, self.starts, W)
         if loss.quadratic:
-            # the gradient of the loss is H w - c: at zero, -c
-            linear = self._features.T @ self.problem.dual_point(np.zeros(len(y)))
-            violation = self._quadratic(self._gram, linear, W, tol)
+            violation = self._quadratic(self._centred_gram(), self._features.T @ self._at_zero, W, tol)
         else:
             violation = np.inf
 
@@ -221,7 +234,7 @@ class Master(Active):
                 return target
 
             self._damping = proximal_newton(
-                self._features, loss, y, self.beta, W, self.problem.rank, minimise,
+                self._features, self.problem, self.beta, W, self.size, minimise,
                 damping=self._damping, deadline=self.deadline,
             )  # fmt: skip
         self._store(W)

@@ -50,6 +50,7 @@ def solve_quadratic(
     for attempt in range(MAX_ROUNDS):
         done, violation = sweep(gram, linear, facets, starts, beta, W, 1 + attempt, tol)
         sweeps += done
+        # where rounding is reached the violation jumps about: it no longer halves
         idle = idle + 1 if violation > 0.5 * least else 0
         least = min(least, violation)
         if violation <= tol or (violation <= ROUNDING and idle == MAX_IDLE):

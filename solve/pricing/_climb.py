@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from exactrelu._typing import Array, Ints
+from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve._neurons import Neurons
+from exactrelu.solve._problem import Problem
 
-from ._cones import bare
+from ._bound import ascend
 
 AT_ONCE = 1 << 20  # entries of data times directions that a climb holds at a time: 8 MB
 MAX_STEPS = 30  # of a climb; most end after five
+STARTS = 200  # random directions from which the largest value is sought where it cannot be proven
 
 
 @dataclass(frozen=True)
@@ -79,50 +82,9 @@ def ascend_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
     Every step jumps to the best direction of the current linear piece, while that helps.  Row by row, for few starts:
     O(n r m) a step.  Returns neurons and their values, best first.
     """
-    U, values, work = starts.copy(), np.empty(len(starts)), np.empty((3, starts.shape[1]))
-    for k in range(len(starts)):
-        values[k] = ascend(Z, nu, U[k], work, MAX_STEPS)
+    U, values = starts.copy(), np.empty(len(starts))
+    ascend(Z, nu, U, values, MAX_STEPS)
     return ranked(U, values)
-
-
-@bare
-def ascend(Z, nu, u, work, max_steps):
-    """Climb from `u` (r,) in/out; returns ``nu'(Z u)_+`` at the end.  work : (3, r)"""
-    q, trial, fresh = work[0], work[1], work[2]
-    value = signed_value(Z, nu, u, q)
-    for _ in range(max_steps):
-        size = 0.0
-        for j in range(u.size):
-            size += q[j] * q[j]
-        size = np.sqrt(size)
-        if size == 0.0:
-            break
-        for j in range(u.size):
-            trial[j] = q[j] / (size if value >= 0.0 else -size)
-        new = signed_value(Z, nu, trial, fresh)
-        if abs(new) <= abs(value):
-            break
-        value = new
-        for j in range(u.size):
-            u[j], q[j] = trial[j], fresh[j]
-    return value
-
-
-@bare
-def signed_value(Z, nu, u, q):
-    """``nu'(Z u)_+``; `q` (r,) becomes its gradient ``Z'(nu * (Z u > 0))``."""
-    for j in range(u.size):
-        q[j] = 0.0
-    value = 0.0
-    for i in range(Z.shape[0]):
-        inner = 0.0
-        for j in range(u.size):
-            inner += Z[i, j] * u[j]
-        if inner > 0.0:
-            value += nu[i] * inner
-            for j in range(u.size):
-                q[j] += nu[i] * Z[i, j]
-    return value
 
 
 def climb_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
@@ -138,6 +100,20 @@ def climb_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
         for first in range(0, len(starts), step)
     ]
     return ranked(np.vstack([U for U, _ in parts]), np.concatenate([values for _, values in parts]))
+
+
+def climbed(problem: Problem, nu: Array, starts: Array | None = None) -> Pricing:
+    """What climbs from `starts` (m, r), or from seeded random ones, find; the bound is the trivial one.
+
+    O(m n r) a step.
+    """
+    slack, Z, weights = problem.slack(nu), problem.bundle.Z, problem.bundle.weights(nu)
+    if not weights.any():
+        return Pricing.of_nothing(slack, 1, problem.rank)
+    if starts is None:
+        starts = np.random.default_rng(0).standard_normal((STARTS, problem.rank))
+    found, values = climb_many(Z, weights, starts)
+    return Pricing(trivial_bound(Z, weights) + slack, float(values[0]), found, values, len(values), False)
 
 
 def _climb(Z: Array, nu: Array, starts: Array, sign: float) -> tuple[Array, Array]:

@@ -30,11 +30,12 @@ def price_by_enumeration(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    limit: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """``h* = max over cells i and signs s of |Proj_{K_i}(s Z'D_i nu)|``, over all cells.
 
-    Parameters and result as in `price_by_bound`, but that `patience` and `n_jobs` have no meaning here, and
+    Parameters and result as in `price_by_bound`, but that `patience`, `limit` and `n_jobs` have no meaning here, and
     `target` and `rel` only spare projections that cannot change the answer.  O(cells) time, memory independent of their
     number.
     """

@@ -34,11 +34,12 @@ def price_composite_by_enumeration(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    limit: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """``h* = max over composite cells and output signs of the linear pricing problem of the cell``, over all cells.
 
-    Parameters and result as in `price_composite_by_bound`, but that `patience` and `n_jobs` have no meaning here.
+    Parameters and result as in `price_composite_by_bound`; `patience`, `limit` and `n_jobs` have no meaning here.
     One small cone program per cell and sign whose dual norm exceeds what is known, O(n m (m r)^2) a Newton step;
     memory independent of the number of cells.
     """

@@ -12,8 +12,8 @@ from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 
-from . import _composite_bound
 from ._climb import Pricing, best_first, evaluate, unit
+from ._composite_bound import Work, bound_and_prune
 from ._search import price_by_bound
 from ._stack import LATE, Search, Tree, empty_stack, root_cones, rows_by_sign
 
@@ -39,12 +39,12 @@ class CompositeTree(Tree):
         self.width, D = width, width * self.r
         super().__init__(empty_stack(np.empty((4 * n + 1024, D, width)), 64 * D, 1, D, shared))
         least = 1e-13 * float(np.linalg.norm(A, axis=1).max(initial=0.0))
-        self.rows = _composite_bound.Rows(A, n_upper, n_plus, least)
-        self.work = _composite_bound.make_work(n, D, width)
+        self.A, self.n_upper, self.n_plus = A, n_upper, n_plus
+        self.work = Work(n, self.r, width, n_plus, least)
 
     def roots(self) -> Iterator[Array]:
         """Products of the root cones of R^r, one per unordered choice for neurons of equal sign, (D, D) rays each."""
-        r, width, n_plus = self.r, self.width, self.rows.n_plus
+        r, width, n_plus = self.r, self.width, self.n_plus
         single = list(root_cones(r))
         for plus in itertools.combinations_with_replacement(single, n_plus):
             for minus in itertools.combinations_with_replacement(single, width - n_plus):
@@ -55,7 +55,8 @@ class CompositeTree(Tree):
 
     def visit(self, roots: Array, target: float, rel: float) -> int:
         """Split cones for one slice of nodes, see `bound_and_prune`."""
-        return int(_composite_bound.bound_and_prune(self.stack, self.work, roots, self.rows, target, rel, SLICE))
+        rows = (self.A, self.n_upper)
+        return int(bound_and_prune(self.stack, self.work, roots, *rows, target, rel, SLICE))
 
 
 def sign_counts(width: int) -> list[int]:
@@ -73,6 +74,7 @@ def price_composite_by_bound(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    limit: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """Bound and prune until ``h* <= target``, or else ``h* <= best (1 + rel)``, is proven.
@@ -81,7 +83,7 @@ def price_composite_by_bound(
     ----------
     problem : Problem;  nu : (n,);  width : int, neurons of a sub-network's first layer
     starts : Neurons, offered as incumbents
-    target, rel, deadline, patience, n_jobs : as in `price_by_bound`
+    target, rel, deadline, patience, limit, n_jobs : as in `price_by_bound`
 
     Returns
     -------
@@ -101,7 +103,7 @@ def price_composite_by_bound(
     kinds = [(n_plus, s) for n_plus in sign_counts(width) for s in (1.0, -1.0)]
     rows = {s: rows_by_sign(Z, s * weights) for s in (1.0, -1.0)}
     teams = [[CompositeTree(*rows[s], width, n_plus, shared) for _ in range(n_jobs)] for n_plus, s in kinds]
-    search = Search(teams, shared, target, rel, deadline, patience)
+    search = Search(teams, shared, target, rel, deadline, patience, limit)
     upper = search.prove(trivial_bound(Z, weights), STAGES if width * r >= STAGED else ())
     for family, rays, reached in search.found():
         n_plus, s = kinds[family]

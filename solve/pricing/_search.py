@@ -11,7 +11,7 @@ from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.solve._neurons import Neurons
 from exactrelu.solve._problem import Problem
 
-from . import _bound
+from ._bound import Work, bound_and_prune
 from ._climb import Pricing, ascend_many, climb_from, ranked
 from ._stack import LATE, Search, Tree, empty_stack, root_cones, rows_by_sign
 
@@ -34,7 +34,7 @@ class NeuronTree(Tree):
         n, self.r = A.shape
         super().__init__(empty_stack(np.empty((self.r, 6 * n + 4096)), 4 * self.r + 64, 4, self.r, shared))
         self.A, self.n_upper = A, n_upper
-        self.work = _bound.make_work(self.r, n)
+        self.work = Work(self.r, n)
 
     def roots(self) -> Iterator[Array]:
         """Cones (r, r) that cover the sphere."""
@@ -43,7 +43,7 @@ class NeuronTree(Tree):
     def visit(self, roots: Array, target: float, rel: float) -> int:
         """Split cones for one slice of nodes, see `bound_and_prune`."""
         nodes = max(16, min(SLICE, 40_000 // self.r**2))
-        return int(_bound.bound_and_prune(self.stack, self.work, roots, self.A, self.n_upper, target, rel, nodes))
+        return int(bound_and_prune(self.stack, self.work, roots, self.A, self.n_upper, target, rel, nodes))
 
 
 def price_by_bound(
@@ -55,6 +55,7 @@ def price_by_bound(
     starts: Neurons | None = None,
     deadline: float | None = None,
     patience: int | None = None,
+    limit: int | None = None,
     n_jobs: int = 1,
 ) -> Pricing:
     """Bound and prune until ``h* <= target``, or else ``h* <= best (1 + rel)``, is proven.
@@ -71,6 +72,7 @@ def price_by_bound(
     starts : Neurons, directions to climb from first
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes (see above)
+    limit : int, nodes after which to stop with what is proven by then
     n_jobs : int, threads; the root cones are shared out among them
 
     Returns
@@ -90,7 +92,7 @@ def price_by_bound(
     team = [NeuronTree(A, n_upper, shared) for _ in range(max(1, min(n_jobs, 2**r)))]
     first = team[0].stack  # the best climb is its incumbent
     first.best[0], first.best_ray[:] = climbs.signs[0] * reached[0], climbs.A[0, 0]
-    search = Search([team], shared, target, rel, deadline, patience)
+    search = Search([team], shared, target, rel, deadline, patience, limit)
     stages = STAGES if r >= STAGED_RANK else ()
     upper = search.prove(trivial_bound(Z, nu) if stages else np.inf, stages)
     if not upper < np.inf:

@@ -1,7 +1,8 @@
 """Bound and prune as both families of networks share it: stacks of cones, and the search that empties them.
 
-A tree of cones is searched depth first.  Cones that wait lie on a stack whose arrays kernels fill and read; what
-differs between neurons (`_search`) and sub-networks (`_composite_search`) is how a cone is bounded and split.
+A tree of cones is searched depth first.  Cones that wait lie on a stack whose arrays compiled code (`_stack.pxi`) fills
+and reads; what differs between neurons (`_search`) and sub-networks (`_composite_search`) is how a cone is bounded and
+split.
 """
 
 from __future__ import annotations
@@ -19,11 +20,9 @@ import numpy as np
 
 from exactrelu._typing import Array
 
-from ._cones import bare, copy, copy_rows
-
 DEPTH, TOP, NODES, N_CAND, ROOT = 0, 1, 2, 3, 4  # slots of `Stack.state`
 DONE, PAUSED, FULL = 0, 1, 2  # why a kernel returns: no cone is left, its nodes are used up, it needs room
-COVERED, ENOUGH, LATE = 0, 1, 2  # how a search ends: everything was visited, patience, deadline
+COVERED, ENOUGH, SPENT, LATE = range(4)  # how a search ends: everything was visited, patience, limit, deadline
 N_KEPT = 256  # directions that a stack keeps for the master problem, which takes a few dozen
 STACK_BYTES = 1 << 28  # a stack, or eight times its first size, may grow to twice this
 ROOTS_AT_ONCE = 32  # root cones of one call of a kernel, when there is one thread: most are dropped at once
@@ -70,69 +69,9 @@ def empty_stack(pool: Array, levels: int, n_sums: int, D: int, shared: Array) ->
     )  # fmt: skip
 
 
-@bare
-def prune_level(best, target, rel):
+def prune_level(best: float, target: float, rel: float) -> float:
     """Bound up to which cones are dropped: the target, or just above the incumbent once that exceeds it."""
     return target if best <= target else best * (1.0 + rel)
-
-
-@bare
-def stack_level(stack, target, rel):
-    """`prune_level` at the best value known: what no cone dropped by now can exceed."""
-    return prune_level(max(abs(stack.best[0]), stack.shared[0]), target, rel)
-
-
-@bare
-def pop(stack):
-    """Take the topmost cone off; its numbers stay readable until the next push.  Returns its level."""
-    level = stack.state[DEPTH] - 1
-    stack.state[DEPTH] = level
-    stack.state[TOP] = stack.meta[level, 0]
-    return level
-
-
-@bare
-def push(stack, rays, sums, bound):
-    """Put a cone on top, without rows: the caller writes those from ``pool[TOP]`` on, and their numbers in `meta`."""
-    level = stack.state[DEPTH]
-    copy_rows(rays, stack.rays[level])
-    copy_rows(sums, stack.sums[level])
-    stack.bound[level] = bound
-    stack.meta[level, 0] = stack.state[TOP]
-    stack.state[DEPTH] = level + 1
-    return level
-
-
-@bare
-def give_up(stack, bound):
-    """A cone that cannot be split counts with its own bound in what is proven."""
-    stack.best[1] = max(stack.best[1], bound)
-
-
-@bare
-def record(stack, ray, value, target):
-    """Keep a ray as the incumbent when none of larger value is known, and as a candidate when it exceeds the target.
-
-    Of a full table the least candidate makes way.  O(N_KEPT).
-    """
-    size = abs(value)
-    if size > max(abs(stack.best[0]), stack.shared[0]):
-        stack.best[0], stack.shared[0] = value, size
-        copy(ray, stack.best_ray)
-    if size <= target:
-        return
-    values, slot = stack.candidate_values, stack.state[N_CAND]
-    if slot < values.size:
-        stack.state[N_CAND] += 1
-    else:
-        slot = 0
-        for k in range(1, values.size):
-            if abs(values[k]) < abs(values[slot]):
-                slot = k
-        if abs(values[slot]) >= size:
-            return
-    values[slot] = value
-    copy(ray, stack.candidates[slot])
 
 
 def root_cones(r: int) -> Iterator[Array]:
@@ -196,6 +135,7 @@ class Search:
     target : float, a bound that is good enough;  rel : float, relative accuracy when h* is above it
     deadline : float, `time.monotonic` value at which to stop
     patience : int, nodes after which a direction above the target is enough
+    limit : int, nodes after which to stop in any case
     """
 
     teams: Sequence[Sequence[Tree]]
@@ -204,6 +144,7 @@ class Search:
     rel: float
     deadline: float | None
     patience: int | None
+    limit: int | None
     outcome: int = COVERED
 
     @property
@@ -278,6 +219,8 @@ class Search:
                     self.outcome = LATE
                 elif self.patience is not None and self.shared[0] > self.target and self.nodes > self.patience:
                     self.outcome = max(self.outcome, ENOUGH)
+                elif self.limit is not None and self.nodes >= self.limit:
+                    self.outcome = max(self.outcome, SPENT)
 
 
 class _Roots:

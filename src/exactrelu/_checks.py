@@ -78,14 +78,14 @@ def check_scale(array: Array, name: str) -> None:
         )
 
 
-def check_beta(beta: float) -> float:
-    """`beta` as a positive finite float, or ValueError."""
+def check_positive(given: float, name: str) -> float:
+    """A positive finite float, or ValueError."""
     try:
-        value = float(beta)
+        value = float(given)
     except (TypeError, ValueError):
-        raise ValueError(f"beta must be a positive number, got {beta!r}") from None
+        raise ValueError(f"{name} must be a positive number, got {given!r}") from None
     if not (np.isfinite(value) and value > 0.0):
-        raise ValueError(f"beta must be positive and finite, got {beta}")
+        raise ValueError(f"{name} must be positive and finite, got {given}")
     return value
 
 

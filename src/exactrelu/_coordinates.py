@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Coordinates:
     truncated: bool
     sigma: float
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """Number of coordinates r."""
         return self.Z.shape[1]

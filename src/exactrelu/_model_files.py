@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
@@ -15,7 +16,7 @@ from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
-ARRAY = "Array"
+VECTORS = ("Array", "Array | None")
 KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
 
@@ -25,22 +26,40 @@ class Model:
 
     Attributes
     ----------
-    network : ReLUNetwork or ParallelReLUNetwork
-    certificate : Certificate or None
-        None for a file written by ``ReLUNetwork.save``.
+    networks : tuple of ReLUNetwork or ParallelReLUNetwork
+        One, or one for each of several classes.
+    certificates : tuple of Certificate, one for each network
+        None for each in a file written by ``ReLUNetwork.save``.
     metadata : dict
         Text, numbers and truth values the writer added, such as the name of the target column.
     """
 
-    network: ReLUNetwork | ParallelReLUNetwork
-    certificate: Certificate | None
+    networks: tuple[ReLUNetwork | ParallelReLUNetwork, ...]
+    certificates: tuple[Certificate | None, ...]
     metadata: dict[str, str | float]
+
+    @property
+    def network(self) -> ReLUNetwork | ParallelReLUNetwork:
+        """The network, where there is one; ValueError where there are several."""
+        (only,) = self._one(self.networks)
+        return only
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Its certificate."""
+        (only,) = self._one(self.certificates)
+        return only
+
+    def _one(self, held: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(held) != 1:
+            raise ValueError(f"this model holds {len(held)} networks: they are in networks and certificates")
+        return held
 
 
 def save_model(
     path: str | os.PathLike[str],
-    network: ReLUNetwork | ParallelReLUNetwork,
-    certificate: Certificate | None = None,
+    network: ReLUNetwork | ParallelReLUNetwork | Sequence[ReLUNetwork | ParallelReLUNetwork],
+    certificate: Certificate | Sequence[Certificate] | None = None,
     metadata: Mapping[str, str | float] | None = None,
 ) -> None:
     """Write a network with its certificate to a .npz file of plain arrays.
@@ -49,13 +68,14 @@ def save_model(
     ----------
     path : str or path
         Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
-    network : ReLUNetwork or ParallelReLUNetwork
-    certificate : Certificate, optional
+    network : ReLUNetwork or ParallelReLUNetwork, or a sequence of them
+    certificate : Certificate, or one for each network, optional
         It must speak of the same network.
     metadata : mapping of str to str or float, optional
         Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), "features" (a JSON list of
         columns), and, for the losses of classification, "negative_label" and "positive_label" (the second alone: that
-        class against all others).
+        class against all others), or "classes" (a JSON list, one network each); "shift" and "scale" (JSON lists), by
+        which columns were standardised.
 
     Raises
     ------
@@ -66,16 +86,17 @@ def save_model(
     OSError
         When the file cannot be written.
     """
-    arrays = network.arrays()
-    if certificate is not None:
-        claimed = certificate.network.arrays()
-        if not all(key in claimed and np.array_equal(claimed[key], value) for key, value in arrays.items()):
-            raise ValueError("the certificate speaks of another network")
-        for field in _stored_fields(certificate):
-            value = getattr(certificate, field.name)
-            if value is not None:
-                arrays[f"certificate.{field.name}"] = value if field.type == ARRAY else KINDS[str(field.type)](value)
+    networks = list(network) if isinstance(network, Sequence) else [network]
+    given = list(certificate) if isinstance(certificate, Sequence) else [certificate] * len(networks)
+    if not networks or len(given) != len(networks):
+        raise ValueError(f"each network needs its certificate, got {len(networks)} and {len(given)}")
+    arrays: dict[str, Any] = {}
+    for number, (one, claim) in enumerate(zip(networks, given, strict=True)):
+        place = f"{number}." if len(networks) > 1 else ""
+        for section, entries in _entries(one, claim).items():
+            arrays |= {f"{section}.{place}{key}": value for key, value in entries.items()}
     for key, value in (metadata or {}).items():
+        # lists would come back as arrays, not as what was given
         if np.ndim(value):
             raise TypeError(f"metadata.{key} must be one number or text, got {type(value).__name__}")
         arrays[f"metadata.{key}"] = value
@@ -109,15 +130,44 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> M
     """
     name = os.fspath(path)
     arrays = read_archive(path, max_bytes)
-    network = network_from(arrays, name)
-    held = _section(arrays, "certificate.")
-    certificate = _certificate_from(held, network, name) if held else None
+    numbered = itertools.takewhile(
+        lambda place: f"network.{place}layers" in arrays, (f"{k}." for k in itertools.count())
+    )
+    places = list(numbered) or [""]  # a single network has no number
+    known = tuple(f"{section}.{place}" for section in ("network", "certificate") for place in places)
+    strange = [key for key in arrays if not key.startswith((*known, "metadata."))]
+    if strange:
+        raise ValueError(f"{name} holds {len(places)} networks and, besides, {strange[0]!r}")
+    networks, certificates = [], []
+    for place in places:
+        weights = _section(arrays, f"network.{place}")
+        network = network_from({f"network.{key}": value for key, value in weights.items()}, name)
+        held = _section(arrays, f"certificate.{place}")
+        networks.append(network)
+        certificates.append(_certificate_from(held, network, name) if held else None)
     metadata = {}
     for key, value in _section(arrays, "metadata.").items():
         if value.ndim:
             raise ValueError(f"{name}: metadata.{key} must be one value, got shape {value.shape}")
         metadata[key] = value.item()
-    return Model(network, certificate, metadata)
+    return Model(tuple(networks), tuple(certificates), metadata)
+
+
+def _entries(network: ReLUNetwork | ParallelReLUNetwork, certificate: Certificate | None) -> dict[str, dict[str, Any]]:
+    """What describes a network and its certificate, by section of the file."""
+    weights = {key.removeprefix("network."): value for key, value in network.arrays().items()}
+    if certificate is None:
+        return {"network": weights}
+    claimed = certificate.network.arrays()
+    names = {key: f"network.{key}" for key in weights}
+    if not all(names[key] in claimed and np.array_equal(claimed[names[key]], weights[key]) for key in weights):
+        raise ValueError("the certificate speaks of another network")
+    claims = {}
+    for field in _stored_fields(certificate):
+        value = getattr(certificate, field.name)
+        if value is not None:
+            claims[field.name] = value if field.type in VECTORS else KINDS[str(field.type)](value)
+    return {"network": weights, "certificate": claims}
 
 
 def _certificate_from(
@@ -125,6 +175,7 @@ def _certificate_from(
 ) -> Certificate:
     """The certificate of these entries, each of the type that its field has, or ValueError."""
     stored = _stored_fields(Certificate)
+    # what this version does not know it could not check
     strange = sorted(set(held) - {field.name for field in stored})
     if strange:
         raise ValueError(f"{name} has a certificate with unknown parts: {', '.join(strange)}")
@@ -133,7 +184,8 @@ def _certificate_from(
         if field.name not in held:
             if field.default is MISSING:
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
-        elif field.type == ARRAY:
+        # annotations are text, because the module imports them from the future
+        elif field.type in VECTORS:
             values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
         else:
             values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")

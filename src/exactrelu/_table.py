@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exactrelu._typing import Array, Bools
+from exactrelu._typing import Array, Bools, Ints
 
 DELIMITERS = ",;\t"
 WHITE_SPACE = " "  # as a delimiter: any run of blanks and tabs, none at the ends of a line
@@ -27,6 +27,7 @@ NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": WHITE_SPACE, "whitespace"
 MISSING = {"", "?", ".", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
 TARGET_NAMES = ("target", "label", "class", "y")
 INDEX_NAMES = ("", "Unnamed: 0")  # of a first column that holds a data frame's index, written once and written twice
+MOST_LABELS = 100  # distinct labels of a column; more are taken for numbers or names
 SHOWN_NAMES, SHOWN_CHARACTERS = 20, 60  # of long lists of names, and of long cells, in messages
 EXACT = 2.0**53  # up to here every integer is a float
 STANDARD_INPUT = "-"
@@ -103,6 +104,7 @@ class Table:
 
     def features(self, *without: str | None) -> list[str]:
         """The columns that are neither in `without` nor a row index; ValueError when none is left."""
+        # a row index would be fitted as a feature that grows with the rows
         left_out = {*without, self.index}
         names = [name for name in self.names if name not in left_out]
         if not names:
@@ -133,6 +135,7 @@ class Table:
         try:
             values = np.array([_number(cell) for cell in cells])
         except ValueError:
+            # the slow way, only to say where
             line, cell = next((ln, c) for ln, c in zip(self.lines, cells, strict=True) if not _is_number(c))
             raise ValueError(f"{self._place(line, name)} is not numeric, got {_shown(cell)}") from None
         bad = np.flatnonzero(~np.isfinite(values))
@@ -154,6 +157,7 @@ class Table:
         try:
             values = np.array([[_number(row[k]) for k in chosen] for row in self.rows])
         except ValueError:
+            # not finite either: what follows finds the place
             values = np.full((1, 1), np.nan)
         if not np.isfinite(values).all():  # column by column, for the place of the first cell that is no number
             values = np.column_stack([self.numbers(name) for name in names])
@@ -174,20 +178,27 @@ class Table:
         """Where a column holds this label, (n,) bool; 1 and 1.0 are the same label."""
         return np.array([label_text(float(c) if _is_number(c) else c) == label for c in self.text(name)])
 
-    def labels(self, name: str) -> tuple[Array, tuple[str, str]]:
-        """A column of two distinct values as -1 and +1, (n,), and the two values in that order."""
+    def labels(self, name: str) -> tuple[Ints, tuple[str, ...]]:
+        """The distinct values of a column in their order, and for every row the index of its own, (n,).
+
+        Raises
+        ------
+        ValueError
+            When there is only one, or so many that the column is no list of labels.
+        """
         cells = self.text(name)
         values = [_number(c) if _is_number(c) else c for c in cells]  # 1 and 1.0 are the same label
+        # numbers sort as such, so that the larger one is positive; words beside numbers only as text
         kinds = {type(value) for value in values}
         distinct = sorted(set(values)) if len(kinds) == 1 else sorted(set(values), key=str)
-        if len(distinct) != 2:
+        if not 2 <= len(distinct) <= max(2, min(MOST_LABELS, len(values) // 2)):
             shown = ", ".join(str(v) for v in distinct[:5]) + (", ..." if len(distinct) > 5 else "")
             raise ValueError(
-                f"{self.path}: column {name!r} must hold two distinct labels for this loss, "
-                f"got {len(distinct)}: {shown}"
+                f"{self.path}: column {name!r} must hold two distinct labels or a few more for this loss, "
+                f"got {len(distinct)} in {len(values)} rows: {shown}"
             )
-        signs = np.array([1.0 if value == distinct[1] else -1.0 for value in values])
-        return signs, (label_text(distinct[0]), label_text(distinct[1]))
+        place = {value: k for k, value in enumerate(distinct)}
+        return np.array([place[value] for value in values]), tuple(label_text(value) for value in distinct)
 
     def _place(self, line: int, name: str) -> str:
         return f"{self.path}, line {line}: column {name!r}"
@@ -220,6 +231,7 @@ def read_table(path: str | os.PathLike[str], *, header: bool | None = None, deli
         When it is empty, is not text, leaves open what divides its cells or whether it has a header, repeats a column
         name, or a row has too many or too few cells.
     """
+    # what messages call it
     name = "standard input" if path == STANDARD_INPUT else os.fspath(path)
     content = _read_text(path, name)
     said = re.match(r'"?sep=(.)"?[ ,;\t]*\n', content)
@@ -231,6 +243,7 @@ def read_table(path: str | os.PathLike[str], *, header: bool | None = None, deli
         if len(row) != len(rows[0]):
             wanted = f"{len(rows[0])} cells as on line {lines[0]}"
             raise ValueError(f"{name}, line {line}: expected {wanted}, got {len(row)}")
+    # names of columns where the file gives none
     numbers = [str(k + 1) for k in range(len(rows[0]))]
     if not (_has_header(rows, f"{name}, line {lines[0]}") if header is None else header):
         return Table(name, numbers, rows, lines)
@@ -259,12 +272,14 @@ def _read_text(path: str | os.PathLike[str], name: str) -> str:
             raise ValueError(f"{name} is not a text file in UTF-8") from None
         byte = content[error.start]
         raise ValueError(f"{name}, line {line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from None
+    # after decoding: other encodings have these octets inside of characters
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _records(content: str, delimiter: str, name: str) -> tuple[list[list[str]], list[int]]:
     """The records that are not blank, cells stripped, and the lines on which they begin."""
     source = io.StringIO(content)
+    # runs of blanks divide as one does: `skipinitialspace` passes over those that follow
     spaced = (line.replace("\t", " ").strip() + "\n" for line in source)
     reader = csv.reader(spaced if delimiter == WHITE_SPACE else source, delimiter=delimiter, skipinitialspace=True)
     rows, lines, begin = [], [], 1
@@ -288,6 +303,7 @@ def _chosen_delimiter(content: str, given: str | None, name: str) -> str:
         if len(delimiter) != 1 or delimiter in '"\n\r':
             raise ValueError(f"a delimiter is one character, tab or space, got {given!r}")
         return delimiter
+    # the first record may follow blank lines; cells in quotes may hold delimiters, which csv knows
     source, begin = io.StringIO(content), len(content) - len(content.lstrip(" \t\n"))
     counts = {}
     for d in DELIMITERS:
@@ -296,6 +312,7 @@ def _chosen_delimiter(content: str, given: str | None, name: str) -> str:
             counts[d] = len(next(csv.reader(source, delimiter=d, skipinitialspace=True), []))
         except csv.Error:  # a cell too long: `_records` says so
             counts[d] = 0
+    # the most cells win: inside of numbers and words delimiters are rare
     best = [d for d in DELIMITERS if counts[d] == max(counts.values())]
     if counts[best[0]] == 1:
         spaced, _ = _records(content, WHITE_SPACE, name)

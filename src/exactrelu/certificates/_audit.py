@@ -11,15 +11,16 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from exactrelu._typing import Array
 
 from ._cones import ConeTree, Kinks
-from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers
+from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers, multipliers_at
 
 # Cones times rows, of which a second does about 10^6: a tree that ends sooner is the cheapest proof there is.
 PROMPT = 3e5
+TURNS = 10  # in which both trees get that: one that finds a violation spares the work of the other
 MAX_SIGNS = 13  # convex kinks whose 2^k choices of signs are all tried: another 10^6 or so
 DIGITS = 12  # to which the unit normals of rows agree when they are one kink
 
@@ -75,7 +76,7 @@ def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float)
     bounds = (top + 4.0 * shift, top + 8.0 * shift + reach)
     options = {"xatol": 1e-9 * bounds[1]}
     try:
-        b = minimize_scalar(spare, bounds=bounds, method="bounded", options=options).x
+        b = scipy.optimize.minimize_scalar(spare, bounds=bounds, method="bounded", options=options).x
         corner, side = np.array([[target - constant - b]]), -0.5 * c[None]
         matrix = np.block([[corner, side], [side.T, b * np.eye(r) - Q]])
         factor = np.linalg.cholesky(matrix - shift * np.eye(r + 1))
@@ -84,11 +85,13 @@ def quadratic_proof(Z: Array, v: Array, multipliers: Multipliers, target: float)
     return bool(np.isfinite(factor).all())
 
 
-def prove_quadratically(Z: Array, theta: Array, target: float, deadline: float | None) -> bool:
-    """True when multipliers are found that prove ``|theta'(Z u)_+| <= target`` on the unit ball."""
-    for v in (theta, -theta):
+def prove_quadratically(Z: Array, theta: Array, target: float, factors: Array | None, deadline: float | None) -> bool:
+    """True when multipliers, of `factors` or found, prove ``|theta'(Z u)_+| <= target`` on the unit ball."""
+    for number, v in enumerate((theta, -theta)):
+        if factors is not None and quadratic_proof(Z, v, multipliers_at(factors[number], Z), target):
+            continue
         for seed in range(ATTEMPTS):
-            multipliers, attained = find_multipliers(Z, v, seed, deadline)
+            multipliers, attained, _ = find_multipliers(Z, v, seed, deadline)
             if quadratic_proof(Z, v, multipliers, target):
                 break
             if attained > target or (deadline is not None and time.monotonic() > deadline):
@@ -98,12 +101,16 @@ def prove_quadratically(Z: Array, theta: Array, target: float, deadline: float |
     return True
 
 
-def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | None = None) -> Audit:
+def audit_dual(
+    Z: Array, theta: Array, target: float, *, factors: Array | None = None, time_limit: float | None = None
+) -> Audit:
     """Prove ``|theta'(Z u)_+| <= target`` for every unit vector u, or find a direction that violates it.
 
     Parameters
     ----------
     Z : (n, r);  theta : (n,);  target : float
+    factors : (2, 1 + r, k), optional
+        Relaxed neurons of either sign, whose multipliers are tried first.
     time_limit : float, optional
         Seconds after which to give up with ``proven=False``.
 
@@ -114,9 +121,7 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         enough.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    used = (theta != 0.0) & Z.any(axis=1)
-    if not used.any():
-        return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
+    used = (theta != 0.0) & (np.linalg.norm(Z, axis=1) > 0.0)  # a norm below 1e-160 is 0, and hidden by any rounding
     Z, place = np.unique(Z[used], axis=0, return_inverse=True)  # a repeated row is one row
     theta = np.bincount(place.reshape(-1), theta[used]).astype(np.float64)
     if not theta.any():
@@ -132,17 +137,23 @@ def audit_dual(Z: Array, theta: Array, target: float, *, time_limit: float | Non
         seen = sum(tree.cones for tree in trees) if cones is None else cones
         return Audit(proven, worst.worst * scale, worst.direction, seen)
 
-    found = [tree.run(PROMPT, deadline) for tree in trees]
+    found: list[bool | None] = [None, None]
+
+    def go_on(work: float) -> None:
+        for number, tree in enumerate(trees):
+            if found[number] is None and False not in found:
+                found[number] = tree.run(work, deadline)
+
+    for _ in range(TURNS):
+        go_on(PROMPT / TURNS)
     for number, tree in enumerate(trees):
-        if found[number] is None and tree.n_convex <= MAX_SIGNS:
+        if found[number] is None and tree.n_convex <= MAX_SIGNS and False not in found:
             found[number] = tree.try_signs() or None
     if None in found and False not in found and Z.shape[1] >= RELAXED_RANK:
         half = None if deadline is None else 0.5 * (time.monotonic() + deadline)
-        if prove_quadratically(Z, theta, target, half):
+        if prove_quadratically(Z, theta, target, factors, half):
             return outcome(True, 0)
-    for number, tree in enumerate(trees):
-        if found[number] is None and False not in found:
-            found[number] = tree.run(np.inf, deadline)
+    go_on(np.inf)
     return outcome(all(found))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from exactrelu._coordinates import Coordinates
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss
 
 UNIT = 0.5 * float(np.finfo(float).eps)  # unit roundoff of double precision
@@ -25,6 +25,41 @@ def dual_rounding(loss: Loss, theta: Array, y: Array) -> float:
     """A bound of the rounding error of ``-L*(-theta)``: of its n terms, and of their sum."""
     size = float(np.abs(loss.conjugates(-theta, y)).sum() + np.abs(theta) @ (np.abs(y) + np.abs(theta)))
     return (8 * len(y) + 200) * UNIT * size
+
+
+def balanced(theta: Array) -> Array:
+    """A dual point near `theta` (n,) whose entries sum to zero exactly, as a free output bias asks for.
+
+    Entries become multiples of one power of two, ``2^-53`` of the largest, towards zero; then those of the sign that
+    prevails give up what is too much, by parts.  So no entry grows or changes its sign, and what was in the domain of
+    a conjugate, an interval around zero, stays there.  O(n).
+    """
+    top = float(np.abs(theta).max(initial=0.0))
+    if not (0.0 < top < np.inf):
+        return theta
+    unit = np.ldexp(1.0, int(np.frexp(top)[1]) - 53)
+    if unit < np.finfo(float).tiny:  # no multiples of it are left: such a point proves nothing
+        return np.zeros_like(theta)
+    whole = (theta / unit).astype(np.int64)
+    excess = _sum(whole)
+    side = np.flatnonzero(whole > 0 if excess > 0 else whole < 0)
+    size = np.abs(whole[side])
+    left = abs(excess)
+    while left > 0:
+        # a trifle less than its part from each: rounding must not take too much; at last one unit from the largest
+        given = (size * (left / _sum(size) * (1.0 - 2.0**-49))).astype(np.int64)
+        if _sum(given) == 0:
+            given = np.zeros_like(size)
+            given[np.argpartition(-size, min(left, len(size)) - 1)[:left]] = 1
+        size -= given
+        left -= _sum(given)
+    whole[side] = np.sign(whole[side]) * size
+    return whole * unit
+
+
+def _sum(values: Ints) -> int:
+    """Exact sum of integers of up to 53 bits each, of which a thousand may exceed 64 bits."""
+    return (int((values >> 26).sum()) << 26) + int((values & (2**26 - 1)).sum())
 
 
 def rounding_slack(coordinates: Coordinates, theta: Array, width: int = 1) -> float:

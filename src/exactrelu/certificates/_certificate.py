@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
 from ._composite_audit import audit_composite
+from ._multipliers import unpacked_factors
 
 
 class CertificateError(ValueError):
@@ -88,6 +90,11 @@ class Certificate:
         given is at least ``lower_bound / truncation_factor``.
     truncation_factor : float, 1 without truncation
     pricing : str, the method that proved the bound
+    output_bias : bool
+        Whether the bound speaks of networks with an output bias too: theta then sums to zero, exactly.
+    hint : vector or None
+        Where a quadratic bound proves theta feasible, the relaxed neurons that its multipliers come from.  They claim
+        nothing: `verify` tries them first, and whatever they hold, what is proven is proven.
     """
 
     beta: float
@@ -102,6 +109,8 @@ class Certificate:
     rank: int | None = None
     truncation_factor: float = 1.0
     pricing: str = "bound"
+    output_bias: bool = False
+    hint: Array | None = None
 
     @one_blas_thread
     def verify(
@@ -212,7 +221,8 @@ class Certificate:
         if self.layers == 3:
             audit = audit_composite(coordinates.Z, self.dual, self.width, most - slack, time_limit=time_limit)
         else:
-            audit = audit_dual(coordinates.Z, self.dual, most - slack, time_limit=time_limit)
+            factors = None if self.hint is None else unpacked_factors(np.asarray(self.hint, float), coordinates.V)
+            audit = audit_dual(coordinates.Z, self.dual, most - slack, factors=factors, time_limit=time_limit)
         if audit.proven:
             return audit.cones
         worst, beta = f"{audit.worst_value:.17g}", f"{self.beta:.17g}"
@@ -280,6 +290,15 @@ class Certificate:
             raise CertificateError(f"theta must be a vector of numbers, got {type(self.dual).__name__}")
         if not np.isfinite(self.dual).all():
             raise CertificateError("theta holds values that are not finite")
+        if not isinstance(self.output_bias, bool):
+            raise CertificateError(f"output_bias must be True or False, got {self.output_bias!r}")
+        if network.output_bias and not self.output_bias:
+            raise CertificateError(
+                f"the network has an output bias of {network.output_bias:g}, the certificate speaks of networks without"
+            )
+        total = math.fsum(self.dual)  # correctly rounded: zero only when the sum is
+        if self.output_bias and total != 0.0:
+            raise CertificateError(f"theta must sum to zero for networks with an output bias, the sum is {total:.17g}")
 
     def _coordinates(self, data: Array) -> Coordinates:
         """Coordinates of the data, truncated as claimed."""

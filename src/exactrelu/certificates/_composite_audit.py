@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from exactrelu._typing import Array
 
 from ._audit import Audit
+from ._bounds import MAX_DEPTH
 from ._cones import simplex_cones
 
 BATCH_BYTES = 32 * 2**20
@@ -180,14 +181,14 @@ def audit_composite(Z: Array, theta: Array, width: int, target: float, *, time_l
     counts = range(1, width) if width > 1 else (1,)
     worst, direction, seen = 0.0, np.zeros(D), 0
     for n_plus, sign in itertools.product(counts, (1.0, -1.0)):
-        stack = [product_cones(r, width, n_plus)]
+        stack = [(product_cones(r, width, n_plus), 0)]  # with the number of splits that made them
         batch = max(1, BATCH_BYTES // (8 * D * len(Z) * width))
         while stack:
             if time_limit is not None and time.monotonic() - start > time_limit:
                 return Audit(False, worst, direction, seen)
-            cones = stack.pop()
+            cones, depth = stack.pop()
             if len(cones) > batch:
-                stack.append(cones[:-batch])
+                stack.append((cones[:-batch], depth))
                 cones = cones[-batch:]
             seen += len(cones)
             dots = np.einsum("nr,blmr->blnm", Z, cones.reshape(len(cones), D, width, r))
@@ -199,10 +200,11 @@ def audit_composite(Z: Array, theta: Array, width: int, target: float, *, time_l
                 return Audit(False, worst, direction, seen)
             bounds = ball_bounds(majorants(dots, sign * theta, n_plus), cones, width, target)
             alive = bounds > target
-            if D == 1 and alive.any():
-                return Audit(False, worst, direction, seen)
             if alive.any():
-                stack.append(halve(cones[alive], dots[alive], theta, width, n_plus, target, (bounds - target)[alive]))
+                if D == 1 or depth == MAX_DEPTH:
+                    return Audit(False, worst, direction, seen)
+                halves = halve(cones[alive], dots[alive], theta, width, n_plus, target, (bounds - target)[alive])
+                stack.append((halves, depth + 1))
     return Audit(True, worst, direction, seen)
 
 

@@ -106,13 +106,14 @@ class ConeTree:
                 cones = cones[-batch:]
             self.cones += len(cones)
             self._done += len(cones) * (rows + r)
-            children, kinks = self._look_at(cones, kinks)
+            children, left = self._look_at(cones, kinks)
             if self.worst > self.target:
                 return False
             if len(children):
-                if depth == MAX_DEPTH:
+                if depth == MAX_DEPTH:  # whoever goes on finds them here again: what is dropped would count as proven
+                    self._stack.append((cones, kinks, depth))
                     return None
-                self._stack.append((children, kinks, depth + 1))
+                self._stack.append((children, left, depth + 1))
         return True
 
     @property
@@ -214,7 +215,7 @@ def cone_bounds(cones: Array, interpolated: Array, concave: Array, target: float
     except np.linalg.LinAlgError:
         return np.full(count, np.inf), np.full((count, r), 1.0 / r)
     facets = facets.transpose(0, 2, 1)
-    b, removed = smallest(start, concave, facets, target)
+    b, removed = smallest(start, concave, facets, target, cones)
     left = interpolated - np.einsum("bji,bi->bj", cones, removed)
     miss = (left - np.einsum("bji,bi->bj", cones, b)).max(axis=1).clip(0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -240,16 +241,20 @@ def _grouped(concave: Array, centre: Array) -> Array:
     return np.array([concave[part].sum(axis=0) for part in parts])
 
 
-def smallest(start: NDArray[Any], concave: Array, facets: NDArray[Any], target: float) -> tuple[Array, Array]:
+def smallest(
+    start: NDArray[Any], concave: Array, facets: NDArray[Any], target: float, cones: NDArray[Any] | None = None
+) -> tuple[Array, Array]:
     """Short vectors ``b = start - sum_l lambda_l c_l + sum_j mu_j h_j``, for many starts at once.
 
     A primal-dual interior-point method for ``min 1/2 |b|^2`` over ``-1 <= lambda <= 1`` and ``mu >= 0``, whose Newton
-    systems have size r.  A start is done with when ``|b| <= target``, or when the point u = b of the cone shows that
-    no b is that short: ``|b| >= (start.u - sum_l |c_l.u|) / |u|`` for u with ``h_j.u >= 0``.
+    systems have size r.  A start is done with when ``|b| <= target``, or when a point u of the cone shows that no b is
+    that short: ``|b| >= (start.u - sum_l |c_l.u|) / |u|`` for u with ``h_j.u >= 0``.  That u is b, its negative
+    coordinates in the rays set to 0: many steps before b itself is in the cone.
 
     Parameters
     ----------
     start : (B, r);  concave : (l, r);  facets : (B, j, r);  target : float
+    cones : (B, r, r), optional, the rays whose inverse the facets are; without facets the cone is the whole space
 
     Returns
     -------
@@ -263,6 +268,7 @@ def smallest(start: NDArray[Any], concave: Array, facets: NDArray[Any], target: 
     r, scale = start.shape[1], size[at, None]
     norms = np.linalg.norm(facets, axis=2, keepdims=True)
     facets = np.divide(facets, norms, out=np.zeros_like(facets), where=norms > 0.0)
+    rays = None if cones is None else cones * norms  # h_j.g_k is 1 for j = k and else 0, as before
     squares = np.einsum("ki,kj->kij", concave, concave).reshape(-1, r * r)
     # lambda with the multipliers of both of its limits, mu with those of its own: (b, l) and (b, j)
     lam = np.zeros((len(at), len(concave)))
@@ -280,9 +286,12 @@ def smallest(start: NDArray[Any], concave: Array, facets: NDArray[Any], target: 
             better = length < size[at]
             size[at[better]], found[at[better]], removed[at[better]] = length[better], b[better], taken[better]
             t, s = b @ concave.T, np.einsum("bji,bi->bj", h, b)
-            reached = (np.einsum("bi,bi->b", a, b) - np.abs(t).sum(axis=1)) / length
-            hopeless = (reached > target) & (s >= -1e-9 * length[:, None]).all(axis=1)
-            on = (size[at] > target) & ~hopeless
+            u, at_kinks = b, t
+            if rays is not None:
+                u = np.einsum("bj,bji->bi", s.clip(0.0), rays[at])
+                at_kinks = u @ concave.T
+            reached = np.einsum("bi,bi->b", a, u) - np.abs(at_kinks).sum(axis=1)
+            on = (size[at] > target) & ~(reached > target * np.linalg.norm(u, axis=1))
             if not on.any():
                 break
             at, a, h, t, s = at[on], a[on], h[on], t[on], s[on]

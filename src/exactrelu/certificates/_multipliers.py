@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from exactrelu._limits import stop_at
 from exactrelu._typing import Array
@@ -97,20 +97,25 @@ class Moments:
 
 
 def minimise_smoothed(
-    objective: Callable[[Array, float], tuple[float, Array]], start: Array, deadline: float | None
+    objective: Callable[[Array, float], tuple[float, Array]],
+    start: Array,
+    deadline: float | None,
+    max_steps: int = MAX_STEPS,
 ) -> Array:
-    """L-BFGS for a sequence of smoothing widths, which share the time until the deadline."""
+    """L-BFGS for a sequence of smoothing widths, `max_steps` for each; they share the time until the deadline."""
     x, began = start.ravel(), time.monotonic()
     for number, width in enumerate(WIDTHS, 1):
         end = None if deadline is None else began + number / len(WIDTHS) * (deadline - began)
-        x = minimize(
+        x = scipy.optimize.minimize(
             objective, x, (width,), "L-BFGS-B", jac=True, callback=stop_at(end),
-            options={"maxiter": MAX_STEPS, "ftol": 1e-13, "gtol": 0.0},
+            options={"maxiter": max_steps, "ftol": 1e-13, "gtol": 0.0},
         ).x  # fmt: skip
     return x.reshape(start.shape)
 
 
-def find_multipliers(Z: Array, v: Array, seed: int = 0, deadline: float | None = None) -> tuple[Multipliers, float]:
+def find_multipliers(
+    Z: Array, v: Array, seed: int = 0, deadline: float | None = None
+) -> tuple[Multipliers, float, Array]:
     """Multipliers that bound ``sum v_i (z_i.u)_+`` well, from a relaxed neuron that maximises it. O(n r) a step.
 
     Parameters
@@ -123,6 +128,7 @@ def find_multipliers(Z: Array, v: Array, seed: int = 0, deadline: float | None =
     -------
     multipliers : Multipliers
     attained : float, value of the relaxed neuron: no multipliers prove less
+    factor : (1 + r, k), that neuron, see `Moments`
     """
     norms = np.linalg.norm(Z, axis=1)
     scale = trivial_bound(Z, v)
@@ -137,6 +143,30 @@ def find_multipliers(Z: Array, v: Array, seed: int = 0, deadline: float | None =
     start = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(Z.shape[1] * FACTORS)
     factor = minimise_smoothed(objective, start, deadline)
     moments = Moments(factor, Z, norms, WIDTHS[-1] * norms)
-    root = np.maximum(moments.root / moments.length_B, FLOOR * norms)
     attained = -scale * float(up @ moments.upper + down @ moments.sharp) / moments.mass
-    return Multipliers(1.0 / root, moments.share[0] - moments.share[1], moments.share[2]), attained
+    return _multipliers_of(moments, norms), attained, factor
+
+
+def multipliers_at(factor: Array, Z: Array) -> Multipliers:
+    """The multipliers that belong to a relaxed neuron (1 + r, k) over nonzero rows (n, r): best where it is optimal."""
+    norms = np.linalg.norm(Z, axis=1)
+    return _multipliers_of(Moments(factor, Z, norms, WIDTHS[-1] * norms), norms)
+
+
+def packed_factors(factors: Array, V: Array) -> Array:
+    """Relaxed neurons (2, 1 + r, k) of either sign as one vector, in the data's own columns; V (d, r)."""
+    return np.concatenate([factors[:, :1], V @ factors[:, 1:]], axis=1).ravel()
+
+
+def unpacked_factors(hint: Array, V: Array) -> Array | None:
+    """The relaxed neurons that `packed_factors` packed, or None where the vector is not theirs."""
+    shape = (2, 1 + len(V), FACTORS)
+    if hint.shape != (np.prod(shape),) or not np.isfinite(hint).all():
+        return None
+    factors = hint.reshape(shape)
+    return np.concatenate([factors[:, :1], V.T @ factors[:, 1:]], axis=1)
+
+
+def _multipliers_of(moments: Moments, norms: Array) -> Multipliers:
+    root = np.maximum(moments.root / moments.length_B, FLOOR * norms)
+    return Multipliers(1.0 / root, moments.share[0] - moments.share[1], moments.share[2])

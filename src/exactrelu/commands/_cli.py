@@ -1,4 +1,4 @@
-"""The command line: ``exactrelu fit``, ``exactrelu enumerate``, ``exactrelu verify``, ``exactrelu bench``."""
+"""The command line: ``exactrelu`` with fit, predict, verify, enumerate or bench."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from numpy.linalg import LinAlgError
 
 from exactrelu import __version__
 
-from ._commands import BAD_INPUT, FAULT, STOPPED, bench, enumerate_patterns, fit, verify
+from ._commands import bench, enumerate_patterns
+from ._fit import fit
+from ._inputs import BAD_INPUT, FAULT, STOPPED
 from ._output import lenient_output
+from ._verify import predict, verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands.add_parser("fit", help="train a network and prove that it is optimal"))
     _add_enumerate(commands.add_parser("enumerate", help="count or write the activation patterns of a table"))
     _add_verify(commands.add_parser("verify", help="recompute every claim of a model's certificate"))
+    _add_predict(commands.add_parser("predict", help="what a model predicts for the rows of a table"))
     commands.add_parser("bench", help="benchmarks; exactrelu bench lists them")
     return parser
 
@@ -105,8 +109,8 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     decay = parser.add_mutually_exclusive_group()
     decay.add_argument("--beta", type=float, help="weight decay, against a sum over the samples")
     decay.add_argument(
-        "--beta-ratio", type=float, default=0.1, metavar="RATIO",
-        help="weight decay as a part of the smallest one for which the zero network is optimal (default 0.1)",
+        "--beta-ratio", type=float, default=0.05, metavar="RATIO",
+        help="weight decay as a part of max_beta, the smallest one for which a constant is optimal (default 0.05)",
     )  # fmt: skip
     parser.add_argument("--rank", type=int, help="train on the best approximation of this rank")
     parser.add_argument("--layers", type=int, default=2, help="2 (default), or 3 for parallel three-layer networks")
@@ -117,13 +121,26 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         "--intercept", action=argparse.BooleanOptionalAction, default=True, help="append a column of ones (default)"
     )
     parser.add_argument(
+        "--output-bias", action=argparse.BooleanOptionalAction, default=True,
+        help="add a constant to the outputs, free of penalty (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--standardize", action="store_true", help="columns of mean 0 and standard deviation 1; kept with the model"
+    )
+    parser.add_argument("--weights", metavar="COL", help="column of sample weights")
+    parser.add_argument(
         "--loss", default="squared",
         help="squared (default), huber, absolute, quantile, poisson; huber:1.35 and quantile:0.9 give the parameter; "
-        "logistic, hinge, squared_hinge for a target of two distinct values",
+        "logistic, hinge, squared_hinge for labels: with more than two, one network for each",
     )  # fmt: skip
     parser.add_argument(
         "--patterns", choices=("all", "sampled"), default="all",
-        help="sampled: for high rank, improve for half of --time-limit, then prove what the rest allows",
+        help="sampled: seek neurons by climbs and descents alone, whatever the rank",
+    )  # fmt: skip
+    parser.add_argument(
+        "--effort", type=float,
+        help="work where a proof may not end, from rank 5 on: 1 is seconds (default), 0 no proof worth the name; with "
+        "--time-limit the default is to go on until then",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="threads of pricing, -1 for all (default 1)")
     parser.add_argument("--tol", type=float, default=1e-6, help="relative gap at which to stop (default 1e-6)")
@@ -132,9 +149,9 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-limit", type=float, metavar="SECONDS",
-        help="stop with the best network so far; counts max_beta and patterns, not compilation",
+        help="stop with the best network so far; counts max_beta and patterns",
     )  # fmt: skip
-    parser.add_argument("--max-iter", type=int, default=1000, help="limit on the rounds of pricing (default 1000)")
+    parser.add_argument("--max-iter", type=int, help="limit on the rounds of pricing (default 1000)")
     parser.add_argument("--out", metavar="MODEL.npz", help="write the network and its certificate")
     parser.add_argument("--plot", metavar="FIT.png", help="draw the fit and the gap (needs matplotlib)")
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
@@ -171,3 +188,11 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="COL", help="name or number of the target column (default: as in training)")
     parser.add_argument("--weights", metavar="COL", help="column of the sample weights it was trained with, if any")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="give up proving after this time")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Predict a number or a label for every row. Columns are found by their names."
+    parser.set_defaults(run=predict)
+    parser.add_argument("model", metavar="MODEL.npz", help="written by exactrelu fit --out")
+    _add_table(parser, None, "table with the model's features")
+    parser.add_argument("--out", metavar="FILE.csv", help="write there (default: standard output)")

@@ -66,7 +66,7 @@ def plot_fit(path: str | os.PathLike[str], task: Task, solution: Solution, tol: 
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
         if len(varying_columns(task.X)) <= 2:
             plot_function(
-                solution, task.X, task.y, left,
+                solution, task.X, task.targets[0], left,
                 feature_names=task.features, target_name=task.target, classes=task.labels,
             )  # fmt: skip
         elif task.labels is None:
@@ -80,11 +80,11 @@ def plot_fit(path: str | os.PathLike[str], task: Task, solution: Solution, tol: 
 def _draw_predictions(axes: Axes, task: Task, solution: Solution) -> None:
     """More features, numeric target: prediction against target."""
     prediction = get_loss(task.loss).predict(solution.network.predict(task.X))
-    ends = span(np.concatenate([prediction, task.y]))
+    ends = span(np.concatenate([prediction, task.targets[0]]))
     axes.plot(ends, ends, color=INK, lw=1.0, ls="dashed", label="prediction = target")
-    axes.plot(task.y, prediction, "o", ms=4.5, color=BLUE, alpha=0.6, mew=0, label="a sample")
+    axes.plot(task.targets[0], prediction, "o", ms=4.5, color=BLUE, alpha=0.6, mew=0, label="a sample")
     axes.set(xlim=ends, ylim=ends, xlabel=task.target, ylabel=f"prediction of {task.target}")
-    axes.set_title(fit_title(solution.network.n_neurons, len(task.y)))
+    axes.set_title(fit_title(solution.network.n_neurons, len(task.targets[0])))
     axes.legend()
 
 
@@ -94,7 +94,11 @@ def _draw_margins(axes: Axes, task: Task, solution: Solution) -> None:
     output = solution.network.predict(task.X)
     bins = np.linspace(*span(output), 41)
     for sign, label, colour in zip((-1, 1), task.labels, (BLUE, RED), strict=True):
-        axes.hist(output[task.y == sign], bins=bins, color=colour, alpha=0.6, label=f"{task.target} = {label}")
+        axes.hist(output[task.targets[0] == sign], bins=bins, color=colour, alpha=0.6, label=f"{task.target} = {label}")
     axes.axvline(0.0, color=INK, lw=1.0, ls="dashed", label="decision boundary")
-    axes.set(xlabel="output of the network", ylabel="samples", title=fit_title(solution.network.n_neurons, len(task.y)))
+    axes.set(
+        xlabel="output of the network",
+        ylabel="samples",
+        title=fit_title(solution.network.n_neurons, len(task.targets[0])),
+    )
     axes.legend()

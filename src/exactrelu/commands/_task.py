@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from exactrelu._table import Table, TableError, label_text
 from exactrelu._typing import Array
 from exactrelu.losses import get_loss
+from exactrelu.networks._classes import signed_targets
 
 DEMO = "built-in demo"
 
@@ -22,11 +24,14 @@ class Task:
     Attributes
     ----------
     source : str, file name, or `DEMO`
-    X : (n, d) features;  features : list of their names
-    y : (n,) targets, -1 and +1 for the losses of classification;  target : name
+    X : (n, d) features, standardised where that was asked for;  features : list of their names
+    y : (n,) targets; for the losses of classification the index of each row's label
+    target : name
     loss : str
-    labels : the two values that stand for -1 and +1, None for losses on numbers
+    labels : the distinct labels in order, None for losses on numbers
     intercept : bool
+    weights : (n,) sample weights or None;  weight_column : the column that they come from
+    shift, scale : (d,) what was taken off the columns, and what they were then divided by; None where nothing was
     """
 
     source: str
@@ -35,18 +40,41 @@ class Task:
     y: Array
     target: str
     loss: str
-    labels: tuple[str, str] | None
+    labels: tuple[str, ...] | None
     intercept: bool
+    weights: Array | None = None
+    weight_column: str | None = None
+    shift: Array | None = None
+    scale: Array | None = None
+
+    @property
+    def targets(self) -> list[Array]:
+        """The targets of every network: of two labels the second is +1, of more each in turn."""
+        if self.labels is None:
+            return [self.y]
+        return signed_targets(self.y, len(self.labels))
+
+    def standardised(self) -> Task:
+        """Columns of mean 0 and standard deviation 1; constant ones become 0."""
+        shift, scale = self.X.mean(axis=0), self.X.std(axis=0)
+        scale = np.where(scale > 0.0, scale, 1.0)
+        return replace(self, X=(self.X - shift) / scale, shift=shift, scale=scale)
 
     def metadata(self) -> dict[str, str | float]:
-        """Notes for the model file, from which `restore` finds the same columns and labels again."""
+        """Notes for the model file, by which the same columns and labels are found again."""
         notes: dict[str, str | float] = {
             "source": self.source,
             "features": json.dumps(self.features),
             "target": self.target,
         }
-        if self.labels is not None:
+        if self.labels is not None and len(self.labels) == 2:
             notes["negative_label"], notes["positive_label"] = self.labels
+        elif self.labels is not None:
+            notes["classes"] = json.dumps(self.labels)
+        if self.weight_column is not None:
+            notes["weights"] = self.weight_column
+        if self.shift is not None and self.scale is not None:
+            notes["shift"], notes["scale"] = json.dumps(self.shift.tolist()), json.dumps(self.scale.tolist())
         return notes
 
 
@@ -66,25 +94,28 @@ def choose_target(table: Table, wanted: str | None) -> str:
     return usual
 
 
-def task_from_table(table: Table, target: str, loss: str, intercept: bool) -> Task:
-    """Every column but the target and a row index is a feature.
+def task_from_table(table: Table, target: str, loss: str, intercept: bool, weights: str | None = None) -> Task:
+    """Every column but the target, the sample weights and a row index is a feature.
 
     Raises
     ------
     ValueError
         For cells that are not numbers, missing columns, or labels that do not fit the loss.
     """
-    X, features = table.matrix(without=target)
+    features = table.features(target, weights)
+    X, factors = table.columns(features), None if weights is None else table.numbers(weights)
+    labels: tuple[str, ...] | None = None
     if get_loss(loss).labels:
-        y, labels = table.labels(target)
-        return Task(table.path, X, features, y, target, loss, labels, intercept)
-    try:
-        y = table.numbers(target)
-    except ValueError as error:
-        if len(set(table.text(target))) == 2:
-            raise TableError(str(error), "two labels are learnt with --loss logistic") from None
-        raise
-    return Task(table.path, X, features, y, target, loss, None, intercept)
+        index, labels = table.labels(target)
+        y = index.astype(np.float64)
+    else:
+        try:
+            y = table.numbers(target)
+        except ValueError as error:
+            if len(set(table.text(target))) == 2:
+                raise TableError(str(error), "labels are learnt with --loss logistic") from None
+            raise
+    return Task(table.path, X, features, y, target, loss, labels, intercept, factors, weights)
 
 
 def trained_columns(
@@ -113,39 +144,71 @@ def trained_columns(
     else:
         name = choose_target(table, target)
     if "features" in notes:
-        return _feature_names(str(notes["features"])), name
+        return feature_names(notes), name
     return table.features(name, weights), name
 
 
-def _feature_names(text: str) -> list[str]:
+def feature_names(notes: Mapping[str, str | float]) -> list[str]:
     """The JSON list of columns in the notes, or ValueError."""
+    return _listed(notes, "features", str)
+
+
+def trained_classes(notes: Mapping[str, str | float]) -> list[str]:
+    """The labels that the networks of a model tell apart, in order; none for a model of numbers."""
+    if "classes" in notes:
+        return _listed(notes, "classes", str)
+    keys = ("negative_label", "positive_label")
+    return [label_text(notes[key]) for key in keys] if all(key in notes for key in keys) else []
+
+
+def standardised_as(X: Array, notes: Mapping[str, str | float]) -> Array:
+    """Features (n, d) as the model takes them, or ValueError where the notes do not fit."""
+    if "shift" not in notes and "scale" not in notes:
+        return X
+    shift, scale = (np.array(_listed(notes, key, float)) for key in ("shift", "scale"))
+    if not (shift.shape == scale.shape == X.shape[1:] and (scale > 0.0).all()):
+        raise ValueError(f"the model's shift and scale must be {X.shape[1]} numbers, scales above 0")
+    found: Array = (X - shift) / scale
+    return found
+
+
+def _listed(notes: Mapping[str, str | float], key: str, kind: type) -> list[Any]:
+    """A JSON list of one kind of values in the notes, or ValueError."""
+    text = str(notes.get(key, ""))
     try:
-        features = json.loads(text)
+        values = json.loads(text)
     except ValueError:
-        features = None
-    if not (isinstance(features, list) and all(isinstance(feature, str) for feature in features)):
-        raise ValueError(f"the model's features must be a JSON list of columns, got {text[:60]!r}")
-    return features
+        values = None
+    kinds = (int, float) if kind is float else (kind,)
+    if not (isinstance(values, list) and all(type(value) in kinds and value == value for value in values)):
+        what = "columns" if key == "features" else "labels" if kind is str else "numbers"
+        raise ValueError(f"the model's {key} must be a JSON list of {what}, got {text[:60]!r}")
+    return values
 
 
-def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> Array:
-    """The target column as numbers; labels as -1 and +1, in the order that a model with these notes knows.
+def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> list[Array]:
+    """The targets of every network; labels as -1 and +1, in the order that a model with these notes knows.
 
     Raises
     ------
     ValueError
         When the column holds labels that the model does not know.
     """
-    known = tuple(label_text(notes[key]) for key in ("negative_label", "positive_label") if key in notes)
-    if len(known) == 2:
-        y, labels = table.labels(name)
-        if labels != known:
-            raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {known}")
-        return y
+    known = trained_classes(notes)
+    if known:
+        index, labels = table.labels(name)
+        if list(labels) != known:
+            shown = tuple(known) if len(known) < 6 else f"{len(known)} others"
+            raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {shown}")
+        return signed_targets(index, len(known))
     if "positive_label" in notes:  # one class against all others
-        positive = table.is_label(name, known[0])
+        label = label_text(notes["positive_label"])
+        positive = table.is_label(name, label)
         if not positive.any():
-            raise ValueError(f"{table.path}: column {name!r} has no label {known[0]!r}")
-        return np.where(positive, 1.0, -1.0)
+            raise ValueError(f"{table.path}: column {name!r} has no label {label!r}")
+        return [np.where(positive, 1.0, -1.0)]
+    if not get_loss(loss).labels:
+        return [table.numbers(name)]
     # In the order that the estimators and `exactrelu fit` give them; a wrong one would fail the proof.
-    return table.labels(name)[0] if get_loss(loss).labels else table.numbers(name)
+    index, labels = table.labels(name)
+    return signed_targets(index, len(labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -11,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
+from scipy.special import expit, log_expit, logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from exactrelu._checks import check_positive
 from exactrelu._typing import Array
 from exactrelu.losses import LogisticLoss, Loss, PoissonLoss, get_loss
 from exactrelu.networks import Network
+from exactrelu.networks._classes import classes_of, signed_targets
 from exactrelu.networks._export import to_onnx, to_torch
-from exactrelu.solve import Solution
+from exactrelu.solve import Solution, Status
+from exactrelu.solve._api import max_beta_of
 
 from ._training import make_problems, train_network
 
@@ -31,6 +36,11 @@ if TYPE_CHECKING:
     import torch
 
     from exactrelu.solve._problem import Problem
+
+
+DEFAULT_TOL = 1e-4  # relative gap at which training stops where none was asked for
+TOP_ACCURACY = 1e-2  # of `max_beta`, of which the weight decay is a part
+SCALES = 1e3  # ratio of two columns' standard deviations from which a warning is due
 
 
 class Exports:
@@ -106,13 +116,17 @@ class ConvexReLU(Exports, BaseEstimator):
     _: KW_ONLY
     loss: str | Loss = "squared"
     fit_intercept: bool = True
+    output_bias: bool = True
     rank: int | None = None
-    tol: float = 1e-4
+    tol: float | None = None
+    effort: float = 1.0
     max_iter: int | None = None
-    time_limit: float | None = 10.0
+    time_limit: float | None = None
     pricing: str = "auto"
+    patterns: str = "all"
     layers: int = 2
     width: int = 1
+    random_state: Any = 0
     n_jobs: int | None = None
     verbose: int = 0
 
@@ -124,17 +138,37 @@ class ConvexReLU(Exports, BaseEstimator):
 
     def _problems(self, X: Array, targets: list[Array], sample_weight: Array | None) -> list[Problem]:
         """One training problem per network."""
+        _warn_of_scales(X)
         return make_problems(
-            X, targets, intercept=self.fit_intercept, loss=self.loss, rank=self.rank, sample_weight=sample_weight
-        )
+            X, targets, intercept=self.fit_intercept, loss=self.loss, rank=self.rank, sample_weight=sample_weight,
+            output_bias=self.output_bias,
+        )  # fmt: skip
 
-    def _train(self, problem: Problem, beta: float, n_jobs: int | None, start: Any = None) -> Solution:
+    def _train(
+        self, problem: Problem, beta: float, n_jobs: int | None, start: Any = None, effort: float | None = None
+    ) -> Solution:
         """Train one network, from `start` when there is one."""
         return train_network(
             problem, beta, intercept=self.fit_intercept, layers=self.layers, width=self.width, pricing=self.pricing,
-            tol=self.tol, max_iter=self.max_iter, time_limit=self.time_limit, n_jobs=n_jobs, warm_start=start,
-            verbose=int(self.verbose),
+            patterns=self.patterns, tol=self._tolerance, effort=self.effort if effort is None else effort,
+            max_iter=self.max_iter, time_limit=self.time_limit, n_jobs=n_jobs, warm_start=start,
+            random_state=self._seed(), verbose=int(self.verbose),
         )  # fmt: skip
+
+    @property
+    def _tolerance(self) -> float:
+        """Gap at which training stops, whether it was asked for or not."""
+        return DEFAULT_TOL if self.tol is None else self.tol
+
+    def _seed(self) -> Any:
+        """What NumPy's generators take; scikit-learn's RandomState gives a number."""
+        state = self.random_state
+        return int(state.randint(2**31)) if isinstance(state, np.random.RandomState) else state
+
+    def _top(self, problems: list[Problem]) -> float:
+        """The largest `max_beta` of the problems; where all are 0 there is nothing to learn, and any number will do."""
+        kind: dict[str, Any] = {"layers": self.layers, "width": self.width, "pricing": self.pricing}
+        return max(max_beta_of(problem, tol=TOP_ACCURACY, **kind) for problem in problems) or 1.0
 
     def _starts(self, count: int, d: int) -> Sequence[Any]:
         """The last networks where `count` of them are wanted and they take `d` features; None for each otherwise."""
@@ -154,16 +188,18 @@ class ConvexReLU(Exports, BaseEstimator):
         self.objective_ = float(sum(solution.objective for solution in solutions))
         self.lower_bound_ = float(sum(solution.lower_bound for solution in solutions))
         self.gap_ = float(max(solution.gap for solution in solutions))
+        self.certified_ = bool(self.gap_ <= self._tolerance)
         self.n_iter_ = max(1, *(len(solution.history) for solution in solutions))
         self.__dict__.pop("network_", None)
         self.__dict__.pop("certificate_", None)
         if len(solutions) == 1:
             self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
         stopped = [solution for solution in solutions if not solution.converged]
-        if stopped:
+        if stopped and self.tol is not None:  # at high rank no certificate is the normal case
             warnings.warn(
-                f"stopped by the {stopped[0].status} with relative gap {self.gap_:.3g} > tol {self.tol:.3g}; "
-                f"the network may not be optimal, the gap is proven (lower bound {self.lower_bound_:.8g})",
+                f"not certified ({stopped[0].status}): relative gap {self.gap_:.3g} > tol {self.tol:.3g}; the network "
+                f"may not be optimal, the gap is proven (lower bound {self.lower_bound_:.8g}). A larger weight decay, "
+                "rank= for fewer dimensions, or more effort= (or time_limit=) closes it",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -188,8 +224,7 @@ class ConvexReLU(Exports, BaseEstimator):
         classes, index = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y must hold at least two classes, got one class: {classes[0]!r}")
-        positive = [1] if len(classes) == 2 else range(len(classes))
-        return data, labels, classes, [np.where(index == k, 1.0, -1.0) for k in positive]
+        return data, labels, classes, signed_targets(index, len(classes))
 
     def _repr_html_inner(self) -> str:
         """scikit-learn's display, and under it the figures of the certificate."""
@@ -207,16 +242,60 @@ class ConvexReLU(Exports, BaseEstimator):
         if not hasattr(self, "networks_"):
             return ""
         neurons = sum(network.n_neurons for network in self.networks_)
-        proven = "certified" if self.gap_ <= self.tol else "not certified"
+        proven = "certified" if self.certified_ else "not certified"
         rows = {
             "objective": f"{self.objective_:.8g}",
             "lower bound (no network is better)": f"{self.lower_bound_:.8g}",
-            "relative gap": f"{self.gap_:.2e} ({proven} to {self.tol:g})",
+            "relative gap": f"{self.gap_:.2e} ({proven} to {self._tolerance:g})",
             "networks" if len(self.networks_) > 1 else "network": f"{len(self.networks_)}, {neurons} neurons",
             "rounds of pricing": str(self.n_iter_),
         }
         cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f'<table class="exactrelu-figures">{cells}</table>'
+
+
+@dataclass(eq=False, repr=False)
+class OneDecay(ConvexReLU):
+    """Estimators that train with one weight decay."""
+
+    beta_ratio: float = 0.05
+    _: KW_ONLY
+    beta: float | None = None
+
+    def _decay(self, problems: list[Problem]) -> float:
+        """The weight decay: `beta`, or that part of the problems' largest `max_beta`."""
+        if self.beta is not None:
+            return check_positive(self.beta, "beta")
+        return check_positive(self.beta_ratio, "beta_ratio") * self._top(problems)
+
+
+def interruptible(solutions: list[Solution]) -> list[Solution]:
+    """The solutions of one call of `fit`; KeyboardInterrupt where Ctrl-C ended one of several fits that are under way.
+
+    A single fit keeps its network.  Within scikit-learn's searches and cross-validations others would follow.
+    """
+    if any(solution.status == Status.INTERRUPTED for solution in solutions):
+        frame, among_many = sys._getframe(), len(solutions) > 1
+        while frame.f_back is not None and not among_many:
+            frame = frame.f_back
+            among_many = str(frame.f_globals.get("__name__")).startswith(("sklearn.model_selection", "joblib"))
+        if among_many:
+            raise KeyboardInterrupt
+    return solutions
+
+
+def _warn_of_scales(X: Array) -> None:
+    """Say that columns of very different scales share one weight decay."""
+    with np.errstate(all="ignore"):  # data that overflow are refused elsewhere
+        spread = X.std(axis=0) if len(X) else np.zeros(0)
+    spread = spread[(spread > 0.0) & (spread < np.inf)]
+    if spread.size and spread.max() > SCALES * spread.min():
+        warnings.warn(
+            f"columns of X differ in scale by a factor of {spread.max() / spread.min():.1g}, and one weight decay "
+            "speaks of all: standardise them (StandardScaler)",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def is_loss(loss: Any, kind: type[Loss]) -> bool:
@@ -270,6 +349,14 @@ class Classification(ClassifierMixin, ConvexReLU):
 
     _: KW_ONLY
     loss: str | Loss = "logistic"
+    class_weight: dict[Any, float] | str | None = None
+
+    def _weighted(self, labels: NDArray[Any], sample_weight: Array | None) -> Array | None:
+        """The weights of the samples (n,), times those of their classes; None when there are neither."""
+        if self.class_weight is None:
+            return sample_weight
+        of_class = compute_sample_weight(self.class_weight, labels)
+        return np.asarray(of_class if sample_weight is None else of_class * sample_weight, dtype=np.float64)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Outputs of the networks.
@@ -296,10 +383,8 @@ class Classification(ClassifierMixin, ConvexReLU):
         -------
         (n,) array of entries of `classes_`
         """
-        outputs = self._outputs(X)
-        if outputs.shape[1] == 1:
-            return self.classes_[(outputs[:, 0] > 0.0).astype(int)]
-        return self.classes_[outputs.argmax(axis=1)]
+        index = classes_of(self._outputs(X))
+        return self.classes_[index]
 
     @available_if(_is_logistic)
     def predict_proba(self, X: ArrayLike) -> Array:
@@ -318,3 +403,21 @@ class Classification(ClassifierMixin, ConvexReLU):
             return expit(np.column_stack([-outputs[:, 0], outputs[:, 0]]))
         chances = np.maximum(expit(outputs), np.finfo(float).tiny)  # not all of a row may vanish
         return chances / chances.sum(axis=1, keepdims=True)
+
+    @available_if(_is_logistic)
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """Logarithms of `predict_proba`, finite where the probabilities are too small for a float.
+
+        Parameters
+        ----------
+        X : (n, d) array_like
+
+        Returns
+        -------
+        (n, k) array
+        """
+        outputs = self._outputs(X)
+        if outputs.shape[1] == 1:
+            return log_expit(np.column_stack([-outputs[:, 0], outputs[:, 0]]))
+        logs = np.maximum(log_expit(outputs), np.log(np.finfo(float).tiny))
+        return logs - logsumexp(logs, axis=1, keepdims=True)

@@ -16,26 +16,26 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from exactrelu._typing import Array, Ints
-from exactrelu.solve import Solution
-from exactrelu.solve._api import falling, max_beta_of
+from exactrelu.solve import Solution, Status
+from exactrelu.solve._api import falling
 
-from ._base import Classification, ConvexReLU, Regression, check_weight
+from ._base import Classification, ConvexReLU, Regression, check_weight, interruptible
 from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
 
 if TYPE_CHECKING:
     from exactrelu.solve._problem import Problem
 
-LARGEST_PART = 0.9  # of `max_beta`, at which the network would be zero: the grid begins below
-GRID_ACCURACY = 1e-2  # of `max_beta`, which only places the grid
+LARGEST_RATIO = 0.5  # of the grid: above, networks hardly differ from the constant
 
 
 @dataclass(eq=False, repr=False)
 class _PathSearch(ConvexReLU):
     """What both estimators share: the grid, the folds, the choice."""
 
-    betas: int | ArrayLike = 10
+    beta_ratios: int | ArrayLike = 10
     _: KW_ONLY
-    eps: float = 1e-3
+    betas: ArrayLike | None = None
+    eps: float = 5e-3
     cv: Any = None
     scoring: Any = None
 
@@ -59,42 +59,53 @@ class _PathSearch(ConvexReLU):
             raise TypeError(f"{type(self).__name__}.fit got an unexpected argument {min(unknown)!r}")
         return list(check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y, **params))
 
-    def _grid(self, problems: list[Problem]) -> list[float]:
-        """Weight decays, largest first: those given, or a geometric grid below the largest that is of use."""
-        if not isinstance(self.betas, (int, np.integer)):
-            return falling(self.betas)
-        if self.betas < 1 or not 0.0 < self.eps < 1.0:
+    def _ratios(self) -> list[float] | None:
+        """The grid as parts of `max_beta`, largest first; None where weight decays are given as they are."""
+        if self.betas is not None:
+            return None
+        if not isinstance(self.beta_ratios, (int, np.integer)):
+            return falling(self.beta_ratios, "beta_ratios")
+        if self.beta_ratios < 1 or not 0.0 < self.eps < LARGEST_RATIO:
             raise ValueError(
-                f"betas must be a positive number and eps between 0 and 1, got {self.betas} and {self.eps}"
+                f"beta_ratios must be a positive number of ratios, or a list of them, and eps between 0 and "
+                f"{LARGEST_RATIO}, got {self.beta_ratios} and {self.eps}"
             )
-        kind: dict[str, Any] = {
-            "layers": self.layers,
-            "width": self.width,
-            "pricing": self.pricing,
-            "tol": GRID_ACCURACY,
-        }
-        top = max(max_beta_of(problem, **kind) for problem in problems) or 1.0
-        return falling(top * np.geomspace(LARGEST_PART, self.eps, self.betas))
+        return falling(np.geomspace(LARGEST_RATIO, self.eps, self.beta_ratios))
+
+    def _grid(self, problems: list[Problem]) -> list[float]:
+        """Weight decays, largest first: those given, or parts of the problems' `max_beta`."""
+        ratios = self._ratios()
+        if ratios is None:
+            assert self.betas is not None
+            return falling(self.betas)
+        top = self._top(problems)
+        return [ratio * top for ratio in ratios]
 
     def _train_path(self, problems: list[Problem], betas: list[float]) -> list[list[Solution]]:
-        """For every weight decay one solution per problem."""
+        """For every weight decay one solution per problem, from rank 5 on without a proof: none is needed to choose."""
         found: list[list[Solution]] = []
         for beta in betas:
             starts = found[-1] if found else [None] * len(problems)
-            found.append([self._train(p, beta, None, start) for p, start in zip(problems, starts, strict=True)])
+            found.append([self._train(p, beta, None, start, 0.0) for p, start in zip(problems, starts, strict=True)])
+            if any(solution.status == Status.INTERRUPTED for solution in found[-1]):
+                raise KeyboardInterrupt
         return found
 
     def _score_fold(
-        self, X: Array, y: NDArray[Any], targets: list[Array], sample_weight: Array | None, betas: list[float],
-        fold: tuple[Ints, Ints],
-    ) -> list[float]:  # fmt: skip
-        """Score of every weight decay on the part of the data that it was not trained on."""
+        self, X: Array, y: NDArray[Any], targets: list[Array], sample_weight: Array | None, fold: tuple[Ints, Ints]
+    ) -> list[float]:
+        """Score of every weight decay on the part of the data that it was not trained on, by weight if there are any.
+
+        Ratios are parts of `max_beta` of the part that is trained on.
+        """
         here, there = fold
         weight = None if sample_weight is None else sample_weight[here]
+        problems = self._problems(X[here], [t[here] for t in targets], weight)
+        more = {} if sample_weight is None else {"sample_weight": sample_weight[there]}
         scores = []
-        for solutions in self._train_path(self._problems(X[here], [t[here] for t in targets], weight), betas):
+        for solutions in self._train_path(problems, self._grid(problems)):
             member = self._member(solutions)
-            scores.append(float(check_scoring(member, self.scoring)(member, X[there], y[there])))
+            scores.append(float(check_scoring(member, self.scoring)(member, X[there], y[there], **more)))
         return scores
 
     def _member(self, solutions: list[Solution]) -> ConvexReLURegressor | ConvexReLUClassifier:
@@ -115,7 +126,7 @@ class _PathSearch(ConvexReLU):
         problems = self._problems(X, targets, sample_weight)
         betas = self._grid(problems)
         scores = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._score_fold)(X, y, targets, sample_weight, betas, fold) for fold in folds
+            delayed(self._score_fold)(X, y, targets, sample_weight, fold) for fold in folds
         )
         self.betas_ = np.array(betas)
         self.scores_ = np.array(scores).T
@@ -124,8 +135,12 @@ class _PathSearch(ConvexReLU):
         self.beta_ = betas[self.best_index_]
         self.best_score_ = float(mean[self.best_index_])
         found = self._train_path(problems, betas)
+        best = found[self.best_index_]
+        if self.effort > 0.0:
+            best = [self._train(p, self.beta_, self.n_jobs, start) for p, start in zip(problems, best, strict=True)]
+            found[self.best_index_] = interruptible(best)
         self.path_ = [solutions[0] for solutions in found] if len(targets) == 1 else found
-        self._record(found[self.best_index_])
+        self._record(best)
 
 
 def _best(mean: Array, betas: Array) -> int:
@@ -148,15 +163,21 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
 
     Parameters
     ----------
-    betas : int or (k,) array_like, default=10
-        Weight decays to try, or how many, from nine tenths of `max_beta` geometrically down to `eps` of it.
-    eps : float, default=1e-3
+    beta_ratios : int or (k,) array_like, default=10
+        Weight decays to try as parts of `max_beta` (in a fold, of that of its training data), or how many, from half of
+        it geometrically down to `eps` of it.
+    betas : (k,) array_like, default=None
+        The weight decays themselves, in place of `beta_ratios`.
+    eps : float, default=5e-3
     cv : int, splitter or iterable, default=None
         As for scikit-learn's `check_cv`.
     scoring : str or callable, default=None
         Scorer; default: the estimator's own score.
-    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
-        As for `ConvexReLURegressor`; `time_limit` is for each network.
+    loss, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
+        As for `ConvexReLURegressor`; `time_limit` is for each network.  From rank 5 on only the network that is chosen
+        is proven, with the effort asked for.
+    width, random_state
+        As for `ConvexReLURegressor`.
     n_jobs : int, default=None
         Folds at the same time (joblib).
     verbose : int, default=0
@@ -178,7 +199,7 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
     >>> import numpy as np
     >>> from exactrelu import ConvexReLURegressorCV
     >>> X = np.linspace(-1, 1, 40)[:, None]
-    >>> model = ConvexReLURegressorCV(betas=4, cv=2).fit(X, np.abs(X[:, 0]))
+    >>> model = ConvexReLURegressorCV(beta_ratios=4, cv=2).fit(X, np.abs(X[:, 0]))
     >>> model.scores_.shape, model.beta_ in model.betas_
     ((4, 2), True)
     """
@@ -191,7 +212,7 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
         X : (n, d) array_like
         y : (n,) array_like
         sample_weight : (n,) array_like, optional
-            Used in training; scores are not weighted.
+            Used in training and, for scorers that take them, in scoring.
         **params
             ``groups`` (n,) for a splitter that takes them, such as scikit-learn's `GroupKFold`; with metadata routing
             enabled, whatever the splitter asks for.
@@ -223,10 +244,12 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
 
     Parameters
     ----------
-    betas, eps, cv, scoring
+    beta_ratios, betas, eps, cv, scoring
         As for `ConvexReLURegressorCV`.
-    loss, fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width
+    loss, class_weight, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
         As for `ConvexReLUClassifier`; `time_limit` is for each network.
+    width, random_state
+        As for `ConvexReLUClassifier`.
     n_jobs, verbose
         As for `ConvexReLURegressorCV`.
 
@@ -257,7 +280,7 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
         y : (n,) array_like
             Class labels of any type.
         sample_weight : (n,) array_like, optional
-            Used in training; scores are not weighted.
+            Used in training and, for scorers that take them, in scoring.
         **params
             ``groups`` (n,) for a splitter that takes them, such as scikit-learn's `GroupKFold`; with metadata routing
             enabled, whatever the splitter asks for.
@@ -279,5 +302,5 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
             When some scores are NaN: these weight decays are not chosen.
         """
         data, labels, self.classes_, targets = self._check_classification(X, y)
-        self._select(data, labels, targets, check_weight(sample_weight, data), params)
+        self._select(data, labels, targets, self._weighted(labels, check_weight(sample_weight, data)), params)
         return self

@@ -9,11 +9,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
-from ._base import Classification, Regression, check_weight
+from ._base import Classification, OneDecay, Regression, check_weight, interruptible
 
 
 @dataclass(eq=False, repr=False)
-class ConvexReLURegressor(Regression):
+class ConvexReLURegressor(Regression, OneDecay):
     """Two-layer ReLU network for regression, trained to certified global optimality.
 
     Minimises ``sum_i l(f(x_i), y_i) + beta/2 sum_k (|w_k|^2 + alpha_k^2)`` over networks
@@ -21,29 +21,41 @@ class ConvexReLURegressor(Regression):
 
     Parameters
     ----------
-    beta : float, default=1.0
-        Weight decay, against a sum (not a mean) over the samples.
+    beta_ratio : float, default=0.05
+        Weight decay as a part of `max_beta`, the smallest one for which the best constant is optimal: it means the same
+        whatever the units of `y` and the number of samples.  From rank 7 on `max_beta` is the largest value that seeded
+        climbs find.
+    beta : float, default=None
+        The weight decay itself, against a sum (not a mean) over the samples, in place of `beta_ratio`.
     loss : str or exactrelu.solve.Loss, default="squared"
         "squared" (``1/2 (f - y)^2``), "huber", "absolute", "quantile", "poisson" (log link: predictions are rates);
         "huber:1.35" and "quantile:0.9" give the parameter.
     fit_intercept : bool, default=True
         Append a column of ones to `X`; its weight is regularised with the neuron.
+    output_bias : bool, default=True
+        Add a constant to the outputs, free of penalty.
     rank : int, default=None
         Train on the best approximation of this rank of the data (with the column of ones).  The optimum
         can be certified in seconds up to rank 4 or 5; the certificate says what truncation may cost.
-    tol : float, default=1e-4
-        Relative gap between the objective and the proven lower bound at which training stops.
+    tol : float, default=None
+        Relative gap between the objective and the proven lower bound at which training stops, and above which `fit`
+        warns.  None: it stops at 1e-4, and `gap_` and `certified_` alone say how far it came.
+    effort : float, default=1.0
+        How much work to do from rank 5 on, where a proof may not end: 1 is seconds, 0 a network almost without a proof,
+        ``inf`` goes on until `tol` or `time_limit`.  Work is counted, not timed: equal input gives equal output.
     max_iter : int, default=None
-        Limit on the rounds of pricing.  None: 1000 up to rank 6; from rank 7 on, where a certificate is out
-        of reach, 3 rounds, so that the network does not depend on the speed of the machine.
-    time_limit : float, default=10.0
-        Seconds per network, not counting compilation; None for no limit.  When it is reached, the best
-        network so far is kept, with its proven gap, and a ConvergenceWarning shows that gap.
+        Limit on the rounds of pricing; None for 1000.
+    time_limit : float, default=None
+        Seconds per network.  When it is reached, the best network so far is kept, with its proven gap.
     pricing : {"auto", "bound", "enumerate"}, default="auto"
         How optimality is proven: by branch and bound, or by a visit of every activation pattern.  "auto"
-        visits them when they are few (at most 50 000) and the rank is above 3.
+        visits them when they are few (at most 50 000, above rank 6 fewer) and the rank is above 3.
+    patterns : {"all", "sampled"}, default="all"
+        "sampled": neurons are sought by climbs and descents alone, whatever the rank.
     layers, width : int, default=2 and 1
         Depth of the network, and width of a sub-network's first layer.
+    random_state : int, Generator, RandomState or None, default=0
+        Of the random networks and directions that descents start from.
     warm_start : bool, default=False
         Let `fit` start from the network of the last call, say after a change of `beta` or of some samples.  The gap is
         proven anew.  Where that network does not fit (other features, classes, depth or width), training starts
@@ -60,6 +72,10 @@ class ConvexReLURegressor(Regression):
         ``certificate_.verify(X, y)`` recomputes every claim from the weights and the dual point.
     objective_, lower_bound_, gap_ : float
         Objective of the network, proven lower bound over all networks, relative gap of the two.
+    certified_ : bool
+        Whether the gap is at most `tol`.
+    beta_ : float
+        The weight decay.
     n_iter_ : int
         Rounds of pricing.
     n_features_in_ : int
@@ -80,12 +96,11 @@ class ConvexReLURegressor(Regression):
     >>> import numpy as np
     >>> from exactrelu import ConvexReLURegressor
     >>> X = np.linspace(-1, 1, 21)[:, None]
-    >>> model = ConvexReLURegressor(beta=0.01).fit(X, np.abs(X[:, 0]))
-    >>> model.gap_ <= 1e-4, bool(model.score(X, np.abs(X[:, 0])) > 0.99)
+    >>> model = ConvexReLURegressor(beta_ratio=0.01).fit(X, np.abs(X[:, 0]))
+    >>> model.certified_, bool(model.score(X, np.abs(X[:, 0])) > 0.99)
     (True, True)
     """
 
-    beta: float = 1.0
     _: KW_ONLY
     warm_start: bool = False
 
@@ -111,18 +126,21 @@ class ConvexReLURegressor(Regression):
         Warns
         -----
         ConvergenceWarning
-            When training stopped with a gap above `tol`.
+            When training stopped with a gap above a `tol` that was asked for.
+        UserWarning
+            When columns differ in scale by more than a thousand.
         """
         data, targets = self._check_regression(X, y)
         weight = check_weight(sample_weight, data)
         (start,) = self._starts(1, data.shape[1]) if self.warm_start else [None]
-        (problem,) = self._problems(data, [targets], weight)
-        self._record([self._train(problem, self.beta, self.n_jobs, start)])
+        problems = self._problems(data, [targets], weight)
+        self.beta_ = self._decay(problems)
+        self._record(interruptible([self._train(problems[0], self.beta_, self.n_jobs, start)]))
         return self
 
 
 @dataclass(eq=False, repr=False)
-class ConvexReLUClassifier(Classification):
+class ConvexReLUClassifier(Classification, OneDecay):
     """Two-layer ReLU network for classification, trained to certified global optimality.
 
     Two classes take one network, trained on labels -1 and +1; more classes take one network per class,
@@ -130,11 +148,15 @@ class ConvexReLUClassifier(Classification):
 
     Parameters
     ----------
-    beta : float, default=1.0
-        Weight decay, against a sum (not a mean) over the samples.
+    beta_ratio, beta : float, default=0.05 and None
+        As for `ConvexReLURegressor`; one weight decay for all classes, a part of the largest of their `max_beta`.
+    class_weight : dict, "balanced" or None, default=None
+        Factors of the classes' losses; "balanced": as if all classes had equally many samples.
     loss : {"logistic", "hinge", "squared_hinge", "squared"} or exactrelu.solve.Loss, default="logistic"
         Loss on the labels -1 and +1; only "logistic" gives probabilities.
-    fit_intercept, rank, tol, max_iter, time_limit, pricing, layers, width, warm_start
+    fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers, width
+        As for `ConvexReLURegressor`.
+    random_state, warm_start
         As for `ConvexReLURegressor`.
     n_jobs : int, default=None
         Number of classes trained at the same time (joblib) when there are more than two, else threads of pricing.
@@ -153,6 +175,10 @@ class ConvexReLUClassifier(Classification):
         Sums over the networks.
     gap_ : float
         Largest relative gap.
+    certified_ : bool
+        Whether it is at most `tol`.
+    beta_ : float
+        The weight decay.
     n_iter_ : int
         Largest number of rounds of pricing.
     n_features_in_ : int
@@ -164,12 +190,11 @@ class ConvexReLUClassifier(Classification):
     >>> from sklearn.datasets import load_iris
     >>> from exactrelu import ConvexReLUClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = ConvexReLUClassifier(beta=0.1).fit(X[:, 2:], y)
-    >>> model.gap_ <= 1e-4, bool(model.score(X[:, 2:], y) > 0.95)
+    >>> model = ConvexReLUClassifier().fit(X[:, 2:], y)
+    >>> model.certified_, bool(model.score(X[:, 2:], y) > 0.95)
     (True, True)
     """
 
-    beta: float = 1.0
     _: KW_ONLY
     warm_start: bool = False
 
@@ -196,17 +221,21 @@ class ConvexReLUClassifier(Classification):
         Warns
         -----
         ConvergenceWarning
-            When training stopped with a gap above `tol`.
+            When training stopped with a gap above a `tol` that was asked for.
+        UserWarning
+            When columns differ in scale by more than a thousand.
         """
-        data, _, classes, targets = self._check_classification(X, y)
-        weight = check_weight(sample_weight, data)
+        data, labels, classes, targets = self._check_classification(X, y)
+        weight = self._weighted(labels, check_weight(sample_weight, data))
         same = self.warm_start and np.array_equal(getattr(self, "classes_", ()), classes)
         starts = self._starts(len(targets), data.shape[1]) if same else [None] * len(targets)
         self.classes_ = classes
         jobs, threads = (self.n_jobs, 1) if len(targets) > 1 else (1, self.n_jobs)
+        problems = self._problems(data, targets, weight)
+        self.beta_ = self._decay(problems)
         results = Parallel(n_jobs=jobs)(
-            delayed(self._train)(problem, self.beta, threads, start)
-            for problem, start in zip(self._problems(data, targets, weight), starts, strict=True)
+            delayed(self._train)(problem, self.beta_, threads, start)
+            for problem, start in zip(problems, starts, strict=True)
         )
-        self._record(results)
+        self._record(interruptible(results))
         return self

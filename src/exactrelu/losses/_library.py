@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import numpy as np
-from scipy.special import expit, xlog1py, xlogy
+import scipy
 
 from exactrelu._typing import Array
 
@@ -89,11 +89,11 @@ class LogisticLoss(Loss):
 
     def gradient(self, f: Array, y: Array) -> Array:
         """``-y / (1 + exp(y f))``."""
-        return -y * expit(-y * f)
+        return -y * scipy.special.expit(-y * f)
 
     def curvature(self, f: Array, y: Array) -> Array:
         """``p (1 - p)`` with ``p = 1 / (1 + exp(-f))``."""
-        return expit(f) * expit(-f)
+        return scipy.special.expit(f) * scipy.special.expit(-f)
 
     def conjugates(self, v: Array, y: Array) -> Array:
         """``p log p + (1 - p) log(1 - p)`` with ``p = -v y``."""
@@ -101,7 +101,7 @@ class LogisticLoss(Loss):
         inside = (p >= 0.0) & (p <= 1.0)
         p = np.where(inside, p, 0.0)
         # log1p: where p is below the rounding of 1 the second term is p, and it is most of the bound
-        return np.where(inside, xlogy(p, p) + xlog1py(1.0 - p, -p), np.inf)
+        return np.where(inside, scipy.special.xlogy(p, p) + scipy.special.xlog1py(1.0 - p, -p), np.inf)
 
 
 class SquaredHingeLoss(Loss):
@@ -170,8 +170,10 @@ class PoissonLoss(Loss):
         rate = np.where(inside, rate, 0.0)
         near = inside & (v < y)  # there the two logarithms would cancel: rate log(rate / y) + v log y
         safe = np.where(near, y, 1.0)
-        apart = xlog1py(rate, np.where(near, v, 0.0) / safe) + v * (np.log(safe) - 1.0)
-        return np.where(inside, np.where(near, apart, xlogy(rate, rate) - v - xlogy(y, y)), np.inf)
+        apart = scipy.special.xlog1py(rate, np.where(near, v, 0.0) / safe) + v * (np.log(safe) - 1.0)
+        return np.where(
+            inside, np.where(near, apart, scipy.special.xlogy(rate, rate) - v - scipy.special.xlogy(y, y)), np.inf
+        )
 
     def predict(self, f: Array) -> Array:
         """The rate ``exp(f)``."""

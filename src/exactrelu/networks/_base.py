@@ -39,27 +39,31 @@ class Network(SetOnce, ABC):
     layers : int
     intercept : bool
         Whether the data get a column of ones appended, whose weights are the last row of the first layer.
+    output_bias : float
+        What is added to the outputs, free of penalty.
     """
 
     layers: ClassVar[int]
     intercept: bool
+    output_bias: float
     _parts: ClassVar[tuple[str, ...]]  # attributes that hold the weights, from the first layer on
     _sizes: ClassVar[tuple[str, ...]]  # attributes that `repr` shows
 
     @classmethod
-    def _trusted(cls, *weights: Array, intercept: bool = False) -> Self:
+    def _trusted(cls, *weights: Array, intercept: bool = False, output_bias: float = 0.0) -> Self:
         """A network of float64 arrays that are known to be legal: no check, no copy, only views that are read-only."""
         network = cls.__new__(cls)
-        network._hold(*weights, intercept=intercept)
+        network._hold(*weights, intercept=intercept, output_bias=output_bias)
         return network
 
-    def _hold(self, *weights: Array, intercept: bool) -> None:
+    def _hold(self, *weights: Array, intercept: bool, output_bias: float) -> None:
         """Set the weights, once and for all."""
         for name, value in zip(self._parts, weights, strict=True):
             view = value.view()
             view.flags.writeable = False
             setattr(self, name, view)
         self.intercept = bool(intercept)
+        self.output_bias = float(check_array(output_bias, "output_bias", 0))
         rows = self._first.shape[-2]
         if rows < 1 + self.intercept:
             given = f"shape {self._first.shape}, intercept={self.intercept}"
@@ -67,7 +71,7 @@ class Network(SetOnce, ABC):
 
     def __repr__(self) -> str:
         """The network's size."""
-        names = ("n_features", *self._sizes, "intercept", "layers")
+        names = ("n_features", *self._sizes, "intercept", *(["output_bias"] if self.output_bias else []), "layers")
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     @property
@@ -107,7 +111,8 @@ class Network(SetOnce, ABC):
         ValueError
             When no row is left for a feature.
         """
-        return self._trusted(*(getattr(self, name) for name in self._parts), intercept=intercept)
+        weights = (getattr(self, name) for name in self._parts)
+        return self._trusted(*weights, intercept=intercept, output_bias=self.output_bias)
 
     def predict(self, X: ArrayLike) -> Array:
         """Outputs of the network, O(n) times its number of weights.
@@ -131,9 +136,13 @@ class Network(SetOnce, ABC):
             raise ValueError(f"X must have {self.n_features} columns, got shape {data.shape}")
         return self._outputs(np.column_stack([data, np.ones(len(data))]) if self.intercept else data)
 
-    @abstractmethod
     def _outputs(self, inputs: Array) -> Array:
         """Outputs (n,) on checked data, the column of ones included."""
+        return self._weighted(inputs) + self.output_bias
+
+    @abstractmethod
+    def _weighted(self, inputs: Array) -> Array:
+        """The same without the output bias."""
 
     def objective(
         self,
@@ -148,7 +157,7 @@ class Network(SetOnce, ABC):
 
         The loss is a sum over the samples, not a mean.  With two layers the penalty is
         ``1/2 sum_k (|w_k|^2 + alpha_k^2)``, an intercept regularised with its neuron; with three layers
-        ``1/2 sum_k (|w2_k|^2 + w3_k^2)``: the first layers are bounded, not penalised.
+        ``1/2 sum_k (|w2_k|^2 + w3_k^2)``: the first layers are bounded, not penalised.  The output bias is free.
 
         Parameters
         ----------
@@ -183,7 +192,8 @@ class Network(SetOnce, ABC):
         -------
         dict of str to array
         """
-        return {f"network.{name}": getattr(self, name) for name in ("layers", *self._parts, "intercept")}
+        names = ("layers", *self._parts, "intercept", "output_bias")
+        return {f"network.{name}": getattr(self, name) for name in names}
 
     def to_torch(self) -> torch.nn.Module:
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
@@ -291,7 +301,7 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
     missing = [key for key in expected if key not in held]
     if missing:
         raise ValueError(f"{name} holds no network: {', '.join(missing)} missing")
-    strange = sorted(set(held) - set(expected))
+    strange = sorted(set(held) - set(expected) - {"output_bias"})
     if strange:
         raise ValueError(f"{name} has a network with unknown parts: {', '.join(strange)}")
     weights = [held[key] for key in kind._parts]
@@ -299,7 +309,9 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
         if value.dtype != np.float64:
             raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
     intercept = take(held, "intercept", bool, f"{name}, network")
+    # the first files had none
+    bias = take(held, "output_bias", float, f"{name}, network") if "output_bias" in held else 0.0
     try:
-        return kind(*weights, intercept=intercept)
+        return kind(*weights, intercept=intercept, output_bias=bias)
     except ValueError as error:
         raise ValueError(f"{name} holds no network: {error}") from None

@@ -33,6 +33,8 @@ class Exportable(Protocol):
     def intercept(self) -> bool: ...
     @property
     def n_features(self) -> int: ...
+    @property
+    def output_bias(self) -> float: ...
     def arrays(self) -> dict[str, Any]: ...
 
 
@@ -59,13 +61,14 @@ def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> to
         When PyTorch is missing.
     """
     require("torch", "torch")
+    # a module of its own, because its classes inherit from PyTorch's
     from . import _torch as modules
 
     parts = []
     for network in networks:
         weights = weights_of(network)
         build = modules.two_layers if network.layers == 2 else modules.three_layers
-        parts.append(build(weights.first, weights.bias, *weights.later))
+        parts.append(build(weights.first, weights.bias, *weights.later, output_bias=weights.output_bias))
     module = parts[0] if len(parts) == 1 else modules.Columns(parts)
     return modules.nn.Sequential(module, modules.Exponential()) if exponential else module
 
@@ -105,6 +108,7 @@ def to_onnx(
         nodes.append(helper.make_node("Concat", [f"{output}.column" for output in outputs], ["outputs"], axis=1))
     if exponential:
         nodes.append(helper.make_node("Exp", [nodes[-1].output[0]], ["rates"]))
+    # whatever the last node is, its output has the name that users ask for
     nodes[-1].output[0] = "f"
     shape = ["n", len(outputs)] if len(outputs) > 1 else ["n"]
     graph = helper.make_graph(
@@ -118,6 +122,7 @@ def to_onnx(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
         producer_name="exactrelu", producer_version=version("exactrelu"),
     )  # fmt: skip
+    # types and shapes are inferred through the whole graph: a node that does not fit raises here
     onnx.checker.check_model(model, full_check=True)
     if path is not None:
         with replacing(path) as file:
@@ -133,11 +138,13 @@ class Weights(NamedTuple):
     first : (d, m) first layer, or (K, d, m)
     bias : (m,) or (K, m), None without an intercept
     later : alpha (m,), or w2 (K, m) and w3 (K,)
+    output_bias : float
     """
 
     first: Array
     bias: Array | None
     later: tuple[Array, ...]
+    output_bias: float
 
 
 def weights_of(network: Exportable) -> Weights:
@@ -153,13 +160,13 @@ def weights_of(network: Exportable) -> Weights:
         first = np.zeros((*one[:-2], first.shape[-2], 1))
         later = tuple(np.zeros(one[: layer.ndim]) for layer in later)
     if not network.intercept:
-        return Weights(first, None, later)
-    return Weights(first[..., :-1, :], first[..., -1, :], later)
+        return Weights(first, None, later, network.output_bias)
+    return Weights(first[..., :-1, :], first[..., -1, :], later, network.output_bias)
 
 
 def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, NDArray[Any]]) -> list[Any]:
     """The nodes from ``X`` to the outputs (n,) of one network; its weights are added to `constants`."""
-    first, bias, later = weights_of(network)
+    first, bias, later, output_bias = weights_of(network)
     deep = network.layers == 3
     nodes, value = [], "X"
 
@@ -175,10 +182,12 @@ def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, N
     if bias is not None:
         value = step("Add", "shifted", value, constant("b", bias[:, None, :] if deep else bias))
     value = step("Relu", "hidden", value)
-    if not deep:
-        step("MatMul", "output", value, constant("alpha", later[0]))
-        return nodes
-    value = step("MatMul", "second", value, constant("w2", later[0][:, :, None]))  # (K, n, 1)
-    value = step("Squeeze", "flat", step("Relu", "subnetworks", value), constant("last", np.array([2])))
-    step("MatMul", "output", constant("w3", later[1]), value)
+    if deep:
+        value = step("MatMul", "second", value, constant("w2", later[0][:, :, None]))  # (K, n, 1)
+        value = step("Squeeze", "flat", step("Relu", "subnetworks", value), constant("last", np.array([2])))
+        value = step("MatMul", "output", constant("w3", later[1]), value)
+    else:
+        value = step("MatMul", "output", value, constant("alpha", later[0]))
+    if output_bias:
+        step("Add", "biased", value, constant("output_bias", np.array(output_bias)))
     return nodes

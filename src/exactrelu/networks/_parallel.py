@@ -13,7 +13,7 @@ UNIT = 1.0 + 1e-9  # largest norm of a first layer: 1, and what rounding of d m 
 
 
 class ParallelReLUNetwork(Network):
-    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj·x)_+)_+``.
+    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (W1_kj·x)_+)_+ + b``.
 
     Parameters
     ----------
@@ -26,11 +26,14 @@ class ParallelReLUNetwork(Network):
     intercept : bool
         Whether the first layers have an intercept: the data then get a column of ones appended, and `W1` has one
         more row than the data have columns.
+    output_bias : float
+        Added to the outputs; it is free of penalty.
 
     Attributes
     ----------
     W1, w2, w3 : read-only float64 arrays
     intercept : bool
+    output_bias : float
     layers : int, 3
 
     Raises
@@ -58,8 +61,12 @@ class ParallelReLUNetwork(Network):
     _parts = ("W1", "w2", "w3")
     _sizes = ("n_subnetworks", "width")
 
-    def __init__(self, W1: ArrayLike, w2: ArrayLike, w3: ArrayLike, intercept: bool = False) -> None:
-        self._hold(frozen(W1, "W1", 3), frozen(w2, "w2", 2), frozen(w3, "w3", 1), intercept=intercept)
+    def __init__(
+        self, W1: ArrayLike, w2: ArrayLike, w3: ArrayLike, intercept: bool = False, output_bias: float = 0.0
+    ) -> None:
+        self._hold(
+            frozen(W1, "W1", 3), frozen(w2, "w2", 2), frozen(w3, "w3", 1), intercept=intercept, output_bias=output_bias
+        )
         K, d, m = self.W1.shape
         if self.w2.shape != (K, m) or self.w3.shape != (K,):
             raise ValueError(
@@ -90,7 +97,7 @@ class ParallelReLUNetwork(Network):
         """``1/2 sum_k (|w2_k|^2 + w3_k^2)``."""
         return 0.5 * float(np.sum(self.w2**2) + np.sum(self.w3**2))
 
-    def _outputs(self, inputs: Array) -> Array:
+    def _weighted(self, inputs: Array) -> Array:
         """``sum_k w3_k ((X W1_k)_+ w2_k)_+``, (n,)."""
         # one sub-network at a time: (n, m) numbers are held, not (n, K m)
         output = np.zeros(len(inputs))

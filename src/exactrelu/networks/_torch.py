@@ -13,7 +13,7 @@ from exactrelu._typing import Array
 
 
 class ParallelSubnetworks(nn.Module):
-    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (x . W1_kj + b1_kj)_+)_+``.
+    """Parallel three-layer sub-networks ``f(x) = sum_k w3_k (sum_j w2_kj (x . W1_kj + b1_kj)_+)_+ + b3``.
 
     Parameters
     ----------
@@ -21,6 +21,8 @@ class ParallelSubnetworks(nn.Module):
         K, d and m.
     bias : bool
         Whether the first layers have an intercept.
+    output_bias : bool
+        Whether a constant is added to the outputs.
 
     Attributes
     ----------
@@ -28,20 +30,25 @@ class ParallelSubnetworks(nn.Module):
     b1 : (K, 1, m) parameter, None without an intercept
     w2 : (K, m, 1) parameter
     w3 : (K,) parameter
+    b3 : () parameter, None without an output bias
     """
 
     b1: Tensor | None
+    b3: Tensor | None
 
-    def __init__(self, n_subnetworks: int, n_features: int, width: int, bias: bool = False) -> None:
+    def __init__(
+        self, n_subnetworks: int, n_features: int, width: int, bias: bool = False, output_bias: bool = False
+    ) -> None:
         super().__init__()
 
         def zeros(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
+            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))  # shape () too
 
         self.W1 = zeros(n_subnetworks, n_features, width)
         self.register_parameter("b1", zeros(n_subnetworks, 1, width) if bias else None)
         self.w2 = zeros(n_subnetworks, width, 1)
         self.w3 = zeros(n_subnetworks)
+        self.register_parameter("b3", zeros() if output_bias else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (n,) for inputs (n, d)."""
@@ -49,7 +56,8 @@ class ParallelSubnetworks(nn.Module):
         if self.b1 is not None:
             first = first + self.b1
         second = torch.relu(torch.matmul(torch.relu(first), self.w2)).squeeze(2)  # (K, n)
-        return torch.matmul(self.w3, second)
+        output = torch.matmul(self.w3, second)
+        return output if self.b3 is None else output + self.b3
 
 
 class Columns(nn.Module):
@@ -72,29 +80,33 @@ class Exponential(nn.Module):
         return torch.exp(x)
 
 
-def two_layers(W: Array, b: Array | None, alpha: Array) -> nn.Sequential:
-    """``(x W + b)_+ alpha`` as linear layers; W (d, m), b (m,) or None, alpha (m,)."""
+def two_layers(W: Array, b: Array | None, alpha: Array, *, output_bias: float) -> nn.Sequential:
+    """``(x W + b)_+ alpha + output_bias`` as linear layers; W (d, m), b (m,) or None, alpha (m,)."""
     d, m = W.shape
     first = skip_init(nn.Linear, d, m, bias=b is not None, dtype=torch.float64)  # no draw from torch's generator
-    last = skip_init(nn.Linear, m, 1, bias=False, dtype=torch.float64)
+    last = skip_init(nn.Linear, m, 1, bias=output_bias != 0.0, dtype=torch.float64)
     with torch.no_grad():
         first.weight.copy_(_tensor(W.T))
         if b is not None:
             first.bias.copy_(_tensor(b))
         last.weight.copy_(_tensor(alpha[None, :]))
+        if last.bias is not None:
+            last.bias.fill_(output_bias)
     return nn.Sequential(first, nn.ReLU(), last, nn.Flatten(0))
 
 
-def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array) -> ParallelSubnetworks:
+def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array, *, output_bias: float) -> ParallelSubnetworks:
     """Parallel sub-networks; W1 (K, d, m), b1 (K, m) or None, w2 (K, m), w3 (K,)."""
     K, d, m = W1.shape
-    module = ParallelSubnetworks(K, d, m, bias=b1 is not None)
+    module = ParallelSubnetworks(K, d, m, bias=b1 is not None, output_bias=output_bias != 0.0)
     with torch.no_grad():
         module.W1.copy_(_tensor(W1))
         if module.b1 is not None and b1 is not None:
             module.b1.copy_(_tensor(b1[:, None, :]))
         module.w2.copy_(_tensor(w2[:, :, None]))
         module.w3.copy_(_tensor(w3))
+        if module.b3 is not None:
+            module.b3.fill_(output_bias)
     return module
 
 

@@ -11,7 +11,7 @@ from ._base import Network, frozen
 
 
 class ReLUNetwork(Network):
-    """A two-layer network ``f(x) = sum_k alpha_k (w_k·x)_+``.
+    """A two-layer network ``f(x) = sum_k alpha_k (w_k·x)_+ + b``.
 
     Parameters
     ----------
@@ -22,11 +22,14 @@ class ReLUNetwork(Network):
     intercept : bool
         Whether the first layer has an intercept: the data then get a column of ones appended, and `W`
         has one more row than the data have columns.
+    output_bias : float
+        Added to the outputs; it is free of penalty.
 
     Attributes
     ----------
     W, alpha : read-only float64 arrays
     intercept : bool
+    output_bias : float
     layers : int, 2
 
     Raises
@@ -48,8 +51,8 @@ class ReLUNetwork(Network):
     _parts = ("W", "alpha")
     _sizes = ("n_neurons",)
 
-    def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False) -> None:
-        self._hold(frozen(W, "W", 2), frozen(alpha, "alpha", 1), intercept=intercept)
+    def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False, output_bias: float = 0.0) -> None:
+        self._hold(frozen(W, "W", 2), frozen(alpha, "alpha", 1), intercept=intercept, output_bias=output_bias)
         if self.W.shape[1] != self.alpha.shape[0]:
             raise ValueError(f"W has {self.W.shape[1]} columns but alpha has length {self.alpha.shape[0]}")
 
@@ -63,7 +66,7 @@ class ReLUNetwork(Network):
         """``1/2 sum_k (|w_k|^2 + alpha_k^2)``."""
         return 0.5 * float(np.sum(self.W**2) + np.sum(self.alpha**2))
 
-    def _outputs(self, inputs: Array) -> Array:
+    def _weighted(self, inputs: Array) -> Array:
         """``(X W)_+ alpha``, (n,)."""
         hidden = inputs @ self.W
         np.maximum(hidden, 0.0, out=hidden)

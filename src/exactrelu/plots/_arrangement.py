@@ -99,10 +99,12 @@ def plot_arrangement(
         raise ValueError(f"color must be 'activation' or 'dual', got {color!r}")
     drawable = None if network is None else as_drawable(network)
     data = np.asarray(X if drawable is None else drawable.features(X), dtype=np.float64)
+    # a pipeline may make columns of its own, which the data's names do not fit
     names = column_names(data if drawable is not None and data.shape[1:] != np.shape(X)[1:] else X, data.shape[-1],
                          feature_names)  # fmt: skip
     if drawable is not None and drawable.networks[0].intercept and data.ndim == 2:
         data, names = np.column_stack([data, np.ones(len(data))]), [*names, "intercept"]
+    # the colours of "activation" need no dual point
     theta = None
     if color == "dual":
         theta, beta = _dual_point(dual, beta, network, len(data))
@@ -126,6 +128,7 @@ def plot_arrangement(
 
 def _dual_point(dual: ArrayLike | None, beta: float | None, network: Any, n: int) -> tuple[Array, float | None]:
     """The dual point and beta: those given, or those of the network's certificate."""
+    # a Solution has one, a fitted estimator one with an underscore, unless it holds several networks
     certificate = getattr(network, "certificate", getattr(network, "certificate_", None))
     if dual is None:
         if certificate is None:
@@ -155,18 +158,13 @@ def _paths(cells: DrawnCells) -> list[Path]:
         return [_wedge(1.0, rays) for rays in cells.rays]
     parts = [(k, side, polygon) for k, rays in enumerate(cells.rays) for side, polygon in halves(rays)]
     points = outlines([polygon for _, _, polygon in parts], [side for _, side, _ in parts])
-    paths: list[Path] = []
-    owner = -1
+    # cells that the rim cuts have a piece on either disc, in one path, so that they have one colour
+    pieces: list[list[Path]] = [[] for _ in cells.rays]
     for (k, side, _), curve in zip(parts, points, strict=True):
         codes = np.full(len(curve) + 1, Path.CURVE4)
         codes[0], codes[-1] = Path.MOVETO, Path.CLOSEPOLY
-        part = Path(np.vstack([curve, curve[:1]]) + (0.0 if side > 0 else np.array([BACK, 0.0])), codes)
-        if k == owner:
-            paths[-1] = Path.make_compound_path(paths[-1], part)
-        else:
-            paths.append(part)
-        owner = k
-    return paths
+        pieces[k].append(Path(np.vstack([curve, curve[:1]]) + (0.0 if side > 0 else np.array([BACK, 0.0])), codes))
+    return [Path.make_compound_path(*piece) for piece in pieces]
 
 
 def _wedge(radius: float, rays: Array, width: float | None = None) -> Path:
@@ -181,6 +179,7 @@ def _fill(axes: Axes, rank: int, paths: list[Path], values: Array, dual: bool, b
     from matplotlib.collections import PathCollection
 
     flat = rank < 3
+    # thinner borders between many cells: these would else be all that is seen
     width = float(np.clip((60.0 if flat else 500.0) / len(paths), 0.1, 1.0)) * 0.6
     collection = PathCollection(
         paths, cmap=DIVERGING if dual else SEQUENTIAL,
@@ -190,6 +189,7 @@ def _fill(axes: Axes, rank: int, paths: list[Path], values: Array, dual: bool, b
     if dual:
         end = float(np.abs(values).max()) if beta is None else beta
         collection.set_clim(-(end or 1.0), end or 1.0)
+    # one value has no range, and matplotlib would draw it in the lowest colour
     elif values.min() == values.max():
         collection.set_clim(values[0] - 0.5, values[0] + 0.5)
     axes.add_collection(collection)
@@ -211,6 +211,7 @@ def _outline_touching(axes: Axes, cells: DrawnCells, paths: list[Path], beta: fl
         axes.add_collection(PathCollection(arcs, facecolor=INK, edgecolor=INK, linewidth=0.5))
         axes.plot([], [], color=INK, lw=3.0, label=label)
         return
+    # dark beside bright: seen on every colour of the map
     stroke = [Stroke(linewidth=3.2, foreground=INK), Normal()]
     borders = [paths[k] for k in touching]
     axes.add_collection(
@@ -221,6 +222,7 @@ def _outline_touching(axes: Axes, cells: DrawnCells, paths: list[Path], beta: fl
 
 def _add_colourbar(axes: Axes, collection: PathCollection, n: int, dual: bool, beta: float | None) -> None:
     label = "extreme of θᵀ(Xu)₊ / ‖u‖ over the cell" if dual else f"active samples, of {n}"
+    # arrows at the ends of the bar where a dual point exceeds beta, which a certified one does not
     beyond = dual and beta is not None and bool(np.abs(collection.get_array()).max() > (1.0 + TOUCHING) * beta)
     extend = "both" if beyond else "neither"
     bar = axes.figure.colorbar(collection, ax=axes, label=label, pad=0.02, shrink=0.9, extend=extend)
@@ -235,6 +237,7 @@ def _add_colourbar(axes: Axes, collection: PathCollection, n: int, dual: bool, b
 def _mark_neurons(axes: Axes, drawable: Drawable, cells: DrawnCells) -> None:
     """The neurons' directions: triangles that point up where the output weight is positive, down where negative."""
     found = [neurons(network) for network in drawable.networks]
+    # in the coordinates of the picture; what lies outside of the row space has no effect on the data
     W = cells.coordinates.V.T @ np.hstack([first for first, _ in found])
     signs = np.concatenate([sign for _, sign in found])
     length = np.linalg.norm(W, axis=0)

@@ -40,6 +40,7 @@ def make_axes(
     require_matplotlib()
     if given is not None:
         return list(given) if isinstance(given, Sequence | np.ndarray) else [given]
+    # only here: axes that are given need no window system
     from matplotlib import pyplot
 
     width, height = size
@@ -51,6 +52,7 @@ def legend_below(axes: Axes, columns: int = 3) -> None:
     """A legend under the labels of the x axis, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
+        # two rows of two look better than three and one
         count = 2 if len(labels) == 4 else min(columns, len(labels))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=count, frameon=False)
 
@@ -115,21 +117,23 @@ def as_drawable(given: Any) -> Drawable:
     """
     if isinstance(given, Network):
         return Drawable([given], _same, _same, None)
+    # by what they have, not by class: importing the estimators would import scikit-learn
     if hasattr(given, "certificate") and hasattr(given, "network"):
         loss = _known_loss(given.certificate.loss)
         classes = np.array([-1, 1]) if loss is not None and loss.labels else None
-        return Drawable([given.network], _same, _link(loss), classes)
+        return Drawable([given.network], _same, _same if loss is None else loss.predict, classes)
     if hasattr(given, "networks_"):
         classes = getattr(given, "classes_", None)
-        return Drawable(
-            given.networks_, _same, _same if classes is not None else _link(_known_loss(given.loss)), classes
-        )
+        loss = _known_loss(given.loss) if classes is None else None  # of classes the outputs are drawn
+        return Drawable(given.networks_, _same, _same if loss is None else loss.predict, classes)
+    # a search over parameters, and below a pipeline: what they wrap is drawn
     if hasattr(given, "best_estimator_"):
         return as_drawable(given.best_estimator_)
     if hasattr(given, "steps"):
         last = as_drawable(given.steps[-1][1])
         transform = given[:-1].transform if len(given.steps) > 1 else _same
         return Drawable(last.networks, transform, last.read, last.classes)
+    # an estimator without networks: let scikit-learn say that it was not fitted
     if hasattr(given, "get_params"):
         from sklearn.utils.validation import check_is_fitted
 
@@ -149,11 +153,6 @@ def _known_loss(loss: str | Loss) -> Loss | None:
         return None
 
 
-def _link(loss: Loss | None) -> Callable[[Array], Array]:
-    """How predictions are read from outputs; a loss that is unknown predicts the outputs."""
-    return _same if loss is None else loss.predict
-
-
 def neurons(network: Network) -> tuple[Array, Array]:
     """Weights (inputs, m) of the neurons that are not zero, and the signs (m,) with which they enter the output.
 
@@ -165,5 +164,6 @@ def neurons(network: Network) -> tuple[Array, Array]:
         assert isinstance(network, ParallelReLUNetwork)
         first = network.W1.transpose(1, 0, 2).reshape(network.W1.shape[1], -1)
         sign = np.sign(network.w2 * network.w3[:, None]).ravel()
+    # what is zero on one side has no direction, or no effect
     use = first.any(axis=0) & (sign != 0.0)
     return first[:, use], sign[use]

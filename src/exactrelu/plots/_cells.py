@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import nnls
 
 from exactrelu._checks import check_matrix
 from exactrelu._coordinates import Coordinates, row_space, unit_rows
@@ -56,8 +56,10 @@ def collect_cells(X: ArrayLike, max_cells: int, dual: Array | None = None) -> Dr
         raise ValueError(
             f"arrangements of rank up to {MAX_RANK} can be drawn, X of shape {data.shape} has rank {coordinates.rank}"
         )
+    # the tree sums theta_i z_i over the active rows on its way: c of a cell costs nothing more
     sums = None if dual is None else dual[:, None] * coordinates.Z
     patterns, rays, values, count = [], [], [], 0
+    # a little more than may be drawn, so that one chunk shows that there are too many
     size = max(2, min(65536, max_cells + 2))
     arrangement = Arrangement(data, rank=coordinates.rank)
     for chunk in iter_cells(arrangement, chunk_size=size, rays=True, facets=dual is not None, row_sums=sums):
@@ -81,6 +83,7 @@ def _unit_rays(chunk: CellChunk, coordinates: Coordinates) -> list[Array]:
     unit /= np.linalg.norm(unit, axis=1)[:, None]
     if unit.shape[1] == 3:
         owner = np.repeat(np.arange(len(chunk)), np.diff(ends))
+        # a ray inside of the cell; about it the extreme rays stand at different angles
         centre = np.add.reduceat(unit, ends[:-1])
         centre /= np.linalg.norm(centre, axis=1)[:, None]
         first = unit[ends[:-1]]
@@ -110,13 +113,14 @@ def _largest(normals: Array, c: Array, rays: Array) -> float:
     if c.size == 0 or not len(normals):
         return float(np.linalg.norm(c))
     # Moreau: |Proj_K(c)| is the distance of c to the polar cone, {-normals' z : z >= 0}
-    _, value = nnls(-normals.T, c)
+    _, value = scipy.optimize.nnls(-normals.T, c)
     return value if value > NEGLIGIBLE * np.linalg.norm(c) else float((rays @ c).max())
 
 
 def sector(rays: Array) -> tuple[float, float]:
     """First and last angle, in degrees, of a cell of rank 2, 1 (a half plane) or 0 (the plane)."""
     if rays.shape[1] == 2:
+        # the turn from a to b is below a half circle: a cell of rank 2 is a proper cone
         a, b = rays
         turn = np.arctan2(a[0] * b[1] - a[1] * b[0], a @ b)
         first = a if turn > 0.0 else b
@@ -142,6 +146,7 @@ def halves(rays: Array) -> list[tuple[int, Array]]:
             if above >= 0.0:
                 corners.append(a)
             if above * below < 0.0:
+                # where the great circle from a to b meets the rim: a combination of both with height 0
                 cut = abs(below) * a + abs(above) * b
                 cut[2] = 0.0
                 corners.append(cut / np.linalg.norm(cut))
@@ -164,12 +169,14 @@ def outlines(polygons: list[Array], sides: list[int]) -> list[Array]:
     corner, last = np.concatenate(polygons), np.cumsum(counts) - 1
     successor = np.arange(1, len(corner) + 1)
     successor[last] = last - counts + 1
+    # edges of all polygons together, polygon after polygon: edge k begins at corner k
     following, side = corner[successor], np.repeat(sides, counts)
     cosine = np.einsum("ij,ij->i", corner, following)
     tangent = following - cosine[:, None] * corner
     sine = np.linalg.norm(tangent, axis=1)
     angle = np.arctan2(sine, cosine)
     tangent /= np.maximum(sine, 1e-300)[:, None]
+    # long edges in several curves, each within the accuracy of `ARC`
     pieces = np.maximum(np.ceil(angle / ARC), 1.0).astype(int)
     edge = np.repeat(np.arange(len(corner)), pieces)
     step = np.arange(len(edge)) - np.repeat(np.cumsum(pieces) - pieces, pieces)

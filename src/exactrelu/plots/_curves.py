@@ -50,6 +50,7 @@ def plot_history(
     """
     if quantity not in ("objective", "gap"):
         raise ValueError(f"quantity must be 'objective' or 'gap', got {quantity!r}")
+    # a list of states says nothing of the tolerance: only a Solution has a verdict
     records = history if isinstance(history, Sequence) else history.history
     if len(records) == 0:
         raise ValueError("the history is empty: training ended before its first round")
@@ -72,7 +73,9 @@ def _draw_objective(axes: Axes, records: Sequence[State]) -> None:
     """Objective, bound and, on an axis of their own, neurons."""
     seconds = [record.seconds for record in records]
     bounds = np.array([r.lower_bound for r in records], dtype=float)
+    # before the first proof the bound is -inf, which would stretch the axis
     shown = np.where(np.isfinite(bounds), bounds, np.nan)
+    # steps: between two rounds nothing is known to change
     line = {"ms": 4.5, "lw": 2.0, "drawstyle": "steps-post"}
     axes.plot(seconds, [r.objective for r in records], "o-", color=BLUE, label="objective", **line)
     axes.plot(seconds, shown, "s-", color=RED, label="proven lower bound", **line)
@@ -92,6 +95,7 @@ def _draw_gap(axes: Axes, records: Sequence[State], tol: float | None) -> None:
     rounds = np.array([record.round for record in records]) + 1
     gaps = np.array([record.gap for record in records], dtype=float)
     positive = gaps[np.isfinite(gaps) & (gaps > 0.0)]
+    # a gap of 0 has no logarithm: it stands a decade below the smallest other one, or below the tolerance
     floor = 0.1 * float(np.min(positive, initial=tol or 1.0))
     shown = np.where(np.isfinite(gaps), np.maximum(gaps, floor), np.nan)
     axes.semilogy(rounds, shown, "o-", color=BLUE, lw=2.0, ms=5, label="proven gap")
@@ -138,8 +142,10 @@ def plot_path(
     if axes is not None and len(axes) != count:
         raise ValueError(f"{count} axes are needed, got {len(axes)}")
     panels = make_axes(axes, count)
+    # one network or one per class: from here on both are lists
     groups = [solution if isinstance(solution, Sequence) else [solution] for solution in solutions]
     betas = [group[0].certificate.beta for group in groups]
+    # classes are trained independently, so objectives and bounds may be added
     objectives, bounds = ([sum(getattr(s, k) for s in g) for g in groups] for k in ("objective", "lower_bound"))
     panels[0].plot(betas, objectives, "o-", color=BLUE, label="objective")
     panels[0].plot(betas, bounds, "x--", color=RED, label="proven lower bound")
@@ -153,6 +159,7 @@ def plot_path(
         folds = panels[2].plot(betas, values, color=GREY, lw=0.8, alpha=0.7)
         folds[0].set_label("a fold")
         panels[2].plot(betas, mean, "o-", color=BLUE, label="mean")
+        # scores may be missing for all weight decays, where a scorer failed
         if not np.isnan(mean).all():
             best = betas[int(np.nanargmax(mean))]
             panels[2].axvline(best, color=RED, lw=1.0, ls="dashed", label=f"best: {best:.3g}")

@@ -90,10 +90,8 @@ def plot_function(
     picture = _Picture(axes, drawable, plane, targets, labels, name)
     if len(plane.drawn) == 1:
         _draw_curve(picture)
-    elif len(drawable.networks) > 1:
-        _draw_classes(picture)
     else:
-        _draw_map(picture)
+        _draw_plane(picture)
     axes.set_title(fit_title(drawable.n_neurons, len(targets)))
     legend_below(axes)
     return axes
@@ -106,6 +104,7 @@ def fit_title(n_neurons: int, n: int) -> str:
 
 def varying_columns(X: Array) -> list[int]:
     """The columns that are not constant; the first one when all are."""
+    # equal bit by bit: a column that varies by rounding alone was meant to vary
     found = [int(k) for k in np.flatnonzero((X[0] != X).any(axis=0))]
     return found or [0]
 
@@ -121,6 +120,7 @@ class _Plane:
 
     def lift(self, points: Array) -> Any:
         """Points (k, 1 or 2) with all columns."""
+        # the picture is the section of the input space through the first sample
         full = np.repeat(self.X[:1], len(points), axis=0)
         full[:, self.drawn] = points
         return full if self.frame is None else self.frame(full)
@@ -144,7 +144,9 @@ def _plane(X: Any, drawable: Drawable, feature_names: Sequence[str] | None) -> _
     drawn = varying_columns(data)
     if len(drawn) > 2:
         raise ValueError(f"one or two columns can be drawn, {len(drawn)} of the {data.shape[1]} columns of X vary")
+    # pipelines may pick columns by name: what was a frame goes back into one
     frame = (lambda points: type(X)(points, columns=X.columns)) if hasattr(X, "iloc") else None
+    # tried on one row, before a map evaluates tens of thousands
     expected = drawable.networks[0].n_features
     plane = _Plane(data, drawn, [names[k] for k in drawn], frame)
     seen = drawable.features(plane.lift(data[:1, drawn])).shape[1]
@@ -164,6 +166,7 @@ def _targets(
     if classes is not None:
         if len(classes) != 2 or len(drawable.networks) != 1:
             raise ValueError(f"classes names the two classes of one network, got {list(classes)}")
+        # a network knows only the targets it was trained on; names are for the legend
         labels, names = np.array([-1, 1]), np.array(classes)
     if labels is None:
         return given.astype(np.float64), None
@@ -176,6 +179,7 @@ def _targets(
 
 def span(values: Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
+    # beside the outermost samples, so that their marks are not cut; a unit where all values are equal
     margin = 0.06 * (high - low) or 1.0
     return low - margin, high + margin
 
@@ -186,6 +190,7 @@ def _switches(network: Network, features: Array) -> tuple[Array, Array]:
     first = data @ neurons(network)[0]
     if not isinstance(network, ParallelReLUNetwork):
         return first, np.zeros((len(data), 0))
+    # of one sign only the second layer switches where the first does, which is drawn already
     two_signs = (network.w2 > 0.0).any(axis=1) & (network.w2 < 0.0).any(axis=1) & (network.w3 != 0.0)
     subnetworks = zip(network.W1[two_signs], network.w2[two_signs], strict=True)
     second = [np.maximum(data @ W1, 0.0) @ w2 for W1, w2 in subnetworks]
@@ -194,6 +199,7 @@ def _switches(network: Network, features: Array) -> tuple[Array, Array]:
 
 def _roots(x: Array, values: Array) -> Array:
     """Where the columns of `values` (k, m) at the ascending `x` (k,) change sign; exact where they are affine."""
+    # secant between two grid points: no iteration, because the networks are affine between kinks
     before, column = np.nonzero((values[1:] > 0.0) != (values[:-1] > 0.0))
     low, high = values[before, column], values[before + 1, column]
     return x[before] - low * (x[before + 1] - x[before]) / (high - low)
@@ -206,6 +212,7 @@ def _kinks(picture: _Picture, network: Network, x: Array) -> Array:
         return _switches(network, picture.drawable.features(picture.plane.lift(points[:, None])))
 
     first = _roots(x, layers(x)[0])
+    # with the first layer's kinks among the points the second layer is affine between neighbours, too
     x = np.union1d(x, first)
     second = _roots(x, layers(x)[1])
     kinks = np.union1d(first, second)
@@ -215,6 +222,7 @@ def _kinks(picture: _Picture, network: Network, x: Array) -> Array:
     step = 1e-6 * (x[-1] - x[0])
     ends = np.stack([kinks - step, kinks, kinks + step])
     f = network.predict(picture.drawable.features(picture.plane.lift(ends.reshape(-1, 1)))).reshape(3, -1)
+    # second difference: zero, to rounding, where the slope does not change
     bend = np.abs(f[0] - 2.0 * f[1] + f[2])
     return kinks[bend > 1e-12 * (1.0 + np.abs(f).max(initial=0.0))]
 
@@ -226,6 +234,7 @@ def _draw_curve(picture: _Picture) -> None:
     several = len(drawable.networks) > 1
     for k, network in enumerate(drawable.networks):
         kinks = _kinks(picture, network, grid)
+        # the kinks are points of the curve, so that its corners are sharp
         x = np.union1d(grid, kinks)
         values, heights = (_column(picture, points, k) for points in (x, kinks))
         colour = CLASS_COLOURS[k % len(CLASS_COLOURS)] if several else BLUE if picture.labels is None else INK
@@ -238,27 +247,18 @@ def _draw_curve(picture: _Picture) -> None:
             )  # fmt: skip
         if picture.labels is not None and not several:
             axes.axhline(0.0, color=GREY, lw=0.8)
-            for place in _roots(x, values[:, None]):
-                axes.axvline(place, color=GREEN, lw=1.6, ls="dashed", label="decision boundary")
+            for number, place in enumerate(_roots(x, values[:, None])):
+                axes.axvline(place, color=GREEN, lw=1.6, ls="dashed", label=None if number else "decision boundary")
     _draw_samples(picture)
     axes.set(xlabel=plane.names[0], ylabel=picture.target if picture.labels is None else "output of the network")
-    _drop_repeated_labels(axes)
 
 
 def _column(picture: _Picture, points: Array, k: int) -> Array:
     """Values of network k at points (m,) of the drawn feature."""
+    # an estimator would refuse an array without samples
     if points.size == 0:
         return points
     return picture.drawable.values(picture.drawable.features(picture.plane.lift(points[:, None])))[:, k]
-
-
-def _drop_repeated_labels(axes: Axes) -> None:
-    """Several lines of the same label take one entry in the legend."""
-    seen: set[str] = set()
-    for line in axes.lines:
-        if line.get_label() in seen:
-            line.set_label("_repeated")
-        seen.add(line.get_label())
 
 
 def _draw_samples(picture: _Picture) -> None:
@@ -268,6 +268,7 @@ def _draw_samples(picture: _Picture) -> None:
     if picture.labels is None:
         axes.plot(places[:, 0], picture.y, "o", ms=4.5, color=GREY, alpha=0.65, mew=0, zorder=1.5, label="data")
         return
+    # as `_targets` has coded them
     values = (-1.0, 1.0) if len(picture.labels) == 2 else range(len(picture.labels))
     rows = _rows_below(axes, values)
     for k, value in enumerate(values):
@@ -295,25 +296,38 @@ def _grid(picture: _Picture) -> tuple[Array, Array, Array]:
     return across, up, picture.drawable.features(plane.lift(np.column_stack([across.ravel(), up.ravel()])))
 
 
-def _draw_map(picture: _Picture) -> None:
-    """Two features: a map of the function, the lines on which neurons switch, and the data."""
+def _draw_plane(picture: _Picture) -> None:
+    """Two features: a map of the function or of the classes, the lines on which neurons switch, and the data."""
+    axes, plane = picture.axes, picture.plane
+    across, up, features = _grid(picture)
+    values = picture.drawable.values(features).reshape(*across.shape, -1)
+    _draw_switches(picture, across, up, features)  # first: samples and the boundary lie above them
+    if len(picture.drawable.networks) > 1:
+        _draw_classes(picture, across, up, values.argmax(axis=2))
+    else:
+        _draw_map(picture, across, up, values[:, :, 0])
+    axes.set(xlim=across[0, [0, -1]], ylim=up[[0, -1], 0], xlabel=plane.names[0], ylabel=plane.names[1])
+
+
+def _draw_map(picture: _Picture, across: Array, up: Array, heights: Array) -> None:
+    """The function of one network, and the data."""
     from matplotlib.ticker import MaxNLocator
 
     axes, labels = picture.axes, picture.labels
-    across, up, features = _grid(picture)
-    heights = picture.drawable.values(features)[:, 0].reshape(across.shape)
     if labels is None:
+        # one scale for the map and the samples on it: a sample that fits well vanishes into its surroundings
         low, high = (float(end(np.r_[picture.y, heights.ravel()])) for end in (np.min, np.max))
         name, colours = picture.target, SEQUENTIAL
     else:
+        # symmetric, so that white is the decision boundary
         high = float(np.abs(heights).max())
         low, name, colours = -high, f"output of the network (positive: {labels[1]})", DIVERGING
     if low == high:
+        # a constant function: contour levels need a range
         low, high = low - 0.5, high + 0.5
     levels = MaxNLocator(20).tick_values(low, high)
     surface = axes.contourf(across, up, heights, levels=levels, cmap=colours, alpha=0.9 if labels is None else 0.7)
     axes.figure.colorbar(surface, ax=axes, label=name, pad=0.02, ticks=MaxNLocator(7))
-    _draw_switches(picture, across, up, features)
     if labels is None:
         places = picture.plane.X[:, picture.plane.drawn].T
         ends = {"vmin": levels[0], "vmax": levels[-1]}
@@ -323,29 +337,25 @@ def _draw_map(picture: _Picture) -> None:
             axes.contour(across, up, heights, levels=[0.0], colors=INK, linewidths=2.2)
             axes.plot([], [], color=INK, lw=2.2, label="decision boundary")
         _draw_samples(picture)
-    axes.set(xlim=across[0, [0, -1]], ylim=up[[0, -1], 0], xlabel=picture.plane.names[0], ylabel=picture.plane.names[1])
 
 
-def _draw_classes(picture: _Picture) -> None:
-    """Two features and more than two classes: where each class has the largest output."""
-    axes = picture.axes
-    across, up, features = _grid(picture)
-    winner = picture.drawable.values(features).argmax(axis=1).reshape(across.shape)
+def _draw_classes(picture: _Picture, across: Array, up: Array, winner: Array) -> None:
+    """Where each of more than two classes has the largest output, and the data."""
     count = len(picture.drawable.networks)
     colours = [CLASS_COLOURS[k % len(CLASS_COLOURS)] for k in range(count)]
-    axes.contourf(across, up, winner, levels=np.arange(count + 1) - 0.5, colors=colours, alpha=0.3)
-    _draw_switches(picture, across, up, features)
+    picture.axes.contourf(across, up, winner, levels=np.arange(count + 1) - 0.5, colors=colours, alpha=0.3)
     _draw_samples(picture)
-    axes.set(xlim=across[0, [0, -1]], ylim=up[[0, -1], 0], xlabel=picture.plane.names[0], ylabel=picture.plane.names[1])
 
 
 def _draw_switches(picture: _Picture, across: Array, up: Array, features: Array) -> None:
     """The lines on which neurons of the first layer (dashed) and of the second layer (dotted) switch."""
+    # many thin lines would else hide the map
     width = 1.1 if picture.drawable.n_neurons <= 10 else 0.7
     styles = (("dashed", "a neuron switches"), ("dotted", "a neuron of the second layer switches"))
     for layer, (style, label) in enumerate(styles):
         shown = False
         for network in picture.drawable.networks:
+            # neurons whose line lies outside of the picture have no level zero, of which contour would warn
             for values in _switches(network, features)[layer].T:
                 if values.min() < 0.0 < values.max():
                     axes = picture.axes
