@@ -15,8 +15,7 @@ from exactrelu.solve._problem import make_problem
 from exactrelu.solve.pairs import _moments as moments
 from exactrelu.solve.pairs import price_pairs, solve_pairs
 from exactrelu.solve.pairs._branching import Tree
-from exactrelu.solve.pairs._kernels import Penalties
-from exactrelu.solve.pairs._leaf import first_leaf
+from exactrelu.solve.pairs._leaf import Penalties, first_leaf
 from exactrelu.solve.pairs._relaxed import leaf_proof, price_leaf
 
 LOSSES = ["squared", "huber:0.3", "logistic", "squared_hinge", "poisson"]

@@ -116,7 +116,7 @@ class Tree(Relaxation):
         n = len(v)
         scores = []
         for leaf, V in zip(self.solver.leaves, self.solver.V, strict=True):
-            e = leaf.R @ V[0]
+            e = leaf.kernel.R @ V[0]
             # where sign v <= 0 the best value is concave in u whatever t the others take: no decision is needed
             score = np.where((leaf.fixed == 0) & (leaf.sign * v > 0.0), np.abs(v) * np.minimum(e[:n], e[n:]), 0.0)
             scores.append((float(score.max()), int(score.argmax())))

@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._pairs import PairMultipliers
 
-from ._kernels import LeafMultipliers, Penalties, ball_multipliers, pair_multipliers, slacks
+from ._kernels import Kernel
 
 CUT_BYTES = 64 * 2**20  # of the scalar products that a cut round holds at once
 VIOLATION = 1e-5  # pairs violated by less are no cuts; the moments of a leaf are of size one
 SLACK = 0.02  # pairs whose multiplier is zero stay while their product is below this
+
+
+class LeafMultipliers(NamedTuple):
+    """Multipliers of one leaf as the kernels take them.
+
+    Attributes
+    ----------
+    start : (2n + 1,), other : (P,)
+        Slack p is paired with ``other[start[p]:start[p + 1]]``, all larger than p.
+    pair : (P,), diagonal : (n,), offset : (2n,), slope : (2n, r)
+        As in `PairMultipliers`.
+    trace : float, of ``|u|^2 <= 1``
+    """
+
+    start: Ints
+    other: Ints
+    pair: Array
+    diagonal: Array
+    offset: Array
+    slope: Array
+    trace: float
+
+
+class Penalties(NamedTuple):
+    """Weights of the squared violations; fixed, see `_moments`."""
+
+    pair: float
+    diagonal: float
+    ball: float
+    trace: float
 
 
 @dataclass(eq=False)  # a leaf is itself only
@@ -36,16 +67,10 @@ class Leaf:
     m: LeafMultipliers
     proximal: LeafMultipliers
     hint: int | None = None
-    R: Array = field(init=False)
-    work: tuple[Array, ...] = field(init=False)
+    kernel: Kernel = field(init=False)
 
     def __post_init__(self) -> None:
-        n, r = self.Z.shape
-        self.R = np.zeros((2 * n, self.k))
-        self.work = (
-            np.zeros((2 * n, self.k)), np.zeros(2 * n), np.zeros((2 * n, r)), np.zeros((r, self.k)),
-            np.zeros((n, self.k)),
-        )  # fmt: skip
+        self.kernel = Kernel(self.Z, self.fixed, self.k)
 
     @property
     def first(self) -> Ints:
@@ -65,11 +90,8 @@ class Leaf:
     def first_order(self, V: Array, penalties: Penalties) -> LeafMultipliers:
         """Multipliers at which the Lagrangian has the gradient that the augmented one has at V."""
         n, r = self.Z.shape
-        m, R = self.m, self.R
-        slacks(V, self.Z, self.fixed, R)
-        pair, offset, slope = np.empty(len(m.pair)), np.empty(2 * n), np.empty((2 * n, r))
-        pair_multipliers(R, m.start, m.other, m.pair, penalties.pair, pair)
-        ball_multipliers(R, V, r, m, penalties.ball, offset, slope)
+        m, R = self.m, self.kernel.slacks(V)
+        pair, offset, slope = self.kernel.multipliers(V, m, penalties)
         diagonal = m.diagonal - penalties.diagonal * np.einsum("nk,nk->n", R[:n], R[n:])
         diagonal[self.fixed != 0] = 0.0
         a, B = V[0], V[1 : 1 + r]
@@ -89,11 +111,11 @@ class Leaf:
         Returns the worst product of two slacks that was not a pair.
         """
         n = len(self.Z)
-        slacks(V, self.Z, self.fixed, self.R)
+        R = self.kernel.slacks(V)
         first, other = self.first, self.m.other
-        products = np.einsum("pk,pk->p", self.R[first], self.R[other])
+        products = np.einsum("pk,pk->p", R[first], R[other])
         key = first * (2 * n) + other
-        found, worst = violated(self.R, self.R, most, VIOLATION, key)
+        found, worst = violated(R, R, most, VIOLATION, key)
         keep = (self.m.pair > 0.0) | (self.proximal.pair > 0.0) | (products < SLACK)
         fresh = np.zeros(len(found))
         keys = np.append(key[keep], found)

@@ -21,13 +21,13 @@ import numpy as np
 from exactrelu._typing import Array
 from exactrelu.certificates._pairs import Form, quadratic_form
 
-from ._kernels import LANES, LeafMultipliers, Penalties, lagrangian, slacks, two_loops
-from ._leaf import Leaf
+from ._kernels import WIDTH, two_loops
+from ._leaf import Leaf, LeafMultipliers, Penalties
 
 # Penalties over the number of rows (that of the trace apart), for values in units of L(0): found by trial on real data
 # of 60 to 2000 rows.  Pairs four times stiffer make the inner problem slow, softer ones the multipliers late.
 PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
-COLUMNS = 2 * LANES  # of a factor: ten are too few at rank 9, sixteen are enough at rank 34
+COLUMNS = 2 * WIDTH  # of a factor: ten are too few at rank 9, sixteen are enough at rank 34
 MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
 HARD = 1e-14  # values differ by rounding below this
 THREADED = 5_000  # entries of a factor from which a second thread gains more than its hand-over costs
@@ -80,9 +80,7 @@ class Lagrangian:
         n = len(self.Z)
 
         def outputs(number: int) -> Array:
-            leaf = self.leaves[number]
-            slacks(V[number], self.Z, leaf.fixed, leaf.R)
-            return leaf.R[:n] @ V[number, 0]
+            return self.leaves[number].kernel.slacks(V[number])[:n] @ V[number, 0]
 
         places = range(len(self.leaves))
         e = self.each(outputs, places)
@@ -91,10 +89,7 @@ class Lagrangian:
 
         def gradient(number: int) -> float:
             leaf = self.leaves[number]
-            return lagrangian(
-                V[number], self.Z, leaf.fixed, leaf.R, leaf.m, self.penalties, gains[number], slopes[number],
-                leaf.work, G[number],
-            )  # fmt: skip
+            return leaf.kernel.value(V[number], leaf.m, self.penalties, gains[number], slopes[number], G[number])
 
         return value + sum(self.each(gradient, places))
 
@@ -149,10 +144,7 @@ class Lagrangian:
     def outputs(self) -> tuple[list[Array], list[float]]:
         """The e and the mass of each leaf."""
         n = len(self.Z)
-        e = []
-        for leaf, V in zip(self.leaves, self.V, strict=True):
-            slacks(V, self.Z, leaf.fixed, leaf.R)
-            e.append(leaf.R[:n] @ V[0])
+        e = [leaf.kernel.slacks(V)[:n] @ V[0] for leaf, V in zip(self.leaves, self.V, strict=True)]
         return e, [float(V[0] @ V[0]) for V in self.V]
 
     def escape(self) -> float:
