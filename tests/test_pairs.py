@@ -1,5 +1,6 @@
 """The pair bound: whatever the multipliers, no proof is below the truth, and the ones found are the best."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 from naive_pairs import largest_value, pair_maximum, pair_training
 from naive_training import price_every_cell
 
+from exactrelu import load_model, save_model
+from exactrelu.certificates import NotProvenError
 from exactrelu.certificates import _pairs as proofs
 from exactrelu.certificates._bounds import trivial_bound
+from exactrelu.certificates._packed import packed_bound
 from exactrelu.certificates._pairs import PairMultipliers, best_proof, conjugate_gradients, leaves_cover, pair_proof
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._problem import make_problem
@@ -17,6 +21,7 @@ from exactrelu.solve.pairs import price_pairs, solve_pairs
 from exactrelu.solve.pairs._branching import Tree
 from exactrelu.solve.pairs._leaf import Penalties, first_leaf
 from exactrelu.solve.pairs._relaxed import leaf_proof, price_leaf
+from exactrelu.solve.pricing._climb import climbed
 
 LOSSES = ["squared", "huber:0.3", "logistic", "squared_hinge", "poisson"]
 
@@ -49,7 +54,7 @@ def good_multipliers(Z, v, rounds=15):
     return proof.multipliers.scaled(size)
 
 
-def problem_of(loss, n, r, seed, weights=False):
+def problem_of(loss, n, r, seed, weights=False, output_bias=False):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, r))
     y = np.maximum(X @ rng.standard_normal((r, 3)), 0.0) @ np.array([1.0, -1.0, 1.0]) + 0.3 * rng.standard_normal(n)
@@ -58,8 +63,8 @@ def problem_of(loss, n, r, seed, weights=False):
     elif loss == "poisson":
         y = np.floor(np.abs(y))
     weight = rng.integers(0, 3, n).astype(float) if weights else None
-    beta = 0.2 * max_beta(X, y, loss=loss, sample_weight=weight)
-    return X, y, beta, weight, make_problem(X, y, loss, None, weight)
+    beta = 0.2 * max_beta(X, y, loss=loss, sample_weight=weight, output_bias=output_bias)
+    return X, y, beta, weight, make_problem(X, y, loss, None, weight, output_bias)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -80,7 +85,7 @@ def test_random_multipliers_never_prove_too_little(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_good_multipliers_bound_what_enumeration_finds(seed):
     rng = np.random.default_rng(seed)
-    Z, v = draw(rng, 8, 3)
+    Z, v = draw(rng, 7, 3)
     problem = make_problem(Z, v, "squared", None)
     truth, proven = price_every_cell(Z, v), price_pairs(problem, v, effort=20)
     assert truth * (1.0 - 1e-9) <= proven <= 1.5 * truth + 1e-9 * np.abs(v).sum()
@@ -172,9 +177,10 @@ def test_pricing_attains_the_relaxation(seed):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_training_attains_the_relaxation(loss):
-    X, y, beta, _, problem = problem_of(loss, 7, 3, 1)
-    reference = pair_training(X, y, beta, loss)
+@pytest.mark.parametrize("output_bias", [False, True])
+def test_training_attains_the_relaxation(loss, output_bias):
+    X, y, beta, _, problem = problem_of(loss, 7, 3, 1, output_bias=output_bias)
+    reference = pair_training(X, y, beta, loss, output_bias)
     result = solve_pairs(problem, beta, effort=60)
     assert result.lower_bound == pytest.approx(reference, rel=1e-4)
     assert result.lower_bound <= reference * (1.0 + 1e-6)
@@ -182,14 +188,109 @@ def test_training_attains_the_relaxation(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("weights", [False, True])
-def test_bounds_are_below_the_optimum(loss, weights):
-    X, y, beta, weight, problem = problem_of(loss, 14, 3, 5, weights)
-    best = train(X, y, beta, loss=loss, tol=1e-6, sample_weight=weight)
+@pytest.mark.parametrize(("weights", "output_bias"), [(False, False), (True, False), (True, True)])
+def test_bounds_are_below_the_optimum(loss, weights, output_bias):
+    X, y, beta, weight, problem = problem_of(loss, 14, 3, 5, weights, output_bias)
+    best = train(X, y, beta, loss=loss, tol=1e-6, sample_weight=weight, output_bias=output_bias)
     result = solve_pairs(problem, beta, effort=25, leaves=5)
     assert best.lower_bound <= best.objective
     assert 0.8 * best.objective <= result.lower_bound <= best.objective
     assert price_every_cell(problem.Z, result.theta) <= beta * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stored_bounds_are_below_complete_enumeration(seed):
+    """Small problems of all kinds, degenerate ones too: what is offered is feasible and no better than the optimum."""
+    rng = np.random.default_rng(seed)
+    for _ in range(5):
+        Z, _ = draw(rng, 8, 3)
+        X, n = Z * rng.choice([1.0, 2.0], (len(Z), 1)), len(Z)
+        loss, bias = str(rng.choice(LOSSES)), bool(rng.random() < 0.5)
+        y = np.round(3.0 * rng.standard_normal(n))
+        if loss == "poisson":
+            y = np.append(np.abs(y[1:]), 1.0)
+        elif loss in ("logistic", "squared_hinge"):
+            y = np.append(np.where(y[1:] > 0.0, 1.0, -1.0), 1.0)
+            bias = bias and (y < 0.0).any()
+        problem = make_problem(X, y, loss, None, None, bias)
+        beta = float(rng.choice([0.05, 0.3, 0.9])) * max(max_beta(X, y, loss=loss, output_bias=bias), 1e-3)
+        best = train(X, y, beta, loss=loss, tol=1e-6, pricing="enumerate", output_bias=bias)
+        result = solve_pairs(problem, beta, effort=6, leaves=int(rng.integers(2, 5)))
+        upper, nu, vector = result.stored(problem, beta)
+        assert price_every_cell(problem.Z, nu) <= upper * (1.0 + 1e-12)
+        assert result.lower_bound <= best.objective * (1.0 + 1e-12) + 1e-12
+        if vector is not None:
+            assert packed_bound(vector, problem.Z, nu, problem.coordinates.V) <= upper
+
+
+def test_a_shift_of_the_targets_is_taken_by_the_output_bias():
+    X, y, beta, _, problem = problem_of("squared", 30, 4, 2, output_bias=True)
+    moved = make_problem(X, y + 64.0, "squared", None, None, True)
+    first, second = (solve_pairs(p, beta, effort=40) for p in (problem, moved))
+    assert second.lower_bound == pytest.approx(first.lower_bound, rel=1e-3)
+    assert math.fsum(first.nu) == math.fsum(second.nu) == 0.0
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """A trained network of rank 7 whose certificate the pair bound proves."""
+    X, y, beta, _, _ = problem_of("squared", 60, 7, 1)
+    X, y = np.vstack([X, X[:3], np.zeros((2, 7))]), np.append(y, [*y[:3], 1.0, -1.0])
+    solution = train(X, y, beta, effort=1.0, output_bias=True)
+    assert solution.certificate.multipliers is not None
+    assert solution.gap < 0.03
+    return X, y, solution
+
+
+def test_a_stored_proof_is_proven_without_a_search(stored, monkeypatch, tmp_path):
+    X, y, solution = stored
+    monkeypatch.setattr("exactrelu.certificates._certificate.audit_dual", None)
+    found = solution.certificate.verify(X, y)
+    assert found.cones == 0
+    assert found.gap == pytest.approx(solution.gap, rel=1e-6)
+    save_model(tmp_path / "model", solution.network, solution.certificate)
+    assert load_model(tmp_path / "model").certificate.verify(X, y) == found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_corrupted_vectors_prove_what_is_true_or_nothing(stored, seed):
+    X, y, solution = stored
+    rng = np.random.default_rng(seed)
+    problem = make_problem(X, y, "squared", None, None, True)
+    theta, good = solution.certificate.dual, solution.certificate.multipliers
+    Z, V = problem.Z, problem.coordinates.V
+    starts = rng.standard_normal((300, problem.rank))
+    reached = climbed(problem, theta, starts).best
+    assert reached <= packed_bound(good, Z, theta, V) <= 1.001 * solution.certificate.beta
+    flat = good.view("<f4")
+    header = 4 + len(X)  # factor, sizes and owners: few numbers that are worth as many tries
+    found = []
+    for _ in range(150):
+        wrong = flat.copy()
+        place = rng.integers(header + 6 if rng.random() < 0.3 else len(flat), size=int(rng.integers(1, 4)))
+        kind = rng.integers(5)
+        if kind == 0:
+            wrong[place] *= -1.0
+        elif kind == 1:
+            wrong[place] = rng.choice([np.nan, np.inf, -np.inf, 3e38, 1e-38, 0.0, 1.0], len(place))
+        elif kind == 2:
+            wrong[place] *= rng.choice([1e-3, 0.5, 2.0, 1e3])
+        elif kind == 3:
+            wrong[place] = rng.permutation(flat)[: len(place)]
+        else:
+            wrong = wrong[: 2 * int(rng.integers(len(flat) // 2))]
+        found.append(packed_bound(wrong.view("<i8"), Z, theta, V))
+    assert min(found) >= reached * (1.0 - 1e-9)
+    assert np.isinf(found).any()
+    assert packed_bound(np.zeros(0, dtype=np.int64), Z, theta, V) == np.inf
+    assert packed_bound(good, Z[:-1], theta[:-1], V) == np.inf
+
+
+def test_corrupted_vectors_change_no_verdict(stored):
+    X, y, solution = stored
+    certificate = replace(solution.certificate, multipliers=-solution.certificate.multipliers)
+    with pytest.raises(NotProvenError):  # the search of `verify` is not as good
+        certificate.verify(X, y, time_limit=0.5)
 
 
 def test_branching_closes_what_the_relaxation_leaves_open():

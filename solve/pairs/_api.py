@@ -19,7 +19,8 @@ from ._relaxed import PARTNERS, PairResult, price_leaf, scaled_dual
 
 ROUNDS = 120  # of the relaxed problem when no time limit ends it: about three times what most data need
 PRICING_ROUNDS = 60
-FIRST_ROUNDS = 15  # before the first split
+ROOT_PART = 0.5  # of the time, in which the relaxation alone must settle for leaves to be split
+AFTER_SPLITS = 2  # of the rounds of the root, this part after the last split
 
 
 @one_blas_thread
@@ -55,22 +56,32 @@ def solve_pairs(
     -----
     O((P + n r) k) a step with P pairs, about 15 n, and k = 16; a proof costs a few Cholesky factorisations of size n.
     """
-    at_zero = problem.loss.value(np.zeros(len(problem.y)), problem.y)
-    if len(problem.bundle.Z) == 0 or at_zero == 0.0:
+    if len(problem.bundle.Z) == 0 or problem.loss.value(problem.constant, problem.y) == 0.0:
         return _trivial(problem, beta)
     start, end = time.monotonic(), np.inf if deadline is None else deadline
     tree = Tree(problem, beta, n_jobs)
     if warm_start is not None and warm_start.start is not None:
         tree.resume(warm_start.start)
     stopped = False
+
+    def told(result: PairResult) -> bool:
+        nonlocal stopped
+        stopped = callback is not None and bool(callback(result))
+        return stopped
+
+    def settled(until: float) -> bool:
+        return not stopped and time.monotonic() < until
+
     try:
-        if tree.size < leaves:
-            for number in range(min(effort, FIRST_ROUNDS)):
-                tree.solver.deadline = end
-                tree.round(number, False)
-            stopped = tree.grow(start + SPLITTING * (end - start), leaves, callback)
-        if not stopped:
-            tree.run(end, effort, callback)
+        alone = start + ROOT_PART * (end - start) if leaves > tree.size else end
+        tree.run(alone, effort, told)
+        if settled(alone) and tree.size < leaves:
+            now = time.monotonic()
+            tree.grow(now + SPLITTING * (end - now), leaves, told)
+            if not stopped:
+                tree.run(end, max(effort // AFTER_SPLITS, 1), told)
+        elif settled(end):
+            tree.run(end, effort, told)
         return tree.finish()
     finally:
         tree.solver.close()
@@ -78,7 +89,7 @@ def solve_pairs(
 
 def _trivial(problem: Problem, beta: float) -> PairResult:
     """The result where the zero network is optimal: no row counts, or it has no loss."""
-    nu = -problem.loss.gradient(np.zeros(len(problem.y)), problem.y)
+    nu = problem.dual_point(problem.constant)
     if len(problem.bundle.Z):
         nu = np.zeros_like(nu)
     norm = problem.slack(nu)

@@ -10,7 +10,9 @@ import numpy as np
 
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import dual_value
-from exactrelu.certificates._pairs import PairMultipliers, best_proof
+from exactrelu.certificates._packed import Leaf as PackedLeaf
+from exactrelu.certificates._packed import packed, packed_bound, with_factor
+from exactrelu.certificates._pairs import best_proof
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, first_leaf
@@ -25,6 +27,7 @@ POLISH = 0.25  # share of the time for rounds without cuts and acceleration
 SETTLED, CLOSE = 2e-5, 5e-4  # gain of a polishing round, and distance to the relaxed value, relative, that end it
 SPREAD = 0.3  # of the entries of the first factor: masses of a tenth, those of a trained network
 SCALES = 40  # values of the scale of a dual point that are tried
+MARGIN = 1e-6  # room left to whoever proves a dual point again, in other coordinates: rounding moves it by far less
 
 
 class TrainingGoal:
@@ -35,17 +38,17 @@ class TrainingGoal:
     def __init__(self, problem: Problem, beta: float) -> None:
         self.problem, self.beta = problem, beta
         self.bundle = problem.bundle
-        self.unit = problem.loss.value(np.zeros(len(problem.y)), problem.y)
+        self.unit = problem.loss.value(problem.constant, problem.y)
 
     def predictions(self, e: list[Array]) -> Array:
-        """F (n,) of the problem from the e of the leaves."""
+        """F (n,) of the problem from the e of the leaves, with the best output bias where there is one."""
         total = sum((sign * part for sign, part in zip(self.signs, e, strict=True)), np.zeros(len(self.bundle.Z)))
         f = np.zeros(len(self.problem.y))
         f[self.bundle.rows] = (self.unit / self.beta) * self.bundle.length * total[self.bundle.index]
-        return f
+        return self.problem.prediction(f)
 
     def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
-        """As `Goal.value`."""
+        """As `Goal.value`; the bias is the best one, so that no derivative of it is needed."""
         loss, y = self.problem.loss, self.problem.y
         f = self.predictions(e)
         slope = self.bundle.weights(loss.gradient(f, y)) / self.beta
@@ -65,20 +68,15 @@ class PricingGoal:
 
 
 @dataclass(frozen=True)
-class LeafProof:
-    """What the multipliers of one leaf prove at a dual point.
+class LeafProof(PackedLeaf):
+    """What the multipliers of one leaf prove at a dual point, both in units of beta.
 
     Attributes
     ----------
-    sign : float;  fixed : (n,) as in `Leaf`, rows of the bundle
-    norm : float, upper bound of ``sign sum v_i (z_i.u)_+`` there, in units of beta
-    multipliers : PairMultipliers
+    norm : float, upper bound of ``sign sum v_i (z_i.u)_+`` there
     """
 
-    sign: float
-    fixed: Ints
     norm: float
-    multipliers: PairMultipliers
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,24 @@ class PairResult:
     signs: Array
     directions: Array
     start: WarmStart | None = field(default=None, repr=False)
+
+    def stored(self, problem: Problem, beta: float) -> tuple[float, Array, Ints | None]:
+        """What the multipliers prove once they are rounded to be stored, the dual point to offer, and the vector.
+
+        Proven is ``h*(theta) <= upper``, and there is no better multiple of nu to offer.
+        """
+        owner = np.full(len(problem.y), -1)
+        owner[problem.bundle.rows] = problem.bundle.index
+        V = problem.coordinates.V
+        vector = packed(owner, self.proofs, V) if self.proofs else None
+        if vector is None:
+            return beta, self.theta, None
+        proven = packed_bound(with_factor(vector, beta), problem.Z, self.nu, V)
+        norm = (1.0 + MARGIN) * proven + problem.slack(self.nu)
+        if not np.isfinite(norm):
+            return beta, np.zeros_like(self.nu), None
+        c, _ = best_multiple(problem, self.nu, norm, beta)
+        return c * norm, c * self.nu, with_factor(vector, c * beta)
 
 
 @dataclass(frozen=True)
@@ -169,7 +185,7 @@ class Relaxation:
         e, masses = self.solver.outputs()
         f = self.goal.predictions(e)
         loss, y = self.problem.loss, self.problem.y
-        return -loss.gradient(f, y), loss.value(f, y) + self.goal.unit * sum(masses)
+        return self.problem.dual_point(f), loss.value(f, y) + self.goal.unit * sum(masses)
 
     def prove(self) -> PairResult:
         """What the multipliers prove at the dual point of the relaxed network."""
@@ -217,6 +233,9 @@ class Relaxation:
                 self.solver.deadline = deadline
                 self.round(number, polish)
             if not polish:
+                # now and then, so that whoever ends this early has a bound
+                if (number + 1) & number == 0 and callback is not None and callback(self.prove()):
+                    break
                 continue
             result = self.prove()
             done = last is not None and result.lower_bound - last <= SETTLED * abs(result.relaxed_value)
@@ -231,7 +250,7 @@ def leaf_proof(leaf: Leaf, v: Array) -> LeafProof:
     """What the multipliers of a leaf prove of ``sign sum v_i (z_i.u)_+``."""
     m = leaf.certificate(leaf.proximal)
     norm, shifted, leaf.hint = best_proof(leaf.Z, leaf.sign * v, m, leaf.fixed, leaf.hint)
-    return LeafProof(leaf.sign, leaf.fixed, norm, shifted)
+    return LeafProof(leaf.sign, leaf.fixed, shifted, norm)
 
 
 def price_leaf(
@@ -276,6 +295,12 @@ def price_leaf(
 
 def scaled_dual(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[Array, float]:
     """The multiple of nu of the best dual value among those that are feasible, ``c norm <= beta``, and that value."""
+    c, value = best_multiple(problem, nu, norm, beta)
+    return c * nu, value
+
+
+def best_multiple(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[float, float]:
+    """The c of the best dual value of ``c nu`` with ``c norm <= beta``, and that value."""
     largest = min(beta / norm if norm > 0.0 else 1e3, 1e3) * (1.0 - 4.0 * np.finfo(float).eps)
 
     def value(c: float) -> float:
@@ -293,4 +318,4 @@ def scaled_dual(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[
             high = b
         else:
             low = a
-    return best[1] * nu, best[0]
+    return best[1], best[0]

@@ -51,6 +51,8 @@ class PairMultipliers:
     diagonal : (n,) of ``t_i s_i = 0``, any sign
     offset : (2n,), slope : (2n, r)
         ``a`` and ``b`` of the products of the slacks with the ball, ``|b_i| <= a_i``
+    shift, share : float
+        More on the diagonal of the t-block, see `expanded`.
     """
 
     first: Ints
@@ -59,6 +61,8 @@ class PairMultipliers:
     diagonal: Array
     offset: Array
     slope: Array
+    shift: float = 0.0
+    share: float = 0.0
 
     @classmethod
     def zero(cls, n: int, r: int) -> PairMultipliers:
@@ -70,20 +74,22 @@ class PairMultipliers:
         """All of them times `factor` > 0."""
         return replace(
             self, pair=factor * self.pair, diagonal=factor * self.diagonal, offset=factor * self.offset,
-            slope=factor * self.slope,
+            slope=factor * self.slope, shift=factor * self.shift,
         )  # fmt: skip
 
-    def shifted(self, shift: float, share: float) -> PairMultipliers:
-        """With `shift` more on the diagonal of the t-block.
+    def expanded(self) -> PairMultipliers:
+        """The same with the shift among the other multipliers.
 
         ``t^2 = t z.u`` pays for it, or ``t^2 <= (z.u)^2``, that is ``s^2 - 2 t s >= 0``, for `share` of it.
         """
+        if self.shift == 0.0:
+            return self
         n = len(self.diagonal)
-        own = n + np.arange(n if share > 0.0 else 0)
+        own = n + np.arange(n if self.share > 0.0 else 0)
         return replace(
             self, first=np.append(self.first, own), second=np.append(self.second, own),
-            pair=np.append(self.pair, np.full(len(own), share * shift)),
-            diagonal=self.diagonal - (1.0 + share) * shift,
+            pair=np.append(self.pair, np.full(len(own), self.share * self.shift)),
+            diagonal=self.diagonal - (1.0 + self.share) * self.shift, shift=0.0,
         )  # fmt: skip
 
     def legal(self, n: int, r: int) -> PairMultipliers:
@@ -109,7 +115,8 @@ class PairMultipliers:
         lengths = np.sqrt(np.square(slope).sum(axis=1)) * (1.0 + (r + 4) * EPS)
         return PairMultipliers(
             first.astype(np.int64), second.astype(np.int64), pair, _finite(self.diagonal),
-            np.maximum(_finite(self.offset), lengths), slope,
+            np.maximum(_finite(self.offset), lengths), slope, float(_finite(self.shift)),
+            float(_finite(self.share).clip(0.0)),
         )  # fmt: skip
 
 
@@ -218,7 +225,7 @@ def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | N
     exponent = int(np.frexp(size)[1])
     unit = 2.0**-exponent if abs(exponent) < 1000 else 1.0  # exact, and then nothing below leaves the floating range
     with np.errstate(over="ignore", invalid="ignore"):
-        multipliers = multipliers.scaled(unit).legal(n, r)
+        multipliers = multipliers.scaled(unit).legal(n, r).expanded().legal(n, r)
         bound = _prove(quadratic_form(Z, v * unit, multipliers, fixed), n)
         return bound / unit if np.isfinite(bound) else np.inf
 
@@ -413,14 +420,14 @@ def best_proof(
     """
     n, r = Z.shape
     fixed = np.zeros(n, dtype=np.int64) if fixed is None else fixed
-    multipliers = multipliers.legal(n, r)
+    multipliers = replace(multipliers.legal(n, r), shift=0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         form = quadratic_form(Z, v, multipliers, fixed)
         found = find_shift(Z, form, fixed, hint)
     if found is None:
         return np.inf, multipliers, None
     if (fixed == 0).any():
-        multipliers = multipliers.shifted(float(SHIFTS[found.place]) * largest_entry(form), found.share)
+        multipliers = replace(multipliers, shift=float(SHIFTS[found.place]) * largest_entry(form), share=found.share)
     return pair_proof(Z, v, multipliers, fixed), multipliers, found.place
 
 
