@@ -27,9 +27,9 @@ from exactrelu.solve.pricing._stack import MAX_ORTHANTS
 from ._neurons import Neurons
 from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
-from .pairs import PairResult, solve_pairs
 from ._rounds import Rounds
 from ._solution import Status
+from .pairs import PairResult, solve_pairs
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
 # many may join at a time.

@@ -155,9 +155,7 @@ class Rounds(ABC):
         """Cones that a pricing may visit, None for any number."""
         return None if self.cones_left == np.inf else max(int(self.cones_left), 1)
 
-    def _offer_dual(
-        self, nu: Array, upper: float, hint: Array | None = None, multipliers: Ints | None = None
-    ) -> None:
+    def _offer_dual(self, nu: Array, upper: float, hint: Array | None = None, multipliers: Ints | None = None) -> None:
         """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``.
 
         hint, multipliers : what guides whoever proves that again

@@ -56,5 +56,7 @@ def pair_training(Z, y, beta, loss, output_bias=False):
     """Optimal value of training with one relaxed neuron per output sign, and a free constant where asked for."""
     up, mass_up, e_up = moments(Z)
     down, mass_down, e_down = moments(Z)
-    value = cvxpy_loss(e_up - e_down + (cp.Variable() if output_bias else 0.0), y, loss, np.ones(len(y))) + beta * (mass_up + mass_down)
+    value = cvxpy_loss(e_up - e_down + (cp.Variable() if output_bias else 0.0), y, loss, np.ones(len(y))) + beta * (
+        mass_up + mass_down
+    )
     return cp.Problem(cp.Minimize(value), [*up, *down]).solve(solver=cp.CLARABEL)

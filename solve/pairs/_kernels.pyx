@@ -89,7 +89,8 @@ cdef class Kernel:
         self.n, self.r, self.k = Z.shape[0], Z.shape[1], k
         self.R = np.zeros((2 * self.n, k))
         self.rows, self.GR, self.back = self.R, np.zeros((2 * self.n, k)), np.zeros((self.n, k))
-        self.slope, self.offset, self.small = np.zeros((2 * self.n, self.r)), np.zeros(2 * self.n), np.zeros((self.r, k))
+        self.slope, self.offset = np.zeros((2 * self.n, self.r)), np.zeros(2 * self.n)
+        self.small = np.zeros((self.r, k))
 
     def slacks(self, const double[:, ::1] V):
         """R of the module's text for the factor V; O(n r k)."""

@@ -186,7 +186,9 @@ def _certificate_from(
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
         # annotations are text, because the module imports them from the future
         elif field.type in VECTORS:
-            values[field.name] = _vector(held[field.name], VECTORS[str(field.type)], f"{name}: certificate.{field.name}")
+            values[field.name] = _vector(
+                held[field.name], VECTORS[str(field.type)], f"{name}: certificate.{field.name}"
+            )
         else:
             values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")
     return Certificate(network=network, **values)

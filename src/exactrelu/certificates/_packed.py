@@ -123,7 +123,7 @@ def packed_bound(vector: Ints, Z: Array, theta: Array, V: Array) -> float:
 
 def _bound(reader: _Reader, Z: Array, theta: Array, V: Array) -> float:
     """`packed_bound` of the vector in `reader`."""
-    n, r = Z.shape
+    n = len(Z)
     high, low = reader.numbers(2)
     factor = float(high + low)
     _, count = reader.indices(1, n, n + 1), int(reader.indices(1, 1, MOST_INDEX)[0])
