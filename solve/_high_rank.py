@@ -56,7 +56,7 @@ RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solv
 
 
 class HighRankRounds(Rounds):
-    """Rounds of a trainer of two layers, with what it does at a rank where proofs do not end.
+    """Rounds of a trainer, with what it does at a rank where proofs do not end; `run` is for two layers.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class HighRankRounds(Rounds):
     def run(self) -> Status:
         """The network and the relaxation first, where proofs may not end; then the rounds."""
         r = self.problem.rank
-        if r == 0 or not (r >= RELAXED_RANK or self._sampled):
+        if r == 0 or not (r >= RELAXED_RANK or self._sampled or self.options.effort == 0.0):
             return super().run()
         self.only_slide = r > FACET_RANK or self._sampled
         if (status := self._network_first()) is not None:
@@ -136,7 +136,7 @@ class HighRankRounds(Rounds):
             self.deadline = self.started + NETWORK_PART * self.options.time_limit
         try:
             status = self._climbs(rng)
-            if status is None:
+            if status is None and self.options.effort > 0.0:
                 self._restarts(rng)
                 status = self._climbs(rng)
         finally:
@@ -161,19 +161,18 @@ class HighRankRounds(Rounds):
             found = found.take(distinct(found, JOINED, ALIKE))
             before = self.value
             self._descend(self.neurons.joined(first_weights(self.model, self.beta, self.outputs, found)))
-            if before - self.value <= SMALL_GAIN * abs(before):
+            if before - self.value <= (SMALL_GAIN if self.options.effort else HELPED) * abs(before):
                 break
         return None
 
     def _restarts(self, rng: np.random.Generator) -> None:
         """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
-        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS, 0
+        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS * self.width, 0
         scale = self.problem.unit / (self.problem.size * RESTART_NEURONS)
         allowed = self.options.effort * min(MAX_RESTARTS, RESTART_WORK / work)
         number = 0
         while number < allowed and idle < IDLE and not self._late():
-            signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
-            start = Neurons.of_two_layers(signs, scale * rng.standard_normal((RESTART_NEURONS, self.problem.rank)))
+            start = random_neurons(rng, self.width, self.problem.rank).times(np.full(RESTART_NEURONS, scale))
             if number % FROM_SCRATCH and len(self.neurons):
                 kept = rng.permutation(len(self.neurons))[: int(len(self.neurons) * KEPT)]
                 fresh = max(RESTART_NEURONS - len(kept), LEAST_FRESH)
@@ -183,14 +182,17 @@ class HighRankRounds(Rounds):
             idle = 0 if before - self.value > HELPED * abs(before) else idle + 1
             number += 1
 
-    def _descend(self, neurons: Neurons, max_steps: int = PASSES) -> None:
+    def _descend(self, neurons: Neurons, max_steps: int | None = None) -> None:
+        if max_steps is None:
+            max_steps = PASSES if self.options.effort else RESTART_STEPS
         found = descend(self.model, self.beta, neurons, max_steps=max_steps, deadline=self.deadline)
         self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
 
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
-        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), self.neurons.nonzero().W])
-        found = climbed(self.problem, self.nu, starts)
+        known = self.neurons.A[self.neurons.lengths > 0.0]
+        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), known])
+        found = climbed(self.problem, self.nu, starts, self.width)
         self.cells += found.nodes
         return found
 
@@ -232,6 +234,14 @@ class HighRankRounds(Rounds):
         if len(result.signs) and not called_off:
             self._descend(Neurons.of_two_layers(result.signs, result.directions), RESTART_STEPS)
         return called_off
+
+
+def random_neurons(rng: np.random.Generator, width: int, r: int) -> Neurons:
+    """Neurons of normal weights, or sub-networks with neurons of both signs."""
+    signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
+    A = rng.standard_normal((RESTART_NEURONS, width, r))
+    n_plus = rng.integers(1, width, RESTART_NEURONS) if width > 1 else np.ones(RESTART_NEURONS, np.int64)
+    return Neurons(signs, n_plus, A)
 
 
 def cones_of_effort(problem: Problem, dimension: int) -> float:

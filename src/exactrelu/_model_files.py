@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrelu._table import label_text
 from exactrelu.certificates import Certificate
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
@@ -74,8 +76,8 @@ def save_model(
     metadata : mapping of str to str or float, optional
         Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), "features" (a JSON list of
         columns), and, for the losses of classification, "negative_label" and "positive_label" (the second alone: that
-        class against all others), or "classes" (a JSON list, one network each); "shift" and "scale" (JSON lists), by
-        which columns were standardised.
+        class against all others), or "classes" (a JSON list, one network each); "class_weight" ("balanced" or a JSON
+        list); "shift" and "scale" (JSON lists), by which columns were standardised.
 
     Raises
     ------
@@ -209,3 +211,30 @@ def _vector(value: NDArray[Any], kind: type, what: str) -> NDArray[Any]:
 
 def _section(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+
+
+def feature_names(notes: Mapping[str, str | float]) -> list[str]:
+    """The JSON list of columns in the notes, or ValueError."""
+    return listed(notes, "features", str)
+
+
+def trained_classes(notes: Mapping[str, str | float]) -> list[str]:
+    """The labels that the networks of a model tell apart, in order; none for a model of numbers."""
+    if "classes" in notes:
+        return listed(notes, "classes", str)
+    keys = ("negative_label", "positive_label")
+    return [label_text(notes[key]) for key in keys] if all(key in notes for key in keys) else []
+
+
+def listed(notes: Mapping[str, str | float], key: str, kind: type) -> list[Any]:
+    """A JSON list of one kind of values in the notes, or ValueError."""
+    text = str(notes.get(key, ""))
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    kinds = (int, float) if kind is float else (kind,)
+    if not (isinstance(values, list) and all(type(value) in kinds and value == value for value in values)):
+        what = "columns" if key == "features" else "labels" if kind is str else "numbers"
+        raise ValueError(f"the model's {key} must be a JSON list of {what}, got {text[:60]!r}")
+    return values

@@ -70,7 +70,7 @@ class Verification:
     cones: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """A network with a dual point theta that bounds the best objective of any network of any width.
 
@@ -115,6 +115,14 @@ class Certificate:
     output_bias: bool = False
     hint: Array | None = None
     multipliers: Ints | None = None
+
+    def __repr__(self) -> str:
+        """The claim in one line, without the dual point."""
+        layers = f"{self.layers}" if self.layers == 2 else f"{self.layers}, width={self.width}"
+        return (
+            f"Certificate(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, objective={self.objective:.10g}, "
+            f"lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.size(self.dual)})"
+        )
 
     @one_blas_thread
     def verify(
