@@ -90,7 +90,8 @@ class Tree(Relaxation):
         proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
         outcomes = self.solver.each(renewed, self.idle)
         result = self.result(nu, value, proofs + [proof for proof, _ in outcomes])
-        joint, idle = [], []
+        joint: list[tuple[Leaf, Array]] = []
+        idle: list[tuple[Leaf, Array]] = []
         for leaf, V, proof in zip(self.solver.leaves, self.solver.V, proofs, strict=True):
             empty = float(V[0] @ V[0]) < IDLE and proof.norm <= target
             (idle if empty else joint).append((leaf, V))

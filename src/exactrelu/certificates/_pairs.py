@@ -115,8 +115,8 @@ class PairMultipliers:
         lengths = np.sqrt(np.square(slope).sum(axis=1)) * (1.0 + (r + 4) * EPS)
         return PairMultipliers(
             first.astype(np.int64), second.astype(np.int64), pair, _finite(self.diagonal),
-            np.maximum(_finite(self.offset), lengths), slope, float(_finite(self.shift)),
-            float(_finite(self.share).clip(0.0)),
+            np.maximum(_finite(self.offset), lengths), slope, float(_finite(np.array(self.shift))),
+            float(_finite(np.array(self.share)).clip(0.0)),
         )  # fmt: skip
 
 
