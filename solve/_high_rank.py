@@ -52,6 +52,7 @@ PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5
 MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
 # Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
 NETWORK_PART, RELAX_PART, DUAL_PART = 0.3, 0.2, 0.6
+LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
@@ -226,10 +227,12 @@ class HighRankRounds(Rounds):
             called_off = self._called_off(self._record())
             return called_off or self._certified
 
-        timed = self.deadline is not None
+        timed, until = self.deadline is not None, self.deadline
+        if until is not None:
+            until -= LAST_PART * (until - time.monotonic())
         leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
         result = solve_pairs(
-            self.model, self.beta, deadline=self.deadline, effort=rounds, leaves=leaves,
+            self.model, self.beta, deadline=until, effort=rounds, leaves=leaves,
             n_jobs=self.options.n_jobs, callback=offer,
         )  # fmt: skip
         if len(result.signs) and not called_off:

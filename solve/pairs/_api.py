@@ -20,6 +20,7 @@ from ._relaxed import PARTNERS, PairResult, price_leaf, scaled_dual
 ROUNDS = 120  # of the relaxed problem when no time limit ends it: about three times what most data need
 PRICING_ROUNDS = 60
 ROOT_PART = 0.5  # of the time, in which the relaxation alone must settle for leaves to be split
+TIMED_ROUNDS, USUAL_ROUNDS = 3, 40  # rounds that are timed at first, and how many the relaxation needs to settle
 AFTER_SPLITS = 2  # of the rounds of the root, this part after the last split
 
 
@@ -73,6 +74,11 @@ def solve_pairs(
         return not stopped and time.monotonic() < until
 
     try:
+        if leaves > tree.size and end < np.inf:
+            for number in range(TIMED_ROUNDS):
+                tree.round(number, False)
+            if USUAL_ROUNDS / TIMED_ROUNDS * (time.monotonic() - start) > ROOT_PART * (end - start):
+                leaves = tree.size
         alone = start + ROOT_PART * (end - start) if leaves > tree.size else end
         tree.run(alone, effort, told)
         if settled(alone) and tree.size < leaves:
