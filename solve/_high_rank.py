@@ -29,6 +29,7 @@ from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
 from ._rounds import Rounds
 from ._solution import Status
+from .pairs import PairResult, solve_pairs
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
 # many may join at a time.
@@ -45,8 +46,13 @@ VANISHED = 1e-6  # neurons below this part of the norm of all weights were desce
 RESTART_WORK, MAX_RESTARTS, RESTART_STEPS = 6e6, 4, 200
 RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
 CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
+# The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40; fewer
+# than 8 prove less than the relaxation without pairs, and above 3000 samples the search for pairs alone takes seconds.
+PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5, 40, 8, 40, 3000, 64
+MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
 # Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
-NETWORK_PART, RELAX_PART, DUAL_PART = 0.5, 0.7, 0.6
+NETWORK_PART, RELAX_PART, DUAL_PART = 0.3, 0.2, 0.6
+LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
@@ -89,6 +95,8 @@ class HighRankRounds(Rounds):
         unlimited = math.isinf(self.options.effort)
         if r >= RELAXED_RANK and not (unlimited and r <= FACET_RANK):
             self._relax()
+            if self._relax_pairs():
+                return Status.CALLBACK
             if self._certified:
                 return Status.CERTIFIED
         if r > FACET_RANK and not unlimited:
@@ -203,6 +211,33 @@ class HighRankRounds(Rounds):
         if np.isfinite(nu).all() and nu.any():
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
             self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
+
+    def _relax_pairs(self) -> bool:
+        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off."""
+        effort, n, r = self.options.effort, len(self.problem.bundle.Z), self.problem.rank
+        rounds = int(min(effort, MOST_EFFORT) * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
+        if rounds < LEAST_ROUNDS or n > PAIR_ROWS:
+            return False
+        called_off = False
+
+        def offer(result: PairResult) -> bool:
+            nonlocal called_off
+            upper, theta, multipliers = result.stored(self.problem, self.beta)
+            self._offer_dual(theta, upper, multipliers=multipliers)
+            called_off = self._called_off(self._record())
+            return called_off or self._certified
+
+        timed, until = self.deadline is not None, self.deadline
+        if until is not None:
+            until -= LAST_PART * (until - time.monotonic())
+        leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
+        result = solve_pairs(
+            self.model, self.beta, deadline=until, effort=rounds, leaves=leaves,
+            n_jobs=self.options.n_jobs, callback=offer,
+        )  # fmt: skip
+        if len(result.signs) and not called_off:
+            self._descend(Neurons.of_two_layers(result.signs, result.directions), RESTART_STEPS)
+        return called_off
 
 
 def random_neurons(rng: np.random.Generator, width: int, r: int) -> Neurons:

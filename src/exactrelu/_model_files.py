@@ -18,7 +18,7 @@ from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
-VECTORS = ("Array", "Array | None")
+VECTORS = {"Array": np.float64, "Array | None": np.float64, "Ints | None": np.int64}
 KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
 
@@ -188,7 +188,9 @@ def _certificate_from(
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
         # annotations are text, because the module imports them from the future
         elif field.type in VECTORS:
-            values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
+            values[field.name] = _vector(
+                held[field.name], VECTORS[str(field.type)], f"{name}: certificate.{field.name}"
+            )
         else:
             values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")
     return Certificate(network=network, **values)
@@ -199,9 +201,9 @@ def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[A
     return [field for field in fields(certificate) if field.name != "network"]
 
 
-def _vector(value: NDArray[Any], what: str) -> NDArray[np.float64]:
-    if value.ndim != 1 or value.dtype != np.float64:
-        raise ValueError(f"{what} must be a vector of float64, got {value.dtype} of shape {value.shape}")
+def _vector(value: NDArray[Any], kind: type, what: str) -> NDArray[Any]:
+    if value.ndim != 1 or value.dtype != kind:
+        raise ValueError(f"{what} must be a vector of {kind.__name__}, got {value.dtype} of shape {value.shape}")
     if not np.isfinite(value).all():
         raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
     return value

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from exactrelu._checks import check_matrix, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._limits import one_blas_thread
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss, get_loss, with_weights
 from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
 
@@ -20,6 +20,7 @@ from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
 from ._composite_audit import audit_composite
 from ._multipliers import unpacked_factors
+from ._packed import packed_bound
 
 
 class CertificateError(ValueError):
@@ -95,6 +96,8 @@ class Certificate:
     hint : vector or None
         Where a quadratic bound proves theta feasible, the relaxed neurons that its multipliers come from.  They claim
         nothing: `verify` tries them first, and whatever they hold, what is proven is proven.
+    multipliers : vector of integers or None
+        Where the pair bound proves theta feasible, its multipliers, packed.  They claim nothing either.
     """
 
     beta: float
@@ -111,6 +114,7 @@ class Certificate:
     pricing: str = "bound"
     output_bias: bool = False
     hint: Array | None = None
+    multipliers: Ints | None = None
 
     def __repr__(self) -> str:
         """The claim in one line, without the dual point."""
@@ -229,6 +233,10 @@ class Certificate:
         if self.layers == 3:
             audit = audit_composite(coordinates.Z, self.dual, self.width, most - slack, time_limit=time_limit)
         else:
+            if self.multipliers is not None:
+                Z, V = coordinates.Z, coordinates.V
+                if packed_bound(self.multipliers, Z, self.dual, V) <= most - slack:
+                    return 0
             factors = None if self.hint is None else unpacked_factors(np.asarray(self.hint, float), coordinates.V)
             audit = audit_dual(coordinates.Z, self.dual, most - slack, factors=factors, time_limit=time_limit)
         if audit.proven:
