@@ -48,7 +48,7 @@ RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
 CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
 # The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40; fewer
 # than 8 prove less than the relaxation without pairs, and above 3000 samples the search for pairs alone takes seconds.
-PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5, 40, 8, 40, 3000, 64
+PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5, 40, 8, 20, 3000, 64
 MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
 # Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
 NETWORK_PART, RELAX_PART, DUAL_PART = 0.3, 0.2, 0.6
