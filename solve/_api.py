@@ -110,10 +110,10 @@ def train(
         Where to look for neurons.  "sampled": by climbs from random directions and descents from random networks only,
         whatever the rank; cells are left out.  Such a network is seldom optimal; its gap is proven, however wide.
     effort : float, optional
-        How much work to do where proofs may not end, for two layers from rank 5 on and with sampled patterns: 1 is
-        seconds on one core, 0 a network without a proof worth the name, ``inf`` goes on until `tol` or `time_limit`.
-        Work is counted, not timed: equal input gives equal output.  Default: 1 from rank 7 on and for sampled
-        patterns, unless there is a `time_limit` or there are few patterns; else ``inf``.
+        How much work to do where proofs may not end, from rank 5 on (with three layers, rank times width) and with
+        sampled patterns: 1 is seconds on one core, 0 a network without a proof worth the name, ``inf`` goes on until
+        `tol` or `time_limit`.  Work is counted, not timed: equal input gives equal output.  Default: 1 from rank 7 on
+        and for sampled patterns, unless there is a `time_limit` or there are few patterns; else ``inf``.
     max_iter : int, optional
         Limit on the rounds of pricing.  Default: 1000.
     time_limit : float, optional
@@ -191,10 +191,10 @@ def train_problem(
     if _is_gated(problem, activation, gates, layers, options):
         from .gated import _trainer as gated
 
-        trainer: Any = gated.trainer_of(problem, beta, gates, _checked_options(problem, layers, **options))
+        trainer: Any = gated.trainer_of(problem, beta, gates, _checked_options(problem, layers, int(width), **options))
     else:
         kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
-        trainer = kind(problem, beta, int(width), _checked_options(problem, layers, **options))
+        trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
     if warm_start is not None:
         trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
     return trainer.solve()
@@ -236,7 +236,8 @@ def max_beta(
     -------
     float
         The largest value found; h* exceeds it by at most the factor ``1 + tol``.  With ``pricing="auto"`` that holds up
-        to rank 4; from there on after a bounded number of cones, and from rank 7 on it is what seeded climbs find.
+        to rank 4; from there on after a bounded number of cones, and from rank 7 on it is what seeded climbs find (with
+        three layers, rank times width, and climbs of single neurons).
 
     Raises
     ------
@@ -286,13 +287,17 @@ def price_at_zero(
     from .pricing._climb import climbed
 
     _check_network(layers, width)
-    options = _checked_options(problem, layers, tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit)
+    options = _checked_options(
+        problem, layers, int(width), tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit
+    )
     nu, way = problem.dual_point(problem.constant), options.pricing
     limit = None
-    if pricing == "auto" and way == "bound" and problem.rank * int(width) >= RELAXED_RANK:  # never without end
-        if layers == 2 and problem.rank >= DEEP_RANK:
-            return climbed(problem, nu)
-        limit = int(cones_of_effort(problem, problem.rank * int(width))) + 1
+    dimension = problem.rank * int(width)
+    if pricing == "auto" and way == "bound" and dimension >= RELAXED_RANK:  # never without end
+        if dimension >= DEEP_RANK:
+            return climbed(problem, nu, width=int(width))
+        cones = cones_of_effort if layers == 2 else _three_layers.composite_cones
+        limit = int(cones(problem, dimension)) + 1
     ends: dict[str, Any] = {
         "limit": limit,
         "n_jobs": options.n_jobs,
@@ -360,9 +365,9 @@ def choose_pricing(problem: Problem, layers: int) -> str:
     return "enumerate" if visited else "bound"
 
 
-def choose_effort(problem: Problem, layers: int, pricing: str, patterns: str, time_limit: float | None) -> float:
+def choose_effort(problem: Problem, width: int, pricing: str, patterns: str, time_limit: float | None) -> float:
     """The effort for ``effort=None``: unlimited where something else ends training, or a certificate is in reach."""
-    deep = layers == 2 and (patterns == "sampled" or (pricing == "bound" and problem.rank >= DEEP_RANK))
+    deep = patterns == "sampled" or (pricing == "bound" and problem.rank * width >= DEEP_RANK)
     return 1.0 if deep and time_limit is None else np.inf
 
 
@@ -393,6 +398,7 @@ def _is_gated(problem: Problem, activation: str, gates: Any, layers: int, option
 def _checked_options(
     problem: Problem,
     layers: int,
+    width: int,
     *,
     tol: float = 1e-6,
     pricing: str = "auto",
@@ -424,7 +430,7 @@ def _checked_options(
         raise ValueError(f"three layers take smooth losses, got {problem.loss.name!r}")
     way = choose_pricing(problem, layers) if pricing == "auto" else pricing
     if effort is None:
-        effort = choose_effort(problem, layers, way, patterns, time_limit)
+        effort = choose_effort(problem, width, way, patterns, time_limit)
     return Options(
         float(tol), way, int(max_iter or ROUNDS), time_limit, worker_count(n_jobs), callback, int(verbose), patterns,
         random_state, float(effort),

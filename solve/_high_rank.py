@@ -29,6 +29,7 @@ from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
 from ._rounds import Rounds
 from ._solution import Status
+from .pairs import PairResult, solve_pairs
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
 # many may join at a time.
@@ -45,14 +46,19 @@ VANISHED = 1e-6  # neurons below this part of the norm of all weights were desce
 RESTART_WORK, MAX_RESTARTS, RESTART_STEPS = 6e6, 4, 200
 RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
 CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
+# The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40; fewer
+# than 8 prove less than the relaxation without pairs, and above 3000 samples the search for pairs alone takes seconds.
+PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5, 40, 8, 20, 3000, 64
+MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
 # Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
-NETWORK_PART, RELAX_PART, DUAL_PART = 0.5, 0.7, 0.6
+NETWORK_PART, RELAX_PART, DUAL_PART = 0.3, 0.2, 0.6
+LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
 
 class HighRankRounds(Rounds):
-    """Rounds of a trainer of two layers, with what it does at a rank where proofs do not end.
+    """Rounds of a trainer, with what it does at a rank where proofs do not end; `run` is for two layers.
 
     Attributes
     ----------
@@ -79,7 +85,7 @@ class HighRankRounds(Rounds):
     def run(self) -> Status:
         """The network and the relaxation first, where proofs may not end; then the rounds."""
         r = self.problem.rank
-        if r == 0 or not (r >= RELAXED_RANK or self._sampled):
+        if r == 0 or not (r >= RELAXED_RANK or self._sampled or self.options.effort == 0.0):
             return super().run()
         self.only_slide = r > FACET_RANK or self._sampled
         if (status := self._network_first()) is not None:
@@ -89,6 +95,8 @@ class HighRankRounds(Rounds):
         unlimited = math.isinf(self.options.effort)
         if r >= RELAXED_RANK and not (unlimited and r <= FACET_RANK):
             self._relax()
+            if self._relax_pairs():
+                return Status.CALLBACK
             if self._certified:
                 return Status.CERTIFIED
         if r > FACET_RANK and not unlimited:
@@ -130,7 +138,7 @@ class HighRankRounds(Rounds):
             self.deadline = self.started + NETWORK_PART * self.options.time_limit
         try:
             status = self._climbs(rng)
-            if status is None:
+            if status is None and self.options.effort > 0.0:
                 self._restarts(rng)
                 status = self._climbs(rng)
         finally:
@@ -155,19 +163,18 @@ class HighRankRounds(Rounds):
             found = found.take(distinct(found, JOINED, ALIKE))
             before = self.value
             self._descend(self.neurons.joined(first_weights(self.model, self.beta, self.outputs, found)))
-            if before - self.value <= SMALL_GAIN * abs(before):
+            if before - self.value <= (SMALL_GAIN if self.options.effort else HELPED) * abs(before):
                 break
         return None
 
     def _restarts(self, rng: np.random.Generator) -> None:
         """Descents from random networks and, in turn, from the best one with neurons exchanged for random ones."""
-        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS, 0
+        work, idle = self.problem.bundle.Z.size * RESTART_NEURONS * self.width, 0
         scale = self.problem.unit / (self.problem.size * RESTART_NEURONS)
         allowed = self.options.effort * min(MAX_RESTARTS, RESTART_WORK / work)
         number = 0
         while number < allowed and idle < IDLE and not self._late():
-            signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
-            start = Neurons.of_two_layers(signs, scale * rng.standard_normal((RESTART_NEURONS, self.problem.rank)))
+            start = random_neurons(rng, self.width, self.problem.rank).times(np.full(RESTART_NEURONS, scale))
             if number % FROM_SCRATCH and len(self.neurons):
                 kept = rng.permutation(len(self.neurons))[: int(len(self.neurons) * KEPT)]
                 fresh = max(RESTART_NEURONS - len(kept), LEAST_FRESH)
@@ -177,14 +184,17 @@ class HighRankRounds(Rounds):
             idle = 0 if before - self.value > HELPED * abs(before) else idle + 1
             number += 1
 
-    def _descend(self, neurons: Neurons, max_steps: int = PASSES) -> None:
+    def _descend(self, neurons: Neurons, max_steps: int | None = None) -> None:
+        if max_steps is None:
+            max_steps = PASSES if self.options.effort else RESTART_STEPS
         found = descend(self.model, self.beta, neurons, max_steps=max_steps, deadline=self.deadline)
         self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
 
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
-        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), self.neurons.nonzero().W])
-        found = climbed(self.problem, self.nu, starts)
+        known = self.neurons.A[self.neurons.lengths > 0.0]
+        starts = np.vstack([rng.standard_normal((CLIMBS, self.problem.rank)), known])
+        found = climbed(self.problem, self.nu, starts, self.width)
         self.cells += found.nodes
         return found
 
@@ -201,6 +211,41 @@ class HighRankRounds(Rounds):
         if np.isfinite(nu).all() and nu.any():
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
             self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
+
+    def _relax_pairs(self) -> bool:
+        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off."""
+        effort, n, r = self.options.effort, len(self.problem.bundle.Z), self.problem.rank
+        rounds = int(min(effort, MOST_EFFORT) * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
+        if rounds < LEAST_ROUNDS or n > PAIR_ROWS:
+            return False
+        called_off = False
+
+        def offer(result: PairResult) -> bool:
+            nonlocal called_off
+            upper, theta, multipliers = result.stored(self.problem, self.beta)
+            self._offer_dual(theta, upper, multipliers=multipliers)
+            called_off = self._called_off(self._record())
+            return called_off or self._certified
+
+        timed, until = self.deadline is not None, self.deadline
+        if until is not None:
+            until -= LAST_PART * (until - time.monotonic())
+        leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
+        result = solve_pairs(
+            self.model, self.beta, deadline=until, effort=rounds, leaves=leaves,
+            n_jobs=self.options.n_jobs, callback=offer,
+        )  # fmt: skip
+        if len(result.signs) and not called_off:
+            self._descend(Neurons.of_two_layers(result.signs, result.directions), RESTART_STEPS)
+        return called_off
+
+
+def random_neurons(rng: np.random.Generator, width: int, r: int) -> Neurons:
+    """Neurons of normal weights, or sub-networks with neurons of both signs."""
+    signs = rng.choice([-1.0, 1.0], RESTART_NEURONS)
+    A = rng.standard_normal((RESTART_NEURONS, width, r))
+    n_plus = rng.integers(1, width, RESTART_NEURONS) if width > 1 else np.ones(RESTART_NEURONS, np.int64)
+    return Neurons(signs, n_plus, A)
 
 
 def cones_of_effort(problem: Problem, dimension: int) -> float:

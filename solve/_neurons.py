@@ -92,6 +92,11 @@ class Neurons:
         """Some of the sub-networks, in the order of the index."""
         return Neurons(self.signs[index], self.n_plus[index], self.A[index])
 
+    def widened(self, width: int) -> Neurons:
+        """The same in sub-networks of `width` neurons, the further ones zero."""
+        K, m, r = self.A.shape
+        return Neurons(self.signs, self.n_plus, np.concatenate([self.A, np.zeros((K, width - m, r))], axis=1))
+
     def nonzero(self) -> Neurons:
         """Those with a weight."""
         return self.take(self.norms > 0.0)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import balanced, dual_value, relative_gap, truncation_factor
 from exactrelu.certificates._certificate import Certificate
 
@@ -54,7 +54,7 @@ class Rounds(ABC):
     best : Neurons, of the best network;  master : its restricted master problem
     nu : (n,) dual point of the current network, set by `_price`
     theta : (n,) the dual point of the best bound
-    hint : what guides whoever proves that bound again, see `Certificate`; None where nothing is needed
+    hint, multipliers : what guides whoever proves that bound again, see `Certificate`; None where nothing is needed
     deadline : float or None, `time.monotonic` value at which to stop
     cells : int, cells or cones visited by pricing so far
     cones_left : float, cones that pricing may still visit
@@ -73,6 +73,7 @@ class Rounds(ABC):
         self.nu = self.theta = np.zeros(len(problem.y))
         self.lower_bound = dual_value(problem.loss, self.theta, problem.y)
         self.hint: Array | None = None
+        self.multipliers: Ints | None = None
         self.history: list[State] = []
 
     @abstractmethod
@@ -129,7 +130,7 @@ class Rounds(ABC):
         factor = float(truncation_factor(problem.coordinates, problem.loss, problem.y, beta))
         certificate = self._certificate(
             beta, problem.loss.name, self.layers, self.width, self.theta, objective, lower_bound, gap, network,
-            problem.truncation, factor, self.options.pricing, problem.output_bias, self.hint,
+            problem.truncation, factor, self.options.pricing, problem.output_bias, self.hint, self.multipliers,
         )  # fmt: skip
         patterns = self.options.patterns
         return Solution(
@@ -162,15 +163,15 @@ class Rounds(ABC):
         """Cones that a pricing may visit, None for any number."""
         return None if self.cones_left == np.inf else max(int(self.cones_left), 1)
 
-    def _offer_dual(self, nu: Array, upper: float, hint: Array | None = None) -> None:
+    def _offer_dual(self, nu: Array, upper: float, hint: Array | None = None, multipliers: Ints | None = None) -> None:
         """Keep the dual point nu, scaled to be feasible, when its bound is the best; proven is ``h*(nu) <= upper``.
 
-        hint : what guides whoever proves that again
+        hint, multipliers : what guides whoever proves that again
         """
         theta = self._feasible(nu, upper)
         bound = min(float(dual_value(self.problem.loss, theta, self.problem.y)), self.objective)
         if bound > self.lower_bound:
-            self.lower_bound, self.theta, self.hint = bound, theta, hint
+            self.lower_bound, self.theta, self.hint, self.multipliers = bound, theta, hint, multipliers
 
     def _feasible(self, nu: Array, upper: float) -> Array:
         """The dual point nu scaled to ``h* <= beta``; with an output bias it sums to zero, before and after."""
@@ -190,6 +191,10 @@ class Rounds(ABC):
     def _take_stock(self, upper: float) -> State:
         """Update the bound and the history after pricing proved ``h*(nu) <= upper``."""
         self._offer_dual(self.nu, upper)
+        return self._record()
+
+    def _record(self) -> State:
+        """Add where training stands to the history, and show it."""
         neurons = int(np.count_nonzero(self.best.lengths))
         gap = relative_gap(self.objective, self.lower_bound)
         state = State(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from exactrelu.certificates._bounds import relative_gap
+from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.solve.descent._reduce import simplified, without_dependent
 from exactrelu.solve.descent._slide import first_weights, slide
 from exactrelu.solve.master._composite_cells import CompositeBlock, CompositeCells
@@ -13,9 +16,11 @@ from exactrelu.solve.pricing._climb import Pricing, distinct
 from exactrelu.solve.pricing._composite_complete import price_composite_by_enumeration
 from exactrelu.solve.pricing._composite_search import price_composite_by_bound
 
+from ._high_rank import CONES_PER_ROOT, HIGH_CONES, HighRankRounds
 from ._neurons import Neurons, neurons_of
 from ._problem import Problem
 from ._rounds import Options, Rounds
+from ._solution import Status
 
 PRICERS = {"bound": price_composite_by_bound, "enumerate": price_composite_by_enumeration}
 ENOUGH_CONES = 100_000  # after which a violating direction is enough while the objective still falls fast
@@ -28,9 +33,18 @@ MASTER_TOL = 1e-2  # part of tol, of the master's objective
 MAX_MOVES = 40  # master solves with moves across facets, per round
 LEAST_GAIN = 1e-2  # of a move, as a part of tol or of the gap
 SPENT, SPARED = 0.1, 0.5  # parts of tol, and of what the certificate leaves of it, that fewer neurons may cost
+# Work of effort 1 in cones of pricing, entries of data times numbers of a cone's rays: a few seconds on a core.
+CONE_WORK = 4e8
+DEEP = 7  # numbers of a ray from which the network comes first, whatever is asked for
 
 
-class CompositeTrainer(Rounds):
+def composite_cones(problem: Problem, dimension: int) -> float:
+    """How many cones of rays of so many numbers effort 1 visits."""
+    part = 1.0 if dimension < DEEP else HIGH_CONES  # whoever verifies has to visit as many, in plain NumPy
+    return part * CONE_WORK / (len(problem.bundle.Z) * dimension**2)
+
+
+class CompositeTrainer(HighRankRounds):
     """One run of column generation; holds the best network and the best bound at every moment."""
 
     layers = 3
@@ -40,6 +54,39 @@ class CompositeTrainer(Rounds):
         self._keep(Neurons.empty(width, problem.rank))
         self.finder = CompositeCells(problem, width)
         self.master = CompositeMaster(self.finder, beta, self.deadline)
+
+    @property
+    def model(self) -> Problem:  # type: ignore[override]
+        """What is trained on: losses are smooth here."""
+        return self.problem
+
+    @property
+    def neurons(self) -> Neurons:  # type: ignore[override]
+        """The best network's."""
+        return self.best
+
+    @property
+    def value(self) -> float:  # type: ignore[override]
+        """Its objective."""
+        return self.objective
+
+    def run(self) -> Status:
+        """The network first where a proof may not end; then rounds, as far as the effort goes.
+
+        Where that is not enough for a tree of cones to prove anything, the bound is the trivial one.
+        """
+        dimension, effort = self.width * self.problem.rank, self.options.effort
+        certain = effort > 0.0 and dimension < (DEEP if math.isinf(effort) else RELAXED_RANK)
+        if certain or self.options.pricing == "enumerate":
+            return Rounds.run(self)
+        if (status := self._network_first()) is not None:
+            return status
+        if math.isinf(effort):
+            return Rounds.run(self)
+        self.cones_left = effort * composite_cones(self.problem, dimension)
+        if self.cones_left < CONES_PER_ROOT * 2.0**dimension:
+            return Status.CERTIFIED if self._certified else Status.EFFORT
+        return Rounds.run(self)
 
     def start_from(self, network: object) -> None:
         """Start from a network, projected on the row space of the data; two-layer neurons become sub-networks."""
@@ -51,7 +98,7 @@ class CompositeTrainer(Rounds):
         target, rel = self._accuracy(violation)
         return self._spend(PRICERS[self.options.pricing](
             self.problem, self.nu, self.width, target=target, rel=rel, starts=self.best, deadline=self.deadline,
-            patience=ENOUGH_CONES if self._falls_fast() else None,
+            patience=ENOUGH_CONES if self._falls_fast() else None, limit=self._cone_limit,
             n_jobs=self.options.n_jobs,
         ))  # fmt: skip
 
@@ -72,7 +119,9 @@ class CompositeTrainer(Rounds):
         blocks = list(self.master.blocks) if exact else []
         if len(chosen) and not exact:
             fresh = first_weights(self.problem, self.beta, self.outputs, chosen)
-            self._keep(slide(self.problem, self.beta, self.best.joined(fresh), max_steps=SLIDES))
+            self._keep(
+                slide(self.problem, self.beta, self.best.joined(fresh), max_steps=SLIDES, deadline=self.deadline)
+            )
             blocks = self.finder.around(self.best)
             chosen = chosen.take(np.arange(min(FRESH_SLID, len(chosen))))
         size = FRESH * max(float(self.best.norms.sum()), LEAST_TOTAL)

@@ -30,6 +30,7 @@ ENOUGH_CONES = 20_000
 # coordinates.
 FRESH_PER_RANK, FRESH_COORDINATES, LEAST_FRESH = 4, 400, 4
 MAX_JOINS, SMALL_GAIN = 8, 1e-4  # descents between two pricings, and the relative gain that asks for another
+NEWTON_WORK = 2e9  # products for the matrix of a Newton step: a second or so
 # Directions climbed from between two of these descents: entries of the data times directions, and their bounds.
 CLIMBED_ENTRIES, LEAST_CLIMBED, MOST_CLIMBED = 1 << 17, 2, 32
 MASTER_TOL = 0.02  # part of tol, of the violation of the master's optimality conditions in units of beta
@@ -134,7 +135,7 @@ class TwoLayerTrainer(HighRankRounds):
         for _ in range(MAX_JOINS):
             before = self.value
             joined = self.neurons.joined(first_weights(self.model, self.beta, self.outputs, fresh))
-            self._keep(slide(self.model, self.beta, joined))
+            self._keep(self._descended(joined))
             if before - self.value <= SMALL_GAIN * abs(before) or self._late():
                 break
             nu = bundle.weights(self.model.dual_point(self.outputs))
@@ -144,6 +145,12 @@ class TwoLayerTrainer(HighRankRounds):
             fresh = found
         return fresh
 
+    def _descended(self, neurons: Neurons) -> Neurons:
+        """Newton steps, or L-BFGS where those have too many unknowns."""
+        if len(self.problem.y) * neurons.W.size**2 > NEWTON_WORK:
+            return descend(self.model, self.beta, neurons, deadline=self.deadline)
+        return slide(self.model, self.beta, neurons, deadline=self.deadline)
+
     def _pass_kinks(self) -> None:
         """L-BFGS, which passes kinks, and Newton steps in turn, while that helps.
 
@@ -152,7 +159,7 @@ class TwoLayerTrainer(HighRankRounds):
         for _ in range(MAX_PASSES):
             before = self.value
             moved = descend(self.model, self.beta, self.neurons, deadline=self.deadline)
-            self._keep(slide(self.model, self.beta, moved))
+            self._keep(slide(self.model, self.beta, moved, deadline=self.deadline))
             if before - self.value <= PASS_GAIN * self.tol * abs(before) or self._late():
                 break
 

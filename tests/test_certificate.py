@@ -54,3 +54,12 @@ def test_a_verification_that_runs_out_of_time_says_so():
     certificate = replace(certificate, hint=None)  # what would prove it at once
     with pytest.raises(CertificateError, match="not proven within"):
         certificate.verify(X, y, time_limit=1e-6)
+
+
+def test_a_certificate_shows_its_claim_in_one_line():
+    X = np.column_stack([np.linspace(-1.0, 1.0, 20), np.ones(20)])
+    shown = repr(train(X, np.abs(X[:, 0]), 0.1).certificate)
+    assert "\n" not in shown
+    assert len(shown) < 160
+    for part in ("beta=0.1", "loss='squared'", "layers=2", "objective=", "lower_bound=", "gap=", "n=20"):
+        assert part in shown

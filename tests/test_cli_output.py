@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from exactrelu import load_model
 from exactrelu.commands import _cli
 from exactrelu.commands._cli import main
+from exactrelu.commands._output import at_work
 from exactrelu.solve import CertificateError
 
 
@@ -105,3 +107,26 @@ def test_help_tells_the_codes(capsys):
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 a certificate does not hold, 2 bad input, 3 stopped before it was proven, 4 a fault" in shown
+
+
+def test_long_work_says_so_where_there_is_no_terminal(monkeypatch):
+    class Stream(io.StringIO):
+        def __init__(self):
+            super().__init__()
+            self.told = threading.Event()
+
+        def write(self, text):
+            if "so far" in text:
+                self.told.set()
+            return super().write(text)
+
+    stream = Stream()
+    monkeypatch.setattr("exactrelu.commands._output.EVERY", 0.001)
+    monkeypatch.setattr("sys.stderr", stream)
+    with at_work("max_beta"):
+        assert stream.told.wait(60.0)
+    assert stream.getvalue().startswith("max_beta: 0 s so far")
+    length = len(stream.getvalue())
+    with at_work("max_beta", quiet=True):
+        pass
+    assert len(stream.getvalue()) == length

@@ -16,6 +16,9 @@ from exactrelu import (
     save_model,
 )
 from exactrelu.solve import CertificateError, max_beta, train
+from exactrelu.solve._high_rank import random_neurons
+from exactrelu.solve._problem import make_problem
+from exactrelu.solve.descent._slide import descend
 
 FIVE = np.array([[1.0, -2.0], [1.0, -1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
 ZIGZAG = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
@@ -219,3 +222,32 @@ def test_estimators():
 def test_illegal_networks(arguments, message):
     with pytest.raises(ValueError, match=message):
         ParallelReLUNetwork(**arguments)
+
+
+def test_effort_is_counted_where_no_proof_ends():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(60, 5))
+    y = np.abs(X[:, 0]) - np.maximum(X[:, 1], 0.0) + 0.1 * rng.normal(size=60)
+    beta = 0.1 * max_beta(X, y, output_bias=True)
+    flat = train(X, y, beta, output_bias=True, effort=1.0)
+    found = [train(X, y, beta, layers=3, width=2, output_bias=True, **kw) for kw in ({}, {"effort": 1.0})]
+    assert [solution.status for solution in found] == ["end of the effort asked for"] * 2
+    assert found[0].objective == found[1].objective
+    assert found[0].objective <= 1.01 * flat.objective
+    assert found[0].lower_bound > 0.0
+    found[0].certificate.verify(X, y)  # at once: the trivial bound proves it
+    assert max_beta(X, y, layers=3, width=2, output_bias=True) >= (1 - 1e-9) * beta / 0.1
+
+
+def test_descent_of_sub_networks_follows_the_gradient():
+    rng = np.random.default_rng(5)
+    problem = make_problem(rng.normal(size=(40, 3)), rng.normal(size=40), "squared", None, None, True)
+    start = random_neurons(rng, 3, 3)
+    before = start.evaluate(problem, 0.5)[0]
+    end = descend(problem, 0.5, start, max_steps=300)
+    assert end.evaluate(problem, 0.5)[0] < 0.2 * before
+    assert np.array_equal(end.n_plus, start.n_plus)
+    # stationary: no nearby sub-network is better by more than the square of the distance
+    for _ in range(20):
+        near = type(end)(end.signs, end.n_plus, end.A + 1e-5 * rng.normal(size=end.A.shape) * (end.A != 0.0))
+        assert near.evaluate(problem, 0.5)[0] >= end.evaluate(problem, 0.5)[0] - 1e-5

@@ -72,8 +72,9 @@ def test_model_with_certificate(path, trained):
 def test_every_field_of_a_certificate_is_stored(path, trained):
     """Also those that are rarely set, and those that are numbers of NumPy."""
     odd = replace(
-        trained[2].certificate, rank=np.int64(1), truncation_factor=np.inf, beta=np.float32(0.5), gap=0, hint=np.ones(3)
-    )
+        trained[2].certificate, rank=np.int64(1), truncation_factor=np.inf, beta=np.float32(0.5), gap=0,
+        hint=np.ones(3), multipliers=np.array([1, -(2**62), 3]),
+    )  # fmt: skip
     save_model(path, odd.network, odd)
     assert same(load_model(path), Model((odd.network,), (odd,), {}))
     assert type(load_model(path).certificate.rank) is int

@@ -98,3 +98,14 @@ def test_plot_path_shows_objective_neurons_and_scores(solved):
         plot_path(solutions, scores[:2])
     with pytest.raises(ValueError, match="2 axes are needed, got 1"):
         plot_path(solutions, axes=axes[:1])
+
+
+def test_plot_path_takes_an_estimator():
+    pytest.importorskip("matplotlib")
+    X = np.linspace(-1.0, 1.0, 30)[:, None]
+    model = ConvexReLURegressorCV(beta_ratios=3, cv=2)
+    with pytest.raises(TypeError, match="chosen its weight decay in fit"):
+        plot_path(model)
+    axes = plot_path(model.fit(X, np.abs(X[:, 0])))
+    assert len(axes) == 3
+    assert len(axes[2].lines) == 2 + 2  # two folds, their mean, the best

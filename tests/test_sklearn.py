@@ -270,3 +270,14 @@ def test_searches_train_networks_of_the_depth_asked_for():
     plain = ConvexReLURegressor(beta=0.3, **options).fit(line, TARGET[:16])
     assert model.lower_bound_ <= plain.objective_
     assert plain.lower_bound_ <= model.objective_
+
+
+def test_displays_of_estimators_and_pipelines_show_the_certificate_once():
+    X = np.linspace(-1.0, 1.0, 20)[:, None]
+    model = ConvexReLURegressor()
+    pipe = make_pipeline(StandardScaler(), model)
+    assert "lower bound" not in pipe._repr_html_()
+    pipe.fit(X, np.abs(X[:, 0]))
+    for shown in (pipe, model):
+        assert shown._repr_html_().count('<table class="exactrelu-figures">') == 1
+        assert shown._repr_mimebundle_()["text/html"].count('<table class="exactrelu-figures">') == 1

@@ -7,6 +7,8 @@ neuron would cross the tiny cells of a large data set one round at a time.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import scipy
 from scipy.linalg.lapack import dposv
@@ -52,7 +54,7 @@ def first_weights(problem: Problem, beta: float, f: Array, directions: Neurons) 
 def descend(
     problem: Problem, beta: float, neurons: Neurons, *, max_steps: int = PASSES, deadline: float | None = None
 ) -> Neurons:
-    """L-BFGS on the non-convex problem of two layers: weights ``w = v |v|`` in the variable v, O(n r K) a step.
+    """L-BFGS on the non-convex problem of either depth: weights ``a = v |v|`` in the variable v, O(n K m r) a step.
 
     In v the penalty is ``beta |v|^2``, smooth where a neuron vanishes.  It passes kinks on which Newton steps stop.
     Variables and objective are in units of the problem: scaled targets and repeated samples make the same steps.
@@ -61,7 +63,8 @@ def descend(
     -------
     Neurons of the same signs, with no larger an objective
     """
-    Z, y, W, signs = problem.Z, problem.y, neurons.W, neurons.signs
+    (K, m, r), Z, y = neurons.A.shape, problem.Z, problem.y
+    W, t, signs = neurons.A.reshape(K * m, r), neurons.t.ravel(), (neurons.t * neurons.signs[:, None]).ravel()
     at_constant = problem.loss.value(problem.constant, y)
     if not (0.0 < at_constant < np.inf):
         return neurons
@@ -71,32 +74,39 @@ def descend(
         V = root * flat.reshape(W.shape)
         norms = np.linalg.norm(V, axis=1)
         inner = Z @ V.T
-        hidden = np.maximum(inner, 0.0)
+        hidden, active = np.maximum(inner, 0.0), inner > 0.0
+        if m > 1:  # a sub-network that the second ReLU closes passes nothing on
+            closed = (hidden * (t * norms)).reshape(len(Z), K, m).sum(axis=2) <= 0.0
+            hidden.reshape(len(Z), K, m)[closed] = 0.0
+            active.reshape(len(Z), K, m)[closed] = False
         f = problem.prediction(hidden @ (signs * norms))
         slope = problem.loss.gradient(f, y)
-        back = (slope[:, None] * (inner > 0.0)) * (signs * norms)
+        back = (slope[:, None] * active) * (signs * norms)
         along = signs * (hidden.T @ slope)
         unit = V / np.maximum(norms, 1e-300)[:, None]
         gradient = back.T @ Z + along[:, None] * unit + 2.0 * beta * V
         value = problem.loss.value(f, y) + beta * root**2 * float(flat @ flat)
         return value / at_constant, gradient.ravel() * (root / at_constant)
 
-    # w = v |v|, so v = w / sqrt|w|
+    # a = v |v|, so v = a / sqrt|a|
     start = W / (root * np.sqrt(np.maximum(np.linalg.norm(W, axis=1), 1e-300))[:, None])
     options = {"maxiter": max_steps, "gtol": FLAT}
     found = scipy.optimize.minimize(  # loaded here: it takes a fifth of a second
         objective, start.ravel(), method="L-BFGS-B", jac=True, callback=stop_at(deadline), options=options
     )  # fmt: skip
     V = root * found.x.reshape(W.shape)
-    trial = Neurons.of_two_layers(signs, V * np.linalg.norm(V, axis=1)[:, None])
+    A = (V * np.linalg.norm(V, axis=1)[:, None]).reshape(K, m, r)
+    trial = Neurons(neurons.signs, neurons.n_plus, A)
     return trial if trial.evaluate(problem, beta)[0] <= neurons.evaluate(problem, beta)[0] else neurons
 
 
-def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) -> Neurons:
+def slide(
+    problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30, *, deadline: float | None = None
+) -> Neurons:
     """Gauss-Newton descent of all neurons together until a step gains next to nothing, O(n (K m r)^2) a step.
 
-    Quadratic losses of two layers are for the compiled `_descent.pyx`; elsewhere the curvature may jump, and the model
-    is damped after steps that were too long.
+    Quadratic losses of two layers are for the compiled `_descent.pyx`, which takes no deadline; elsewhere the curvature
+    may jump, and the model is damped after steps that were too long.
 
     Returns
     -------
@@ -116,7 +126,7 @@ def slide(problem: Problem, beta: float, neurons: Neurons, max_steps: int = 30) 
     value, f = neurons.evaluate(problem, beta)
     damping = LEAST_DAMPING
     for _ in range(max_steps):
-        if len(neurons) == 0:
+        if len(neurons) == 0 or (deadline is not None and time.monotonic() > deadline):
             break
         alive = neurons.lengths > 0.0
         step = _damped_step(*_gauss_newton(problem, beta, neurons, alive, f), damping)

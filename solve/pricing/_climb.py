@@ -102,18 +102,20 @@ def climb_many(Z: Array, nu: Array, starts: Array) -> tuple[Neurons, Array]:
     return ranked(np.vstack([U for U, _ in parts]), np.concatenate([values for _, values in parts]))
 
 
-def climbed(problem: Problem, nu: Array, starts: Array | None = None) -> Pricing:
+def climbed(problem: Problem, nu: Array, starts: Array | None = None, width: int = 1) -> Pricing:
     """What climbs from `starts` (m, r), or from seeded random ones, find; the bound is the trivial one.
 
-    O(m n r) a step.
+    With a `width` they are sub-networks of one neuron, and the bound holds for all: a sub-network is at most the sum
+    of its positive neurons.  O(m n r) a step.
     """
-    slack, Z, weights = problem.slack(nu), problem.bundle.Z, problem.bundle.weights(nu)
+    slack, Z, weights = problem.slack(nu, width), problem.bundle.Z, problem.bundle.weights(nu)
     if not weights.any():
-        return Pricing.of_nothing(slack, 1, problem.rank)
+        return Pricing.of_nothing(slack, width, problem.rank)
     if starts is None:
         starts = np.random.default_rng(0).standard_normal((STARTS, problem.rank))
     found, values = climb_many(Z, weights, starts)
-    return Pricing(trivial_bound(Z, weights) + slack, float(values[0]), found, values, len(values), False)
+    upper = trivial_bound(Z, weights) + slack
+    return Pricing(upper, float(values[0]), found.widened(width), values, len(values), False)
 
 
 def _climb(Z: Array, nu: Array, starts: Array, sign: float) -> tuple[Array, Array]:

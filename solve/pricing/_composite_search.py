@@ -116,9 +116,7 @@ def price_composite_by_bound(
 
 def known_neurons(single: Pricing, starts: Neurons | None, Z: Array, nu: Array, width: int) -> tuple[Neurons, Array]:
     """Sub-networks of positive value: those of one neuron, their others zero, and the given ones; and the values."""
-    A = np.zeros((len(single.values), width, Z.shape[1]))
-    A[:, :1] = single.neurons.A
-    found, values = Neurons(single.neurons.signs, single.neurons.n_plus, A), single.values
+    found, values = single.neurons.widened(width), single.values
     if starts is not None:
         starts = unit(starts)
         found, values = found.joined(starts), np.append(values, evaluate(Z, nu, starts))

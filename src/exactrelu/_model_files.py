@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrelu._table import label_text
 from exactrelu.certificates import Certificate, GatedCertificate
 from exactrelu.networks import GatedReLUNetwork, Network, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
-VECTORS = ("Array", "Array | None")
+VECTORS = {"Array": np.float64, "Array | None": np.float64, "Ints | None": np.int64}
 OCTETS = "Octets | None"  # eight to an integer of 64 bits, each row filled up with zeros
 KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
@@ -75,8 +77,8 @@ def save_model(
     metadata : mapping of str to str or float, optional
         Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), "features" (a JSON list of
         columns), and, for the losses of classification, "negative_label" and "positive_label" (the second alone: that
-        class against all others), or "classes" (a JSON list, one network each); "shift" and "scale" (JSON lists), by
-        which columns were standardised.
+        class against all others), or "classes" (a JSON list, one network each); "class_weight" ("balanced" or a JSON
+        list); "shift" and "scale" (JSON lists), by which columns were standardised.
 
     Raises
     ------
@@ -189,7 +191,9 @@ def _certificate_from(held: Mapping[str, NDArray[Any]], network: Any, name: str)
                 raise ValueError(f"{name} has an incomplete certificate: no {field.name}")
         # annotations are text, because the module imports them from the future
         elif field.type in VECTORS:
-            values[field.name] = _vector(held[field.name], f"{name}: certificate.{field.name}")
+            values[field.name] = _vector(
+                held[field.name], VECTORS[str(field.type)], f"{name}: certificate.{field.name}"
+            )
         elif field.type == OCTETS:
             values[field.name] = _octets(held[field.name], held.get("dual"), f"{name}: certificate.{field.name}")
         else:
@@ -202,9 +206,9 @@ def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[A
     return [field for field in fields(certificate) if field.name != "network"]
 
 
-def _vector(value: NDArray[Any], what: str) -> NDArray[np.float64]:
-    if value.ndim != 1 or value.dtype != np.float64:
-        raise ValueError(f"{what} must be a vector of float64, got {value.dtype} of shape {value.shape}")
+def _vector(value: NDArray[Any], kind: type, what: str) -> NDArray[Any]:
+    if value.ndim != 1 or value.dtype != kind:
+        raise ValueError(f"{what} must be a vector of {kind.__name__}, got {value.dtype} of shape {value.shape}")
     if not np.isfinite(value).all():
         raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
     return value
@@ -226,3 +230,30 @@ def _octets(words: NDArray[Any], dual: NDArray[Any] | None, what: str) -> NDArra
 
 def _section(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+
+
+def feature_names(notes: Mapping[str, str | float]) -> list[str]:
+    """The JSON list of columns in the notes, or ValueError."""
+    return listed(notes, "features", str)
+
+
+def trained_classes(notes: Mapping[str, str | float]) -> list[str]:
+    """The labels that the networks of a model tell apart, in order; none for a model of numbers."""
+    if "classes" in notes:
+        return listed(notes, "classes", str)
+    keys = ("negative_label", "positive_label")
+    return [label_text(notes[key]) for key in keys] if all(key in notes for key in keys) else []
+
+
+def listed(notes: Mapping[str, str | float], key: str, kind: type) -> list[Any]:
+    """A JSON list of one kind of values in the notes, or ValueError."""
+    text = str(notes.get(key, ""))
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    kinds = (int, float) if kind is float else (kind,)
+    if not (isinstance(values, list) and all(type(value) in kinds and value == value for value in values)):
+        what = "columns" if key == "features" else "labels" if kind is str else "numbers"
+        raise ValueError(f"the model's {key} must be a JSON list of {what}, got {text[:60]!r}")
+    return values

@@ -121,15 +121,18 @@ def truncation_factor(coordinates: Coordinates, loss: Loss, y: Array, beta: floa
 
 
 def trivial_bound(Z: Array, nu: Array) -> float:
-    """An upper bound of h* that costs O(n r^2).
+    """An upper bound of h*, for sub-networks of three layers too, that costs O(n r^2).
 
     For rows a_i of one sign family, ``sum (a_i.u)_+ = 1/2 sum a_i.u + 1/2 sum |a_i.u|
-    <= 1/2 |sum a_i| + 1/2 sqrt(n) |A|_2`` (Cauchy-Schwarz).
+    <= 1/2 |sum a_i| + 1/2 sqrt(sum |a_i|) sqrt(u' (sum a_i a_i' / |a_i|) u)`` (Cauchy-Schwarz).  Rows of one direction
+    may be merged: the bound stays the same.
     """
     bound = 0.0
     for family in (nu > 0.0, nu < 0.0):
         A = Z[family] * nu[family, None]
+        length = np.linalg.norm(A, axis=1)
+        A, length = A[length > 0.0], length[length > 0.0]
         if A.size:
-            spectral = np.sqrt(np.linalg.eigvalsh(A.T @ A)[-1].clip(0.0))
-            bound = max(bound, 0.5 * (np.linalg.norm(A.sum(axis=0)) + np.sqrt(len(A)) * spectral))
+            spectral = np.linalg.eigvalsh(A.T @ (A / length[:, None]))[-1].clip(0.0)
+            bound = max(bound, 0.5 * (np.linalg.norm(A.sum(axis=0)) + np.sqrt(length.sum() * spectral)))
     return float(bound) * (1.0 + 1e-12)

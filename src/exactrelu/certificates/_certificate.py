@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from exactrelu._checks import check_matrix, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._limits import one_blas_thread
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss, get_loss, with_weights
 from exactrelu.networks import GatedReLUNetwork, ParallelReLUNetwork, ReLUNetwork
 
@@ -20,6 +20,7 @@ from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
 from ._composite_audit import audit_composite
 from ._multipliers import unpacked_factors
+from ._packed import packed_bound
 
 
 class CertificateError(ValueError):
@@ -69,7 +70,7 @@ class Verification:
     cones: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """A network with a dual point theta that bounds the best objective of any network of any width.
 
@@ -95,6 +96,8 @@ class Certificate:
     hint : vector or None
         Where a quadratic bound proves theta feasible, the relaxed neurons that its multipliers come from.  They claim
         nothing: `verify` tries them first, and whatever they hold, what is proven is proven.
+    multipliers : vector of integers or None
+        Where the pair bound proves theta feasible, its multipliers, packed.  They claim nothing either.
     """
 
     beta: float
@@ -111,7 +114,16 @@ class Certificate:
     pricing: str = "bound"
     output_bias: bool = False
     hint: Array | None = None
+    multipliers: Ints | None = None
     _networks: ClassVar[tuple[type, ...]] = (ReLUNetwork, ParallelReLUNetwork)
+
+    def __repr__(self) -> str:
+        """The claim in one line, without the dual point."""
+        layers = f"{self.layers}" if self.layers == 2 else f"{self.layers}, width={self.width}"
+        return (
+            f"Certificate(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, objective={self.objective:.10g}, "
+            f"lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.size(self.dual)})"
+        )
 
     @one_blas_thread
     def verify(
@@ -222,6 +234,10 @@ class Certificate:
         if self.layers == 3:
             audit = audit_composite(coordinates.Z, self.dual, self.width, most - slack, time_limit=time_limit)
         else:
+            if self.multipliers is not None:
+                Z, V = coordinates.Z, coordinates.V
+                if packed_bound(self.multipliers, Z, self.dual, V) <= most - slack:
+                    return 0
             factors = None if self.hint is None else unpacked_factors(np.asarray(self.hint, float), coordinates.V)
             audit = audit_dual(coordinates.Z, self.dual, most - slack, factors=factors, time_limit=time_limit)
         if audit.proven:

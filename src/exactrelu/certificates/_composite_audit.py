@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from exactrelu._typing import Array
 
 from ._audit import Audit
-from ._bounds import MAX_DEPTH
+from ._bounds import MAX_DEPTH, trivial_bound
 from ._cones import simplex_cones
 
 BATCH_BYTES = 32 * 2**20
@@ -173,6 +173,8 @@ def audit_composite(Z: Array, theta: Array, width: int, target: float, *, time_l
     r, start = Z.shape[1], time.monotonic()
     D = width * r
     if r == 0 or not theta.any():
+        return Audit(True, 0.0, np.zeros(D), 0)
+    if trivial_bound(Z, theta) <= target:
         return Audit(True, 0.0, np.zeros(D), 0)
     if first_bytes(r, width) > FIRST_BYTES:  # a width that nobody can prove anything for must not fill the memory
         return Audit(False, 0.0, np.zeros(0), 0)

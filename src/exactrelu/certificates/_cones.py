@@ -11,8 +11,7 @@ A cone that no convex kink cuts is bounded exactly, and a maximiser of F lies on
 outweigh it.  So few cones are left, while a tree that splits at every kink meets all cells around every maximiser.
 
 Interpolating convex functions on simplices is classical (Horst and Tuy, Global Optimization, 1996, chapter IV); the
-inner problem, the distance of a point from a zonotope, is solved by a primal-dual interior-point method (Wright,
-Primal-Dual Interior-Point Methods, 1997, chapter 1) for all cones of a batch at once.
+inner problem, the distance of a point from a zonotope, is that of `_zonotope.py`.
 """
 
 from __future__ import annotations
@@ -27,14 +26,17 @@ from numpy.typing import NDArray
 from exactrelu._typing import Array
 
 from ._bounds import MAX_DEPTH
+from ._zonotope import smallest
 
 BATCH = 4_000_000  # products of rays and rows that are held at a time: 32 MB
 MAX_CONES = 1000  # in a batch: more make its rows no more alike, and what they hold leaves the cache
 GROUPS = 100  # concave kinks in an inner problem; where there are more than twice as many, neighbours are one
-STEPS = 30  # of the interior-point method; from its start 8 to 12 give nine digits
-CENTRING = 0.1  # part of the mean complementarity that a step aims at
-STAY = 0.98  # part of the way to the boundary that a step may go
 KINK_SHARE = 0.05  # a row with this part of the error on an edge is worth a cut at its kink
+WIDE, GILBERT_STEPS = (
+    0.5,
+    20,
+)  # least cosine to the mean of the rays below which a better centre is sought, and how long
+TILT = 1e-9  # of unit rays that have become linearly dependent
 SPREAD = 0.5  # share of every ray in the point at which an error is judged, beside those of the maximiser
 
 
@@ -201,29 +203,71 @@ def cone_bounds(cones: Array, interpolated: Array, concave: Array, target: float
 
     Returns
     -------
-    bounds : (B,), inf where the cone is too thin
+    bounds : (B,), inf where the cone is wider than a half-space, or so computed
     shares : (B, r) of the rays in a maximiser, each at least `SPREAD` / r, of sum 1
     """
-    count, r, _ = cones.shape
-    centre = cones.sum(axis=1)
+    r = cones.shape[1]
+    centre, cosine = _centres(cones)
     if len(concave) > 2 * GROUPS:
         concave = _grouped(concave, centre.sum(axis=0))
-    centre /= np.linalg.norm(centre, axis=1)[:, None]
-    cosine = np.einsum("bji,bi->bj", cones, centre).min(axis=1) * (1.0 - 1e-14)
-    try:
-        start, facets = np.linalg.solve(cones, interpolated[:, :, None])[:, :, 0], np.linalg.inv(cones)
-    except np.linalg.LinAlgError:
-        return np.full(count, np.inf), np.full((count, r), 1.0 / r)
-    facets = facets.transpose(0, 2, 1)
-    b, removed = smallest(start, concave, facets, target, cones)
+    cosine *= 1.0 - 1e-14
+    search = _invertible(cones)
+    start = np.linalg.solve(search, interpolated[:, :, None])[:, :, 0]
+    facets = np.linalg.inv(search).transpose(0, 2, 1)
+    b, removed = smallest(start, concave, facets, target, search)
     left = interpolated - np.einsum("bji,bi->bj", cones, removed)
     miss = (left - np.einsum("bji,bi->bj", cones, b)).max(axis=1).clip(0.0)
+    # b = 0 with the signs at the centre needs no search, and is enough in many cones too thin for it
+    signs = np.where(centre @ concave.T >= 0.0, 1.0, -1.0)
+    plain = (interpolated - np.einsum("bji,bi->bj", cones, signs @ concave)).max(axis=1).clip(0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bounds = np.where(cosine > 0.0, np.linalg.norm(b, axis=1) + miss / cosine, np.inf)
+        found = np.fmin(np.linalg.norm(b, axis=1) + miss / cosine, plain / cosine)
+        bounds = np.where(cosine > 0.0, found, np.inf)
     shares = np.einsum("bji,bi->bj", facets, b).clip(0.0)
     total = shares.sum(axis=1)[:, None]
     shares = np.where((total > 0.0) & np.isfinite(total), shares / np.where(total > 0.0, total, 1.0), 1.0 / r)
     return bounds, (1.0 - SPREAD) * shares + SPREAD / r
+
+
+def _centres(cones: Array) -> tuple[Array, Array]:
+    """Unit vectors (B, r) near the rays of each cone (B, r, r), and the least cosine (B,) of a ray to them.
+
+    The mean of the rays, or, where most of them are far from another, nearly the shortest vector of their convex
+    hull, by Gilbert's algorithm (SIAM J. Control 4, 1966): towards the ray of the least cosine, as long as it shortens.
+    """
+
+    def least(points: Array, rays: Array) -> tuple[Array, NDArray[Any]]:
+        points = points / np.maximum(np.linalg.norm(points, axis=1), TILT)[:, None]
+        return points, np.einsum("bji,bi->bj", rays, points)
+
+    mean = cones.mean(axis=1)
+    centre, cosines = least(mean, cones)
+    cosine = cosines.min(axis=1)
+    at = np.flatnonzero(cosine < WIDE)
+    if at.size:
+        rays, point, cosines = cones[at], mean[at], cosines[at]
+        for _ in range(GILBERT_STEPS):
+            ray = rays[np.arange(len(at)), cosines.argmin(axis=1)]
+            edge = ray - point
+            part = -np.einsum("bi,bi->b", point, edge) / np.maximum(np.einsum("bi,bi->b", edge, edge), TILT**2)
+            point = point + part.clip(0.0, 1.0)[:, None] * edge
+            unit, cosines = least(point, rays)
+            better = cosines.min(axis=1) > cosine[at]
+            centre[at[better]], cosine[at[better]] = unit[better], cosines[better].min(axis=1)
+    return centre, cosine
+
+
+def _invertible(cones: Array) -> Array:
+    """The cones (B, r, r), those without volume tilted: a search in them may go wrong, and still what it finds proves.
+
+    One singular matrix would cost the whole batch its bounds.
+    """
+    flat = np.linalg.slogdet(cones)[0] == 0.0
+    if not flat.any():
+        return cones
+    tilted = cones.copy()
+    tilted[flat] += TILT * np.eye(cones.shape[1])
+    return tilted
 
 
 def _grouped(concave: Array, centre: Array) -> Array:
@@ -239,113 +283,6 @@ def _grouped(concave: Array, centre: Array) -> Array:
             halves += [part[: len(part) // 2], part[len(part) // 2 :]]
         parts = halves
     return np.array([concave[part].sum(axis=0) for part in parts])
-
-
-def smallest(
-    start: NDArray[Any], concave: Array, facets: NDArray[Any], target: float, cones: NDArray[Any] | None = None
-) -> tuple[Array, Array]:
-    """Short vectors ``b = start - sum_l lambda_l c_l + sum_j mu_j h_j``, for many starts at once.
-
-    A primal-dual interior-point method for ``min 1/2 |b|^2`` over ``-1 <= lambda <= 1`` and ``mu >= 0``, whose Newton
-    systems have size r.  A start is done with when ``|b| <= target``, or when a point u of the cone shows that no b is
-    that short: ``|b| >= (start.u - sum_l |c_l.u|) / |u|`` for u with ``h_j.u >= 0``.  That u is b, its negative
-    coordinates in the rays set to 0: many steps before b itself is in the cone.
-
-    Parameters
-    ----------
-    start : (B, r);  concave : (l, r);  facets : (B, j, r);  target : float
-    cones : (B, r, r), optional, the rays whose inverse the facets are; without facets the cone is the whole space
-
-    Returns
-    -------
-    b : (B, r), the shortest met
-    removed : (B, r), ``sum_l lambda_l c_l`` in them
-    """
-    found, removed, size = start.copy(), np.zeros_like(start), np.linalg.norm(start, axis=1)
-    at = np.flatnonzero(size > target)
-    if not at.size:
-        return found, removed
-    r, scale = start.shape[1], size[at, None]
-    norms = np.linalg.norm(facets, axis=2, keepdims=True)
-    facets = np.divide(facets, norms, out=np.zeros_like(facets), where=norms > 0.0)
-    rays = None if cones is None else cones * norms  # h_j.g_k is 1 for j = k and else 0, as before
-    squares = np.einsum("ki,kj->kij", concave, concave).reshape(-1, r * r)
-    # lambda with the multipliers of both of its limits, mu with those of its own: (b, l) and (b, j)
-    lam = np.zeros((len(at), len(concave)))
-    up = 0.3 * scale * np.linalg.norm(concave, axis=1)
-    down = up.copy()
-    mu = np.broadcast_to(0.1 * scale, (len(at), facets.shape[1])).copy()
-    height = np.broadcast_to(0.3 * scale, mu.shape).copy()
-    with np.errstate(all="ignore"):
-        for _ in range(STEPS):
-            # Invariant: |lambda| < 1 and mu > 0 (every b proves its bound), multipliers > 0.
-            a, h = start[at], facets[at]
-            taken = lam @ concave
-            b = a - taken + np.einsum("bj,bji->bi", mu, h)
-            length = np.linalg.norm(b, axis=1)
-            better = length < size[at]
-            size[at[better]], found[at[better]], removed[at[better]] = length[better], b[better], taken[better]
-            t, s = b @ concave.T, np.einsum("bji,bi->bj", h, b)
-            u, at_kinks = b, t
-            if rays is not None:
-                u = np.einsum("bj,bji->bi", s.clip(0.0), rays[at])
-                at_kinks = u @ concave.T
-            reached = np.einsum("bi,bi->b", a, u) - np.abs(at_kinks).sum(axis=1)
-            on = (size[at] > target) & ~(reached > target * np.linalg.norm(u, axis=1))
-            if not on.any():
-                break
-            at, a, h, t, s = at[on], a[on], h[on], t[on], s[on]
-            lam, up, down, mu, height = lam[on], up[on], down[on], mu[on], height[on]
-            step = _newton_step(lam, up, down, mu, height, t, s, concave, squares, h)
-            if step is None:
-                break
-            lam, up, down, mu, height = step
-    return found, removed
-
-
-def _newton_step(
-    lam: Array, up: Array, down: Array, mu: Array, height: Array, t: Array, s: Array,
-    concave: Array, squares: Array, facets: Array,
-) -> tuple[Array, Array, Array, Array, Array] | None:  # fmt: skip
-    """A step towards ``up (1 - lambda) = down (1 + lambda) = height mu = tau``, ``c.b = up - down``, ``h.b = height``.
-
-    Parameters
-    ----------
-    lam, up, down : (B, l);  mu, height : (B, j);  t : (B, l), c.b;  s : (B, j), h.b
-    concave : (l, r);  squares : (l, r r), outer products of its rows;  facets : (B, j, r)
-
-    Returns
-    -------
-    The first five after the step, or None when a matrix is singular
-    """
-    above, below = 1.0 - lam, 1.0 + lam
-    gap = (above * up + below * down).sum(axis=1) + (mu * height).sum(axis=1)
-    tau = (CENTRING * gap / (2 * lam.shape[1] + mu.shape[1]))[:, None]
-    # The equations are linear in the step: lambda' = r_l + c.b' / D_l, mu' = r_j - h.b' / D_j, b' = -C'lambda' + H'mu'.
-    stiff, stiff_mu = up / above + down / below, height / mu
-    to, to_mu = (t - tau / above + tau / below) / stiff, (tau / mu - s) / stiff_mu
-    r = facets.shape[2]
-    matrix = np.eye(r) + ((1.0 / stiff) @ squares).reshape(-1, r, r)
-    matrix += np.einsum("bj,bjk,bji->bki", 1.0 / stiff_mu, facets, facets)
-    side = np.einsum("bj,bji->bi", to_mu, facets) - to @ concave
-    try:
-        turn = np.linalg.solve(matrix, side[:, :, None])[:, :, 0]
-    except np.linalg.LinAlgError:
-        return None
-    d_lam = to + (turn @ concave.T) / stiff
-    d_mu = to_mu - np.einsum("bji,bi->bj", facets, turn) / stiff_mu
-    # relative changes: none may reach -1
-    p, q = d_lam / above, d_lam / below
-    d_up, d_down, d_height = tau / (above * up) + p - 1.0, tau / (below * down) - q - 1.0, tau / (mu * height) - 1.0
-    d_height -= d_mu / mu
-    fastest = np.zeros(len(lam))
-    for change in (-p, q, d_up, d_down, d_mu / mu, d_height):
-        fastest = np.maximum(fastest, -change.min(axis=1, initial=0.0))
-    step = np.minimum(1.0, STAY / np.maximum(fastest, STAY))[:, None]
-    return (
-        lam + step * d_lam, up * (1.0 + step * d_up), down * (1.0 + step * d_down),
-        mu + step * d_mu, height * (1.0 + step * d_height),
-    )  # fmt: skip
 
 
 def _halves(cones: Array, dots: Array, shares: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from exactrelu._typing import Array
 
 from ._inputs import CERTIFIED, check_output, complete_rows, read
-from ._output import large, say
+from ._output import at_work, large, say
 
 
 def enumerate_patterns(args: argparse.Namespace) -> int:
@@ -30,16 +30,18 @@ def enumerate_patterns(args: argparse.Namespace) -> int:
     say("hyperplanes", f"{hyperplanes:,} distinct")
     say("Cover's bound", large(max_patterns(hyperplanes, rank) if rank else 1))
     started = time.monotonic()
-    how: Any = {"n_jobs": -1, "progress": sys.stderr.isatty()}
-    if args.out is None:
-        count = count_patterns(arrangement, **how)
-    elif archive:
-        patterns = sign_patterns(arrangement, packed=True, **how)
-        count = len(patterns)
-        with open(args.out, "wb") as file:
-            np.savez_compressed(file, patterns=patterns, n_samples=np.array(len(X)))
-    else:
-        count = len(enumerate_to(args.out, arrangement, **how))
+    terminal = sys.stderr.isatty()
+    how: Any = {"n_jobs": -1, "progress": terminal}
+    with at_work("enumerating", quiet=terminal):
+        if args.out is None:
+            count = count_patterns(arrangement, **how)
+        elif archive:
+            patterns = sign_patterns(arrangement, packed=True, **how)
+            count = len(patterns)
+            with open(args.out, "wb") as file:
+                np.savez_compressed(file, patterns=patterns, n_samples=np.array(len(X)))
+        else:
+            count = len(enumerate_to(args.out, arrangement, **how))
     say("patterns", f"{count:,}")
     say("time", f"{time.monotonic() - started:.2f} s")
     if args.out is not None:

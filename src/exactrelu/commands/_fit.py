@@ -16,7 +16,7 @@ from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
 from ._inputs import CERTIFIED, STOPPED, Clock, check_output, complete_rows, read, reading
-from ._output import large, say
+from ._output import at_work, large, say
 from ._task import Task, choose_target, task_from_table
 
 if TYPE_CHECKING:
@@ -159,11 +159,12 @@ def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> fl
     ratio = check_positive(args.beta_ratio, "--beta-ratio")
     left = clock.left(MAX_BETA_PART)
     each = None if left is None else left / len(problems)
-    priced = max(
-        (price_at_zero(problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=each)
-         for problem in problems),
-        key=lambda found: found.best,
-    )  # fmt: skip
+    with at_work("max_beta", args.quiet):
+        priced = max(
+            (price_at_zero(problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=each)
+             for problem in problems),
+            key=lambda found: found.best,
+        )  # fmt: skip
     if priced.best == 0.0:
         say("weight decay", "beta = 1: a network without neurons is optimal for every weight decay")
         return 1.0

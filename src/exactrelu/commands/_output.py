@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
+
+EVERY = 5.0  # seconds between two lines of work that has none of its own
 
 
 def say(name: str, text: str) -> None:
@@ -18,6 +22,26 @@ def say(name: str, text: str) -> None:
 def large(number: int) -> str:
     """A count with its digits grouped, or in powers of ten."""
     return f"{number:,}" if number < 10**15 else f"{number:.3e}"
+
+
+@contextmanager
+def at_work(what: str, quiet: bool = False) -> Iterator[None]:
+    """A line on standard error now and then while the block takes long, on a terminal or not."""
+    done, stream, started = threading.Event(), sys.stderr, time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(EVERY):
+            print(f"{what}: {time.monotonic() - started:.0f} s so far", file=stream, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    if not quiet:
+        teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if not quiet:
+            teller.join()
 
 
 class _Lenient:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from exactrelu._model_files import feature_names, listed, trained_classes
 from exactrelu._table import Table, TableError, label_text
 from exactrelu._typing import Array
 from exactrelu.losses import get_loss
-from exactrelu.networks._classes import signed_targets
+from exactrelu.networks._classes import classes_of, signed_targets
 
 DEMO = "built-in demo"
 
@@ -148,42 +148,29 @@ def trained_columns(
     return table.features(name, weights), name
 
 
-def feature_names(notes: Mapping[str, str | float]) -> list[str]:
-    """The JSON list of columns in the notes, or ValueError."""
-    return _listed(notes, "features", str)
-
-
-def trained_classes(notes: Mapping[str, str | float]) -> list[str]:
-    """The labels that the networks of a model tell apart, in order; none for a model of numbers."""
-    if "classes" in notes:
-        return _listed(notes, "classes", str)
-    keys = ("negative_label", "positive_label")
-    return [label_text(notes[key]) for key in keys] if all(key in notes for key in keys) else []
-
-
 def standardised_as(X: Array, notes: Mapping[str, str | float]) -> Array:
     """Features (n, d) as the model takes them, or ValueError where the notes do not fit."""
     if "shift" not in notes and "scale" not in notes:
         return X
-    shift, scale = (np.array(_listed(notes, key, float)) for key in ("shift", "scale"))
+    shift, scale = (np.array(listed(notes, key, float)) for key in ("shift", "scale"))
     if not (shift.shape == scale.shape == X.shape[1:] and (scale > 0.0).all()):
         raise ValueError(f"the model's shift and scale must be {X.shape[1]} numbers, scales above 0")
     found: Array = (X - shift) / scale
     return found
 
 
-def _listed(notes: Mapping[str, str | float], key: str, kind: type) -> list[Any]:
-    """A JSON list of one kind of values in the notes, or ValueError."""
-    text = str(notes.get(key, ""))
-    try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
-    kinds = (int, float) if kind is float else (kind,)
-    if not (isinstance(values, list) and all(type(value) in kinds and value == value for value in values)):
-        what = "columns" if key == "features" else "labels" if kind is str else "numbers"
-        raise ValueError(f"the model's {key} must be a JSON list of {what}, got {text[:60]!r}")
-    return values
+def class_factors(targets: list[Array], notes: Mapping[str, str | float]) -> Array | None:
+    """Factors of the samples' losses by their classes (n,), as an estimator with ``class_weight`` notes them."""
+    if "class_weight" not in notes:
+        return None
+    index = classes_of(np.column_stack(targets))
+    if notes["class_weight"] == "balanced":
+        counts = np.bincount(index)
+        return np.asarray((len(index) / (len(counts) * counts))[index], dtype=np.float64)
+    factors = np.array(listed(notes, "class_weight", float))
+    if len(factors) <= index.max():
+        raise ValueError(f"the model's class_weight must be a number per class, got {factors.tolist()}")
+    return factors[index]
 
 
 def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> list[Array]:
@@ -197,10 +184,11 @@ def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], l
     known = trained_classes(notes)
     if known:
         index, labels = table.labels(name)
-        if list(labels) != known:
+        if sorted(labels) != sorted(known):
             shown = tuple(known) if len(known) < 6 else f"{len(known)} others"
             raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {shown}")
-        return signed_targets(index, len(known))
+        # an estimator may have sorted them otherwise: numbers kept as text, say
+        return signed_targets(np.array([known.index(label) for label in labels])[index], len(known))
     if "positive_label" in notes:  # one class against all others
         label = label_text(notes["positive_label"])
         positive = table.is_label(name, label)

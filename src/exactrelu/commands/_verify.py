@@ -12,14 +12,15 @@ from typing import TextIO
 import numpy as np
 import scipy
 
-from exactrelu._model_files import load_model
+from exactrelu._model_files import Model, feature_names, load_model, trained_classes
+from exactrelu._table import Table
 from exactrelu._typing import Array
 from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
 from ._inputs import CERTIFIED, DOES_NOT_HOLD, STOPPED, Clock, check_output, complete_rows, read, reading
-from ._output import say
-from ._task import DEMO, feature_names, standardised_as, trained_classes, trained_columns, trained_targets
+from ._output import at_work, say
+from ._task import DEMO, class_factors, standardised_as, trained_columns, trained_targets
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -40,7 +41,8 @@ def verify(args: argparse.Namespace) -> int:
         say("model", f"{claim.network}" + (f", {number + 1} of {len(claims)}" if len(claims) > 1 else ""))
         say("claimed", _figures(claim.objective, claim.lower_bound, claim.gap))
         try:
-            found = claim.verify(X, y, time_limit=clock.left(), sample_weight=weights)
+            with at_work("verifying"):
+                found = claim.verify(X, y, time_limit=clock.left(), sample_weight=weights)
         except NotProvenError as error:
             say("verdict", f"NOT PROVEN: {error}")
             verdict = STOPPED
@@ -62,7 +64,7 @@ def predict(args: argparse.Namespace) -> int:
     model = load_model(args.model)
     with redirect_stdout(sys.stderr if args.out is None else sys.stdout):  # the predictions stand alone
         table = read(args)
-        features = feature_names(model.metadata) if "features" in model.metadata else table.names
+        features = _features(table, model)
         table = complete_rows(table, features, args)
     X = standardised_as(table.columns(features), model.metadata)
     outputs = np.column_stack([network.predict(X) for network in model.networks])
@@ -82,6 +84,14 @@ def predict(args: argparse.Namespace) -> int:
             _write(file, columns)
         say("written", f"{args.out}: {len(predictions)} predictions")
     return CERTIFIED
+
+
+def _features(table: Table, model: Model) -> list[str]:
+    """The columns that a model takes; where it does not name them, all, or all but the row index and a usual target."""
+    if "features" in model.metadata:
+        return feature_names(model.metadata)
+    choices = (table.names, table.features(None), table.features(table.usual_target()))
+    return next((names for names in choices if len(names) == model.networks[0].n_features), table.names)
 
 
 def _write(file: TextIO, columns: dict[str, list[object]]) -> None:
@@ -115,7 +125,9 @@ def _training_data(
         features, target = trained_columns(table, notes, args.target, weights)
         table = complete_rows(table, [*features, target, *([] if weights is None else [weights])], args)
         X, targets = standardised_as(table.columns(features), notes), trained_targets(table, target, notes, loss)
-        return X, targets, None if weights is None else table.numbers(weights)
+        given = None if weights is None else table.numbers(weights)
+        of_class = class_factors(targets, notes)
+        return X, targets, of_class if given is None else given if of_class is None else given * of_class
     if notes.get("source") != DEMO:
         raise ValueError(f"name the data: {args.model} was trained on {notes.get('source', 'a file')}")
     if words := [*([] if args.weights is None else ["--weights"]), *reading(args)]:

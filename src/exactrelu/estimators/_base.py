@@ -29,17 +29,20 @@ from exactrelu.networks._export import to_onnx, to_torch
 from exactrelu.solve import Solution, Status
 from exactrelu.solve._api import max_beta_of
 
+from ._files import Files
 from ._training import make_problems, train_network
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
+    from exactrelu.certificates import Certificate
     from exactrelu.solve._problem import Problem
 
 
 DEFAULT_TOL = 1e-4  # relative gap at which training stops where none was asked for
 TOP_ACCURACY = 1e-2  # of `max_beta`, of which the weight decay is a part
+FIGURES = "exactrelu-figures"  # class of the table in displays
 SCALES = 1e3  # ratio of two columns' standard deviations from which a warning is due
 
 
@@ -106,7 +109,7 @@ class Exports:
 
 
 @dataclass(eq=False, repr=False)
-class ConvexReLU(Exports, BaseEstimator):
+class ConvexReLU(Exports, Files, BaseEstimator):
     """The parameters that all estimators have, what they do with a training problem, and their figures.
 
     The dataclass writes ``__init__`` with one explicit argument per parameter, which is what scikit-learn reads the
@@ -187,18 +190,9 @@ class ConvexReLU(Exports, BaseEstimator):
         return last if fit else [None] * count
 
     def _record(self, solutions: list[Solution]) -> None:
-        """Keep the figures: sums over the networks, the worst gap, the largest number of rounds."""
-        self.certificates_ = [solution.certificate for solution in solutions]
-        self.networks_ = [solution.network for solution in solutions]
-        self.objective_ = float(sum(solution.objective for solution in solutions))
-        self.lower_bound_ = float(sum(solution.lower_bound for solution in solutions))
-        self.gap_ = float(max(solution.gap for solution in solutions))
-        self.certified_ = bool(self.gap_ <= self._tolerance)
+        """Keep what training found, and say where it is not what was asked for."""
+        self._hold([solution.certificate for solution in solutions])
         self.n_iter_ = max(1, *(len(solution.history) for solution in solutions))
-        self.__dict__.pop("network_", None)
-        self.__dict__.pop("certificate_", None)
-        if len(solutions) == 1:
-            self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
         stopped = [solution for solution in solutions if not solution.converged]
         if stopped and self.tol is not None:  # at high rank no certificate is the normal case
             warnings.warn(
@@ -208,6 +202,19 @@ class ConvexReLU(Exports, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+    def _hold(self, certificates: list[Certificate]) -> None:
+        """Keep the networks and the figures: sums over the networks, the worst gap."""
+        self.certificates_ = certificates
+        self.networks_ = [claim.network for claim in certificates]
+        self.objective_ = float(sum(claim.objective for claim in certificates))
+        self.lower_bound_ = float(sum(claim.lower_bound for claim in certificates))
+        self.gap_ = float(max(claim.gap for claim in certificates))
+        self.certified_ = bool(self.gap_ <= self._tolerance)
+        self.__dict__.pop("network_", None)
+        self.__dict__.pop("certificate_", None)
+        if len(certificates) == 1:
+            self.network_, self.certificate_ = self.networks_[0], self.certificates_[0]
 
     def _outputs(self, X: ArrayLike) -> Array:
         """Outputs of every network, (n, networks)."""
@@ -228,19 +235,30 @@ class ConvexReLU(Exports, BaseEstimator):
         check_classification_targets(labels)
         classes, index = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y must hold at least two classes, got one class: {classes[0]!r}")
+            raise ValueError(f"y must hold at least two classes, got one class: {classes.tolist()[0]!r}")
         return data, labels, classes, signed_targets(index, len(classes))
 
     def _repr_html_inner(self) -> str:
         """scikit-learn's display, and under it the figures of the certificate."""
-        return super()._repr_html_inner() + self._figures_html()
+        return self._with_figures(super()._repr_html_inner())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         """The same for Jupyter."""
         bundle = super()._repr_mimebundle_(**kwargs)
         if "text/html" in bundle:
-            bundle["text/html"] += self._figures_html()
+            bundle["text/html"] = self._with_figures(bundle["text/html"])
         return bundle
+
+    def _get_params_html(self, *args: Any, **kwargs: Any) -> Any:
+        """The same within a pipeline or a search, which show the parameters of their members."""
+        params = super()._get_params_html(*args, **kwargs)
+        inner = params._repr_html_inner
+        params._repr_html_inner = lambda: self._with_figures(inner())
+        return params
+
+    def _with_figures(self, shown: str) -> str:
+        """A display with the figures, once: newer versions of scikit-learn have shown them with the parameters."""
+        return shown if FIGURES in shown else shown + self._figures_html()
 
     def _figures_html(self) -> str:
         """A table of objective, bound and gap, empty before `fit`."""
@@ -253,10 +271,11 @@ class ConvexReLU(Exports, BaseEstimator):
             "lower bound (no network is better)": f"{self.lower_bound_:.8g}",
             "relative gap": f"{self.gap_:.2e} ({proven} to {self._tolerance:g})",
             "networks" if len(self.networks_) > 1 else "network": f"{len(self.networks_)}, {neurons} neurons",
-            "rounds of pricing": str(self.n_iter_),
         }
+        if hasattr(self, "n_iter_"):  # a file of the command line does not tell
+            rows["rounds of pricing"] = str(self.n_iter_)
         cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
-        return f'<table class="exactrelu-figures">{cells}</table>'
+        return f'<table class="{FIGURES}">{cells}</table>'
 
 
 @dataclass(eq=False, repr=False)

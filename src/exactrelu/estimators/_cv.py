@@ -25,6 +25,7 @@ from ._estimators import ConvexReLUClassifier, ConvexReLURegressor
 if TYPE_CHECKING:
     from exactrelu.solve._problem import Problem
 
+PROVEN_RANK = 3  # up to which the whole path on all data is certified: a proof takes a second or so for any data
 LARGEST_RATIO = 0.5  # of the grid: above, networks hardly differ from the constant
 
 
@@ -38,6 +39,10 @@ class _PathSearch(ConvexReLU):
     eps: float = 5e-3
     cv: Any = None
     scoring: Any = None
+
+    @classmethod
+    def _fitted_names(cls) -> tuple[str, ...]:
+        return (*super()._fitted_names(), "betas_", "scores_", "best_index_", "best_score_")
 
     def get_metadata_routing(self) -> MetadataRouter:
         """How scikit-learn routes metadata: what `fit` gets for the splitter, such as ``groups``, goes to its `split`.
@@ -81,12 +86,12 @@ class _PathSearch(ConvexReLU):
         top = self._top(problems)
         return [ratio * top for ratio in ratios]
 
-    def _train_path(self, problems: list[Problem], betas: list[float]) -> list[list[Solution]]:
-        """For every weight decay one solution per problem, from rank 5 on without a proof: none is needed to choose."""
+    def _train_path(self, problems: list[Problem], betas: list[float], effort: float = 0.0) -> list[list[Solution]]:
+        """For every weight decay one solution per problem; no proof without effort, as none is needed to choose."""
         found: list[list[Solution]] = []
         for beta in betas:
             starts = found[-1] if found else [None] * len(problems)
-            found.append([self._train(p, beta, None, start, 0.0) for p, start in zip(problems, starts, strict=True)])
+            found.append([self._train(p, beta, None, start, effort) for p, start in zip(problems, starts, strict=True)])
             if any(solution.status == Status.INTERRUPTED for solution in found[-1]):
                 raise KeyboardInterrupt
         return found
@@ -134,7 +139,8 @@ class _PathSearch(ConvexReLU):
         self.best_index_ = _best(mean, self.betas_)
         self.beta_ = betas[self.best_index_]
         self.best_score_ = float(mean[self.best_index_])
-        found = self._train_path(problems, betas)
+        certain = max(problem.rank for problem in problems) <= PROVEN_RANK
+        found = self._train_path(problems, betas, self.effort if certain else 0.0)
         best = found[self.best_index_]
         if self.effort > 0.0:
             best = [self._train(p, self.beta_, self.n_jobs, start) for p, start in zip(problems, best, strict=True)]
@@ -174,7 +180,7 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
     scoring : str or callable, default=None
         Scorer; default: the estimator's own score.
     loss, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
-        As for `ConvexReLURegressor`; `time_limit` is for each network.  From rank 5 on only the network that is chosen
+        As for `ConvexReLURegressor`; `time_limit` is for each network.  From rank 4 on only the network that is chosen
         is proven, with the effort asked for.
     width, activation, gates, random_state
         As for `ConvexReLURegressor`.

@@ -41,7 +41,8 @@ class ConvexReLURegressor(Regression, OneDecay):
         Relative gap between the objective and the proven lower bound at which training stops, and above which `fit`
         warns.  None: it stops at 1e-4, and `gap_` and `certified_` alone say how far it came.
     effort : float, default=1.0
-        How much work to do from rank 5 on, where a proof may not end: 1 is seconds, 0 a network almost without a proof,
+        How much work to do where a proof may not end, from rank 5 on (with three layers, rank times width): 1 is
+        seconds, 0 a network alone, at any rank,
         ``inf`` goes on until `tol` or `time_limit`.  Work is counted, not timed: equal input gives equal output.
     max_iter : int, default=None
         Limit on the rounds of pricing; None for 1000.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from ._axes import BLUE, GREY, INK, RED, counted, legend_below, make_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
 
     from exactrelu.solve import Solution, State
 
@@ -107,7 +108,7 @@ def _draw_gap(axes: Axes, records: Sequence[State], tol: float | None) -> None:
 
 
 def plot_path(
-    solutions: Sequence[Solution] | Sequence[Sequence[Solution]],
+    solutions: Sequence[Solution] | Sequence[Sequence[Solution]] | BaseEstimator,
     scores: ArrayLike | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> Sequence[Axes]:
@@ -115,9 +116,10 @@ def plot_path(
 
     Parameters
     ----------
-    solutions : list of Solution, or of lists of Solution
-        From `exactrelu.solve.path`, or `path_` of an estimator; with a list of solutions, one per class, for every
-        weight decay their objectives, bounds and neurons are added.
+    solutions : list of Solution, or of lists of Solution, or an estimator
+        From `exactrelu.solve.path`; or a fitted `ConvexReLURegressorCV` or `ConvexReLUClassifierCV`, which brings its
+        scores.  With a list of solutions, one per class, for every weight decay their objectives, bounds and neurons
+        are added.
     scores : (k,) or (k, folds) array_like, optional
         Validation scores, one row per solution, such as `scores_` of an estimator.
     axes : sequence of matplotlib axes, optional
@@ -131,9 +133,19 @@ def plot_path(
     ------
     ImportError
         Without matplotlib.
+    TypeError
+        For something else, such as an estimator that is not fitted.
     ValueError
         When the numbers of solutions, scores and axes do not fit.
     """
+    if not isinstance(solutions, Sequence):
+        if not hasattr(solutions, "path_"):
+            raise TypeError(
+                "a path is a list of solutions, or an estimator that has chosen its weight decay in fit, "
+                f"got {solutions!r:.60}"
+            )
+        estimator: Any = solutions
+        return plot_path(estimator.path_, estimator.scores_ if scores is None else scores, axes)
     values = None if scores is None else np.asarray(scores, dtype=float).reshape(len(np.atleast_1d(scores)), -1)
     if len(solutions) == 0 or (values is not None and len(values) != len(solutions)):
         given = "no scores" if values is None else f"scores of shape {values.shape}"

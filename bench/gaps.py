@@ -1,0 +1,126 @@
+"""Gaps that are proven in a fixed time on real tables, for strong and weak decay, beside the relaxation without pairs.
+
+Columns are standardised and an intercept is added; targets are standardised numbers and the squared loss, or the most
+frequent class against the others and the logistic loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from exactrelu.certificates._bounds import dual_value, relative_gap
+from exactrelu.solve import max_beta, train
+from exactrelu.solve._problem import Problem, make_problem
+from exactrelu.solve._relaxation import relaxed_dual, relaxed_norm
+
+from ._canvas import COLOURS, STYLE, new_figure, save
+from ._record import Record, Row, command_line
+from .usefulness import Data, from_file, shipped
+
+COLUMNS = ("data", "n", "rank", "part", "gap", "without_pairs", "objective", "seconds", "status")
+PARTS = (0.3, 0.1, 0.03)  # of max_beta
+RANK = 5  # the least at which a relaxation is solved
+
+
+def problem_of(data: Data) -> Problem:
+    """The training problem of a table, of a smooth loss and with an output bias."""
+    scale = data.X.std(axis=0)
+    X = (data.X - data.X.mean(axis=0))[:, scale > 0.0] / scale[scale > 0.0]
+    X = np.column_stack([X, np.ones(len(X))])
+    if data.classes:
+        values, counts = np.unique(data.y, return_counts=True)
+        return make_problem(X, np.where(data.y == values[counts.argmax()], 1.0, -1.0), "logistic", None, None, True)
+    y = (data.y - data.y.mean()) / (data.y.std() or 1.0)
+    return make_problem(X, y, "squared", None, None, True)
+
+
+def measure(name: str, problem: Problem, part: float, beta: float, seconds: float) -> Row:
+    """Gap after the time given, and what the relaxation without pairs proves of the same network."""
+    began = time.monotonic()
+    found = train(
+        problem.X, problem.y, beta, loss=problem.loss, time_limit=seconds, output_bias=True, patterns="sampled"
+    )
+    took, without = time.monotonic() - began, None
+    if problem.rank >= RANK:
+        now = time.monotonic()
+        nu, factors = relaxed_dual(problem, beta, now + 0.6 * seconds)
+        norm, _ = relaxed_norm(problem, nu, factors, deadline=now + seconds)
+        bound = dual_value(problem.loss, nu * min(1.0, beta / norm), problem.y)
+        without = relative_gap(found.objective, bound)
+    return {
+        "data": name, "n": len(problem.y), "rank": problem.rank, "part": part, "gap": found.gap,
+        "without_pairs": without, "objective": found.objective, "seconds": round(took, 2), "status": str(found.status),
+    }  # fmt: skip
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """Median gap for every decay."""
+    lines = []
+    for part in dict.fromkeys(row["part"] for row in rows):
+        mine = [row for row in rows if row["part"] == part and row["without_pairs"] is not None]
+        if mine:
+            gap, before = (np.median([row[name] for row in mine]) for name in ("gap", "without_pairs"))
+            lines.append(
+                f"{part:g} max_beta: median gap {gap:.3g}, without pairs {before:.3g}, over {len(mine)} tables"
+            )
+    return lines
+
+
+def draw(rows: Sequence[Row], path: str) -> None:
+    """Gap against rank, a line for each decay; gaps below 1e-6 are shown there."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        figure, axes = new_figure(4.6, 3.2, 1)
+        axis = np.atleast_1d(axes)[0]
+        for part, colour in zip(dict.fromkeys(row["part"] for row in rows), COLOURS, strict=False):
+            mine = sorted((row["rank"], max(row["gap"], 1e-6)) for row in rows if row["part"] == part)
+            axis.plot(*zip(*mine, strict=True), "o-", ms=3.5, lw=0.9, color=colour, label=f"{part:g} max_beta")
+        axis.set(xlabel="rank", ylabel="proven gap", xscale="log", yscale="log")
+        axis.legend()
+        for file in save(figure, path):
+            print(f"figure {file}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the study; returns 0."""
+    parser = argparse.ArgumentParser(prog="exactrelu bench gaps", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", nargs="*", default=[], metavar="FILE.csv", help="more tables")
+    parser.add_argument("--target", help="name of their target column (default: target, label, class or y)")
+    parser.add_argument("--only-data", action="store_true", help="leave out what scikit-learn ships and generates")
+    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of each training (default: 60)")
+    parser.add_argument("--parts", type=float, nargs="+", default=PARTS, help="decays, in units of max_beta")
+    parser.add_argument("--out", metavar="FILE.csv", help="record")
+    parser.add_argument("--plot", metavar="FILE", help="figure, as .png and .svg")
+    parser.add_argument("--resume", action="store_true", help="go on with the record")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    tables = [] if args.only_data else list(shipped())
+    tables += [from_file(path, args.target) for path in args.data]
+    if not tables:
+        parser.error("--only-data needs --data")
+    notes = {"gap": f"relative, proven in {args.seconds:g} s"}
+    command = command_line("gaps", argv)
+    with Record(args.out, COLUMNS, command=command, notes=notes, resume=args.resume) as record:
+        done = {(row["data"], row["part"]) for row in record.rows}
+        for data in tables:
+            left = [part for part in args.parts if (data.name, part) not in done]
+            problem = problem_of(data)
+            top = max_beta(problem.X, problem.y, loss=problem.loss, output_bias=True) if left else 0.0
+            for part in left:
+                record.row(measure(data.name, problem, part, part * top, args.seconds))
+        for line in summary(record.rows):
+            record.note(line)
+        if args.plot:
+            draw(record.rows, args.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    raise SystemExit(main())

@@ -1,0 +1,6 @@
+"""The pair bound: a doubly nonnegative relaxation of training for any rank, and branching over it."""
+
+from ._api import price_pairs, solve_pairs
+from ._relaxed import PairResult
+
+__all__ = ["PairResult", "price_pairs", "solve_pairs"]

@@ -1,0 +1,278 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Compiled loops of the relaxed training problem: the augmented Lagrangian of one leaf, and L-BFGS directions.
+
+A leaf is an output sign together with rows that are fixed.  Its factor ``V = [a; B; T]``, (1 + r + n, k), stands for
+the moments ``VV'``; its slacks are ``R = [T; S]``, ``S = T - ZB``, with T replaced by ZB where a row is fixed active
+and by zero where it is fixed inactive.
+"""
+
+import numpy as np
+
+from libc.math cimport sqrt
+from libc.string cimport memset
+from scipy.linalg.cython_blas cimport daxpy, ddot, dgemm, dscal
+
+cdef enum:
+    LANES = 8  # columns that an inner loop takes at once, a length that the compiler knows; it divides k
+
+WIDTH = LANES
+
+
+cdef inline void product(double* a, double* b, double* out, int m, int k, int n) noexcept nogil:
+    """``out = a @ b``, a (m, k), b (k, n)."""
+    cdef double one = 1.0, zero = 0.0
+    dgemm("N", "N", &n, &m, &k, &one, b, &n, a, &k, &zero, out, &n)
+
+
+cdef inline void product_t(double* a, double* b, double* out, int m, int k, int n) noexcept nogil:
+    """``out = a.T @ b``, a (m, k), b (m, n)."""
+    cdef double one = 1.0, zero = 0.0
+    dgemm("N", "T", &n, &k, &m, &one, b, &n, a, &k, &zero, out, &n)
+
+
+cdef inline double inner(const double* x, const double* y, int k) noexcept nogil:
+    """``x @ y`` for k a multiple of `LANES`."""
+    cdef double part[LANES]
+    cdef int b, c
+    for c in range(LANES):
+        part[c] = x[c] * y[c]
+    for b in range(8, k, 8):
+        for c in range(LANES):
+            part[c] += x[b + c] * y[b + c]
+    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]))
+
+
+cdef inline void add(double factor, const double* x, double* y, int k) noexcept nogil:
+    """``y += factor x`` for k a multiple of `LANES`."""
+    cdef int b, c
+    for b in range(0, k, 8):
+        for c in range(LANES):
+            y[b + c] += factor * x[b + c]
+
+
+cdef inline double project_ball(double alpha, double* slope, int r) noexcept nogil:
+    """Project ``(alpha, slope)`` on ``|b| <= a``, the slope in place; returns a."""
+    cdef double length = 0.0, a
+    cdef int j
+    for j in range(r):
+        length += slope[j] * slope[j]
+    length = sqrt(length)
+    if length <= alpha:
+        return alpha
+    if length <= -alpha:
+        memset(slope, 0, r * sizeof(double))
+        return 0.0
+    a = 0.5 * (alpha + length)
+    for j in range(r):
+        slope[j] *= a / length
+    return a
+
+
+cdef class Kernel:
+    """The slacks of a leaf, and its augmented Lagrangian at given multipliers.
+
+    Attributes
+    ----------
+    R : (2n, k), slacks of the last factor
+    """
+    cdef const double[:, ::1] Z
+    cdef const signed char[::1] fixed
+    cdef double[:, ::1] rows, GR, slope, small, back
+    cdef double[::1] offset
+    cdef readonly object R
+    cdef int n, r, k
+
+    def __cinit__(self, Z, fixed, int k):
+        if k % LANES:
+            raise ValueError(f"columns must be a multiple of {LANES}, got {k}")
+        self.Z, self.fixed = Z, fixed.astype(np.int8)
+        self.n, self.r, self.k = Z.shape[0], Z.shape[1], k
+        self.R = np.zeros((2 * self.n, k))
+        self.rows, self.GR, self.back = self.R, np.zeros((2 * self.n, k)), np.zeros((self.n, k))
+        self.slope, self.offset = np.zeros((2 * self.n, self.r)), np.zeros(2 * self.n)
+        self.small = np.zeros((self.r, k))
+
+    def slacks(self, const double[:, ::1] V):
+        """R of the module's text for the factor V; O(n r k)."""
+        cdef int i, n = self.n, r = self.r, k = self.k
+        cdef const double* t
+        cdef double* top = &self.rows[0, 0]
+        cdef double* bottom = &self.rows[n, 0]
+        cdef Py_ssize_t c
+        with nogil:
+            product(<double*>&self.Z[0, 0], <double*>&V[1, 0], bottom, n, r, k)
+            for i in range(n):
+                if self.fixed[i] == 0:
+                    t = &V[1 + r + i, 0]
+                    for c in range(i * <Py_ssize_t>k, (i + 1) * <Py_ssize_t>k):
+                        top[c] = t[c - i * <Py_ssize_t>k]
+                        bottom[c] = top[c] - bottom[c]
+                else:
+                    for c in range(i * <Py_ssize_t>k, (i + 1) * <Py_ssize_t>k):
+                        top[c] = bottom[c] if self.fixed[i] > 0 else 0.0
+                        bottom[c] = top[c] - bottom[c]
+        return self.R
+
+    cdef void ball_multipliers(self, const double[:, ::1] V, const double* offset, const double* slope, double penalty,
+                               double* new_offset, double* new_slope) noexcept nogil:
+        """First-order multipliers of the products with the ball, (2n,) and (2n, r). O(n r k)."""
+        cdef int p, rows = 2 * self.n, r = self.r, k = self.k
+        cdef Py_ssize_t j
+        cdef double minus = -penalty, zero = 0.0
+        # new_slope = -penalty R @ V[1:1 + r].T
+        dgemm("T", "N", &r, &rows, &k, &minus, <double*>&V[1, 0], &k, &self.rows[0, 0], &k, &zero, new_slope, &r)
+        for j in range(rows * <Py_ssize_t>r):
+            new_slope[j] += slope[j]
+        for p in range(rows):
+            new_offset[p] = project_ball(offset[p] - penalty * inner(&self.rows[p, 0], &V[0, 0], k),
+                                         new_slope + p * <Py_ssize_t>r, r)
+
+    cdef double pair_terms(self, const int[::1] start, const int[::1] other, const double[::1] pair,
+                           double penalty) noexcept nogil:
+        """Gradient in R of ``sum max(0, pair - penalty R_p.R_q)^2 / (2 penalty)`` to GR; twice penalty times the sum.
+
+        O(P k).
+        """
+        cdef double total = 0.0, weight
+        cdef double* R = &self.rows[0, 0]
+        cdef double* G = &self.GR[0, 0]
+        cdef Py_ssize_t p, q, j, k = self.k
+        memset(G, 0, 2 * self.n * k * sizeof(double))
+        for p in range(2 * self.n):
+            for j in range(start[p], start[p + 1]):
+                q = other[j]
+                weight = pair[j] - penalty * inner(R + p * k, R + q * k, self.k)
+                if weight > 0.0:
+                    total += weight * weight
+                    add(-weight, R + q * k, G + p * k, self.k)
+                    add(-weight, R + p * k, G + q * k, self.k)
+        return total
+
+    def value(self, const double[:, ::1] V, m, penalties, const double[::1] gain, double mass_slope, double[:, ::1] G):
+        """Value and gradient of the augmented Lagrangian, but for the value of loss and mass, at the V of `slacks`.
+
+        Parameters
+        ----------
+        V : (1 + r + n, k);  m : LeafMultipliers;  penalties : Penalties
+        gain : (n,), derivative of the loss in ``e = T a``;  mass_slope : derivative in ``|a|^2``
+        G : (1 + r + n, k), receives the gradient, loss and mass included
+
+        Returns
+        -------
+        float, the sum over the constraints of ``(max(0, multiplier - penalty slack)^2) / (2 penalty)``, cones alike
+
+        Notes
+        -----
+        O((P + n r) k).  One pass over pairs, three products of (2n, r) and (r, k) for the ball.
+        """
+        cdef const int[::1] start = m.start, other = m.other
+        cdef const double[::1] pair = m.pair, diagonal = m.diagonal, offset = m.offset
+        cdef const double[:, ::1] slope = m.slope
+        cdef double trace = m.trace, of_pair = penalties.pair, of_diagonal = penalties.diagonal
+        cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, total = 0.0, d
+        cdef int i, one = 1, n = self.n, r = self.r, k = self.k, size = self.r * self.k
+        cdef Py_ssize_t j, c
+        cdef double* R = &self.rows[0, 0]
+        cdef double* GR = &self.GR[0, 0]
+        cdef double* small = &self.small[0, 0]
+        cdef double* back = &self.back[0, 0]
+        cdef const double* a = &V[0, 0]
+        cdef const double* B = &V[1, 0]
+        with nogil:
+            value = self.pair_terms(start, other, pair, of_pair) / (2.0 * of_pair)
+            # |a|^2 - |B|^2 >= 0
+            trace = max(0.0, trace - of_trace * (inner(a, a, k) - ddot(&size, <double*>B, &one, <double*>B, &one)))
+            value += trace * trace / (2.0 * of_trace)
+
+            self.ball_multipliers(V, &offset[0], &slope[0, 0], of_ball, &self.offset[0], &self.slope[0, 0])
+            for i in range(2 * n):
+                total += self.offset[i] * self.offset[i]
+                for j in range(r):
+                    total += self.slope[i, j] * self.slope[i, j]
+            value += total / (2.0 * of_ball)
+            # R_p.(a offset_p + B'slope_p) is subtracted: GR -= offset a' + slope B;  GB -= slope' R
+            product_t(&self.slope[0, 0], R, small, 2 * n, r, k)
+            for c in range(k):
+                G[0, c] = (2.0 * mass_slope - 2.0 * trace) * a[c]
+            for c in range(size):
+                (&G[1, 0])[c] = 2.0 * trace * B[c] - small[c]
+
+            total = 0.0
+            for i in range(n):
+                d = diagonal[i] - of_diagonal * inner(&self.rows[i, 0], &self.rows[n + i, 0], k)
+                if self.fixed[i] == 0:
+                    total += d * d
+                    add(-d, &self.rows[n + i, 0], &self.GR[i, 0], k)
+                    add(-d, &self.rows[i, 0], &self.GR[n + i, 0], k)
+                add(gain[i] - self.offset[i], a, &self.GR[i, 0], k)
+                add(-self.offset[n + i], a, &self.GR[n + i, 0], k)
+                add(gain[i] - self.offset[i], &self.rows[i, 0], &G[0, 0], k)
+                add(-self.offset[n + i], &self.rows[n + i, 0], &G[0, 0], k)
+            value += total / (2.0 * of_diagonal)
+
+            product(&self.slope[0, 0], <double*>B, back, n, r, k)
+            for c in range(n * <Py_ssize_t>k):
+                GR[c] -= back[c]
+            product(&self.slope[n, 0], <double*>B, back, n, r, k)
+            # t = T, s = T - ZB where free; t = ZB, s = 0 where active; t = 0, s = -ZB where inactive
+            for i in range(n):
+                for c in range(k):
+                    d = self.GR[n + i, c] - self.back[i, c]
+                    if self.fixed[i] == 0:
+                        self.back[i, c] = d
+                        G[1 + r + i, c] = self.GR[i, c] + d
+                    else:
+                        self.back[i, c] = -self.GR[i, c] if self.fixed[i] > 0 else d
+                        G[1 + r + i, c] = 0.0
+            product_t(<double*>&self.Z[0, 0], back, small, n, r, k)
+            for c in range(size):
+                (&G[1, 0])[c] -= small[c]
+        return value
+
+    def multipliers(self, const double[:, ::1] V, m, penalties):
+        """First-order multipliers of pairs (P,) and of the ball, (2n,) and (2n, r), at the V of `slacks`."""
+        cdef const int[::1] start = m.start, other = m.other
+        cdef const double[::1] pair = m.pair, offset = m.offset
+        cdef const double[:, ::1] slope = m.slope
+        cdef double[::1] new_pair = np.empty(len(m.pair)), new_offset = np.empty(2 * self.n)
+        cdef double[:, ::1] new_slope = np.empty((2 * self.n, self.r))
+        cdef double of_pair = penalties.pair, of_ball = penalties.ball
+        cdef int p, j
+        with nogil:
+            for p in range(2 * self.n):
+                for j in range(start[p], start[p + 1]):
+                    new_pair[j] = max(
+                        0.0, pair[j] - of_pair * inner(&self.rows[p, 0], &self.rows[other[j], 0], self.k)
+                    )
+            self.ball_multipliers(V, &offset[0], &slope[0, 0], of_ball, &new_offset[0], &new_slope[0, 0])
+        return new_pair.base, new_offset.base, new_slope.base
+
+
+def two_loops(const double[::1] g, double[:, ::1] steps, double[:, ::1] changes, const double[::1] curvatures,
+              const long long[::1] order, double[::1] direction):
+    """The L-BFGS direction ``-H g`` (Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4). O(memory N).
+
+    Parameters
+    ----------
+    g : (N,);  steps, changes : (memory, N);  curvatures : (memory,) of ``s'y``;  order : places, oldest first
+    direction : (N,), receives it
+    """
+    cdef int size = <int>g.shape[0], count = <int>order.shape[0], one = 1, age, place
+    cdef double factor
+    cdef double[::1] alpha = np.zeros(count + 1)
+    with nogil:
+        for place in range(size):
+            direction[place] = -g[place]
+        for age in range(count - 1, -1, -1):
+            place = <int>order[age]
+            alpha[age] = ddot(&size, &steps[place, 0], &one, &direction[0], &one) / curvatures[place]
+            factor = -alpha[age]
+            daxpy(&size, &factor, &changes[place, 0], &one, &direction[0], &one)
+        if count:
+            place = <int>order[count - 1]
+            factor = curvatures[place] / ddot(&size, &changes[place, 0], &one, &changes[place, 0], &one)
+            dscal(&size, &factor, &direction[0], &one)
+        for age in range(count):
+            place = <int>order[age]
+            factor = alpha[age] - ddot(&size, &changes[place, 0], &one, &direction[0], &one) / curvatures[place]
+            daxpy(&size, &factor, &steps[place, 0], &one, &direction[0], &one)

@@ -1,0 +1,173 @@
+"""One leaf of the relaxed training problem: an output sign, rows that are fixed, and its multipliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from exactrelu._typing import Array, Ints
+from exactrelu.certificates._pairs import PairMultipliers
+
+from ._kernels import Kernel
+
+CUT_BYTES = 64 * 2**20  # of the scalar products that a cut round holds at once
+VIOLATION = 1e-5  # pairs violated by less are no cuts; the moments of a leaf are of size one
+SLACK = 0.02  # pairs whose multiplier is zero stay while their product is below this
+
+
+class LeafMultipliers(NamedTuple):
+    """Multipliers of one leaf as the kernels take them.
+
+    Attributes
+    ----------
+    start : (2n + 1,), other : (P,)
+        Slack p is paired with ``other[start[p]:start[p + 1]]``, all larger than p.
+    pair : (P,), diagonal : (n,), offset : (2n,), slope : (2n, r)
+        As in `PairMultipliers`.
+    trace : float, of ``|u|^2 <= 1``
+    """
+
+    start: Ints
+    other: Ints
+    pair: Array
+    diagonal: Array
+    offset: Array
+    slope: Array
+    trace: float
+
+
+class Penalties(NamedTuple):
+    """Weights of the squared violations; fixed, see `_moments`."""
+
+    pair: float
+    diagonal: float
+    ball: float
+    trace: float
+
+
+@dataclass(eq=False)  # a leaf is itself only
+class Leaf:
+    """Multipliers, pairs and work arrays of one leaf.
+
+    Attributes
+    ----------
+    sign : float, of the output
+    fixed : (n,) +1 where only ``z_i.u >= 0`` is looked at, -1 where only ``z_i.u <= 0``, else 0
+    m : LeafMultipliers, those that the augmented Lagrangian is taken at
+    proximal : LeafMultipliers, the last ones that came from a minimisation: those that prove
+    hint : place of the shift that the last proof took
+    """
+
+    Z: Array
+    sign: float
+    fixed: Ints
+    k: int
+    m: LeafMultipliers
+    proximal: LeafMultipliers
+    hint: int | None = None
+    kernel: Kernel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kernel = Kernel(self.Z, self.fixed, self.k)
+
+    @property
+    def first(self) -> Ints:
+        """First slack of every pair, (P,)."""
+        return np.repeat(np.arange(len(self.m.start) - 1), np.diff(self.m.start))
+
+    def copy(self) -> Leaf:
+        """The same with work arrays of its own."""
+        return Leaf(self.Z, self.sign, self.fixed, self.k, self.m, self.proximal, self.hint)
+
+    def child(self, row: int, side: int) -> Leaf:
+        """A copy with one more row fixed."""
+        fixed = self.fixed.copy()
+        fixed[row] = side
+        return Leaf(self.Z, self.sign, fixed, self.k, self.m, self.proximal, self.hint)
+
+    def first_order(self, V: Array, penalties: Penalties) -> LeafMultipliers:
+        """Multipliers at which the Lagrangian has the gradient that the augmented one has at V."""
+        n, r = self.Z.shape
+        m, R = self.m, self.kernel.slacks(V)
+        pair, offset, slope = self.kernel.multipliers(V, m, penalties)
+        diagonal = m.diagonal - penalties.diagonal * np.einsum("nk,nk->n", R[:n], R[n:])
+        diagonal[self.fixed != 0] = 0.0
+        a, B = V[0], V[1 : 1 + r]
+        trace = max(0.0, m.trace - penalties.trace * float(a @ a - np.vdot(B, B)))
+        return LeafMultipliers(m.start, m.other, pair, diagonal, offset, slope, trace)
+
+    def certificate(self, m: LeafMultipliers) -> PairMultipliers:
+        """The multipliers as proofs take them; those that are zero are left out."""
+        used = m.pair > 0.0
+        return PairMultipliers(
+            self.first[used], m.other[used].astype(np.int64), m.pair[used], m.diagonal, m.offset, m.slope
+        )  # fmt: skip
+
+    def cut(self, V: Array, most: int) -> float:
+        """Add the most violated pairs, at most `most` a slack, and drop idle ones. O(n^2 k).
+
+        Returns the worst product of two slacks that was not a pair.
+        """
+        n = len(self.Z)
+        R = self.kernel.slacks(V)
+        first, other = self.first, self.m.other
+        products = np.einsum("pk,pk->p", R[first], R[other])
+        key = first * (2 * n) + other
+        found, worst = violated(R, R, most, VIOLATION, key)
+        keep = (self.m.pair > 0.0) | (self.proximal.pair > 0.0) | (products < SLACK)
+        fresh = np.zeros(len(found))
+        keys = np.append(key[keep], found)
+        order = np.argsort(keys)
+        start, partner = compress(keys[order], n)
+        self.m, self.proximal = (
+            m._replace(start=start, other=partner, pair=np.append(m.pair[keep], fresh)[order])
+            for m in (self.m, self.proximal)
+        )
+        return worst
+
+
+def compress(keys: Ints, n: int) -> tuple[Ints, Ints]:
+    """Sorted keys ``2n p + q`` as starts (2n + 1,) and partners (P,)."""
+    start = np.searchsorted(keys, np.arange(2 * n + 1) * (2 * n))
+    return start.astype(np.int32), (keys % (2 * n)).astype(np.int32)
+
+
+def violated(R: Array, Q: Array, most: int, tolerance: float, known: Ints) -> tuple[Ints, float]:
+    """Keys of the smallest products ``R_p.Q_q < -tolerance``, at most `most` for each p, without those known.
+
+    The pair of a slack with itself, or with the other of the same row, is left out.
+    """
+    rows = len(R)
+    n = rows // 2
+    known = np.sort(np.concatenate([known, known % rows * rows + known // rows]))
+    found, worst = [], 0.0
+    step = max(1, CUT_BYTES // (8 * rows))
+    for low in range(0, rows, step):
+        high = min(rows, low + step)
+        G = R[low:high] @ Q.T
+        own = np.arange(low, high)
+        G[own - low, own] = G[own - low, (own + n) % rows] = np.inf
+        here = known[np.searchsorted(known, low * rows) : np.searchsorted(known, high * rows)]
+        G[here // rows - low, here % rows] = np.inf
+        place = np.argpartition(G, most, axis=1)[:, :most] if most < rows else np.argsort(G, axis=1)
+        value = np.take_along_axis(G, place, axis=1)
+        p, c = np.nonzero(value < -tolerance)
+        q = place[p, c]
+        p = p + low
+        found.append(np.minimum(p, q) * rows + np.maximum(p, q))
+        worst = min(worst, float(value.min(initial=0.0)))
+    return np.unique(np.concatenate(found)), worst
+
+
+def first_leaf(Z: Array, sign: float, k: int, partners: int) -> Leaf:
+    """A leaf without fixed rows whose pairs are the most opposite directions, `partners` of each slack. O(n^2 r)."""
+    n, r = Z.shape
+    D = np.vstack([Z, -Z])
+    keys, _ = violated(D, D, min(partners, 2 * n), -np.inf if n < 2 else -2.0, np.zeros(0, dtype=np.int64))
+    start, other = compress(keys, n)
+    m = LeafMultipliers(
+        start, other, np.zeros(len(keys)), np.zeros(n), np.zeros(2 * n), np.zeros((2 * n, r)), 0.0
+    )  # fmt: skip
+    return Leaf(Z, sign, np.zeros(n, dtype=np.int64), k, m, m)

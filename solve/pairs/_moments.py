@@ -1,0 +1,263 @@
+"""The relaxed training problem over factors of low rank, by an augmented Lagrangian.
+
+    minimise  L(f, y) + beta sum over leaves of m,     f = sum of sign e,     e = E t,  m = mass of the leaf
+
+over moment matrices ``VV'`` of (1, u, t), one per leaf, with the constraints of `exactrelu.certificates._pairs` (Burer
+and Monteiro, Math. Program. 95, 2003, for the factors).  Rows are unit, masses in units of L(0) / beta, values in units
+of L(0), so that the zero network has the value one.
+
+Penalties are fixed and moderate: growing ones reach the optimal value sooner, but their multipliers prove little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from exactrelu._typing import Array
+from exactrelu.certificates._pairs import Form, quadratic_form
+
+from ._kernels import WIDTH, two_loops
+from ._leaf import Leaf, LeafMultipliers, Penalties
+
+# Penalties over the number of rows (that of the trace apart), for values in units of L(0): found by trial on real data
+# of 60 to 2000 rows.  Pairs four times stiffer make the inner problem slow, softer ones the multipliers late.
+PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
+COLUMNS = 2 * WIDTH  # of a factor: ten are too few at rank 9, sixteen are enough at rank 34
+MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
+HARD = 1e-14  # values differ by rounding below this
+THREADED = 5_000  # entries of a factor from which a second thread gains more than its hand-over costs
+LANCZOS, ESCAPES, NEGATIVE = 60, 6, 1e-6  # steps, eigenvectors that are left along, and what counts as negative
+
+S = TypeVar("S")
+Out = TypeVar("Out")
+
+
+class Goal(Protocol):
+    """What the moments are to minimise."""
+
+    def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
+        """Value, its derivatives in the e of each leaf, (n,), and in each mass."""
+
+
+class Lagrangian:
+    """Factors and multipliers of all leaves, and steps on them.
+
+    Attributes
+    ----------
+    V : (leaves, 1 + r + n, k)
+    """
+
+    def __init__(self, Z: Array, goal: Goal, leaves: list[Leaf], V: Array, n_jobs: int = 1) -> None:
+        self.Z, self.goal, self.leaves, self.V = np.ascontiguousarray(Z), goal, leaves, V
+        n = len(Z)
+        self.penalties = Penalties(PAIR / n, DIAGONAL / n, BALL / n, TRACE)
+        self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V[0].size > THREADED else None
+        self.evaluations = 0
+        self.momentum = 1.0
+        self.lowest = 0.0
+        self.deadline = np.inf
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the memory of L-BFGS, as after a change of the leaves."""
+        self.steps = np.zeros((MEMORY, self.V.size))
+        self.changes = np.zeros((MEMORY, self.V.size))
+        self.curvatures = np.zeros(MEMORY)
+        self.order: list[int] = []
+
+    def each(self, function: Callable[[S], Out], items: Iterable[S]) -> list[Out]:
+        """`function` of every item, by threads where there are any."""
+        return list(self.pool.map(function, items) if self.pool else map(function, items))
+
+    def evaluate(self, V: Array, G: Array) -> float:
+        """Value of the augmented Lagrangian at V; its gradient goes to G."""
+        self.evaluations += 1
+        n = len(self.Z)
+
+        def outputs(number: int) -> Array:
+            return self.leaves[number].kernel.slacks(V[number])[:n] @ V[number, 0]
+
+        places = range(len(self.leaves))
+        e = self.each(outputs, places)
+        masses = [float(v[0] @ v[0]) for v in V]
+        value, gains, slopes = self.goal.value(e, masses)
+
+        def gradient(number: int) -> float:
+            leaf = self.leaves[number]
+            return leaf.kernel.value(V[number], leaf.m, self.penalties, gains[number], slopes[number], G[number])
+
+        return value + sum(self.each(gradient, places))
+
+    def descend(self, steps: int) -> float:
+        """L-BFGS; the value reached."""
+        V, G = self.V, np.empty_like(self.V)
+        value = self.evaluate(V, G)
+        direction = np.empty(V.size)
+        for _ in range(steps):
+            if time.monotonic() > self.deadline:
+                break
+            g = G.ravel()
+            two_loops(g, self.steps, self.changes, self.curvatures, np.array(self.order, dtype=np.int64), direction)
+            slope = float(direction @ g)
+            if not self.order or slope >= 0.0:
+                self.order = []
+                length = float(np.linalg.norm(g))
+                if length == 0.0:
+                    break
+                direction[:] = g * (-1e-2 * float(np.linalg.norm(V)) / length)
+                slope = float(direction @ g)
+            # bisection for a step of sufficient decrease and of a slope that is less steep
+            step, low, high = 1.0, 0.0, np.inf
+            new, new_G = np.empty_like(V), np.empty_like(G)
+            for _ in range(20):
+                np.add(V, step * direction.reshape(V.shape), out=new)
+                new_value = self.evaluate(new, new_G)
+                if not new_value <= value + 1e-4 * step * slope + HARD:
+                    high = step
+                elif float(new_G.ravel() @ direction) < 0.9 * slope:
+                    low = step
+                else:
+                    break
+                step = 0.5 * (low + high) if high < np.inf else 2.0 * step
+            if not new_value <= value + 2.0 * HARD:
+                self.order = []
+                break
+            self._remember(new - V, new_G - G)
+            V, G, value = new, new_G, new_value
+        self.V = V
+        return value
+
+    def _remember(self, step: Array, change: Array) -> None:
+        s, y = step.ravel(), change.ravel()
+        curvature = float(s @ y)
+        if curvature <= 1e-12 * float(y @ y):
+            return
+        place = self.order.pop(0) if len(self.order) == MEMORY else len(self.order)
+        self.steps[place], self.changes[place], self.curvatures[place] = s, y, curvature
+        self.order.append(place)
+
+    def outputs(self) -> tuple[list[Array], list[float]]:
+        """The e and the mass of each leaf."""
+        n = len(self.Z)
+        e = [leaf.kernel.slacks(V)[:n] @ V[0] for leaf, V in zip(self.leaves, self.V, strict=True)]
+        return e, [float(V[0] @ V[0]) for V in self.V]
+
+    def escape(self) -> float:
+        """Leave saddle points along negative eigenvectors of the Lagrangian's matrix; the least eigenvalue met."""
+        _, gains, slopes = self.goal.value(*self.outputs())
+
+        def modes(number: int) -> tuple[float, Array | None]:
+            leaf = self.leaves[number]
+            m = leaf.first_order(self.V[number], self.penalties)
+            form = quadratic_form(self.Z, -gains[number], leaf.certificate(m), leaf.fixed)
+            return self._negative(number, form, slopes[number] - m.trace, m.trace)
+
+        self.lowest = 0.0
+        for number, (low, direction) in enumerate(self.each(modes, range(len(self.leaves)))):
+            self.lowest = min(self.lowest, low)
+            if direction is not None:
+                self._move(number, direction)
+        return self.lowest
+
+    def _negative(self, number: int, form: Form, corner: float, trace: float) -> tuple[float, Array | None]:
+        """Least eigenvalue and a direction for the factor from the negative eigenvectors."""
+        r, m = self.Z.shape[1], len(form.C)
+        Q = form.Q + np.diag(np.append(corner, np.full(r, trace)))
+
+        def apply(x: Array) -> Array:
+            y, t = x[: 1 + r], x[1 + r :]
+            return np.concatenate([Q @ y + form.C.T @ t, form.C @ y + form.A @ t])
+
+        values, vectors = lowest_modes(apply, 1 + r + m, ESCAPES)
+        count = int((values < -NEGATIVE).sum())
+        if not count:
+            return float(values[0]), None
+        V = self.V[number]
+        weakest = np.linalg.svd(V.T @ V)[2][::-1][:count]
+        count = len(weakest)
+        move = (vectors[:, :count] * np.sqrt(values[:count] / values[0])) @ weakest
+        direction = np.zeros_like(V)
+        rows = np.concatenate([np.arange(1 + r), 1 + r + np.flatnonzero(self.leaves[number].fixed == 0)])
+        direction[rows] = move
+        return float(values[0]), direction * (1.0 if np.vdot(direction, V) >= 0.0 else -1.0)
+
+    def _move(self, number: int, direction: Array) -> None:
+        """Step along `direction`, doubled while the augmented Lagrangian falls."""
+        G, start = np.empty_like(self.V), self.V[number].copy()
+        trial = self.V.copy()
+        best, value, step = 0.0, self.evaluate(trial, G), 1e-3
+        for _ in range(25):
+            trial[number] = start + step * direction
+            now = self.evaluate(trial, G)
+            if now >= value:
+                break
+            best, value, step = step, now, 2.0 * step
+        self.V = self.V.copy()
+        self.V[number] = start + best * direction
+
+    def update(self, accelerate: bool) -> None:
+        """Multipliers to their first-order ones; with `accelerate` a Nesterov step beyond, made legal again."""
+        before = self.momentum
+        self.momentum = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * before**2)) if accelerate else 1.0
+        beyond = (before - 1.0) / self.momentum if accelerate else 0.0
+
+        def renew(number: int) -> None:
+            leaf = self.leaves[number]
+            new = leaf.first_order(self.V[number], self.penalties)
+            leaf.m = extrapolate(leaf.proximal, new, beyond) if beyond else new
+            leaf.proximal = new
+
+        self.each(renew, range(len(self.leaves)))
+
+    def cut(self, most: int) -> float:
+        """A cut round of every leaf; the worst product found."""
+        worst = self.each(lambda number: self.leaves[number].cut(self.V[number], most), range(len(self.leaves)))
+        return min(worst)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self.pool:
+            self.pool.shutdown()
+            self.pool = None
+
+
+def extrapolate(old: LeafMultipliers, new: LeafMultipliers, beyond: float) -> LeafMultipliers:
+    """``new + beyond (new - old)``, projected on what is legal."""
+    offset = new.offset + beyond * (new.offset - old.offset)
+    slope = new.slope + beyond * (new.slope - old.slope)
+    length = np.sqrt(np.einsum("pr,pr->p", slope, slope))
+    inside, outside = length <= offset, length <= -offset
+    a = np.where(inside, offset, np.where(outside, 0.0, 0.5 * (offset + length)))
+    slope *= np.where(inside, 1.0, a / np.maximum(length, 1e-300))[:, None]
+    return LeafMultipliers(
+        new.start, new.other, np.maximum(new.pair + beyond * (new.pair - old.pair), 0.0),
+        new.diagonal + beyond * (new.diagonal - old.diagonal), a, slope,
+        max(0.0, new.trace + beyond * (new.trace - old.trace)),
+    )  # fmt: skip
+
+
+def lowest_modes(apply: Callable[[Array], Array], size: int, count: int) -> tuple[Array, Array]:
+    """About the least eigenvalues of a symmetric operator and their vectors, by Lanczos with full orthogonalisation."""
+    steps = min(LANCZOS, size)
+    Q = np.zeros((steps + 1, size))
+    alpha, beta = np.zeros(steps), np.zeros(steps)
+    x = np.random.default_rng(0).standard_normal(size)
+    Q[0] = x / np.linalg.norm(x)
+    for j in range(steps):
+        w = apply(Q[j])
+        alpha[j] = w @ Q[j]
+        for _ in range(2):  # once leaves an error of the square root of the precision
+            w -= Q[: j + 1].T @ (Q[: j + 1] @ w)
+        beta[j] = np.linalg.norm(w)
+        if beta[j] < 1e-12:
+            steps = j + 1
+            break
+        Q[j + 1] = w / beta[j]
+    off = beta[: steps - 1]
+    values, vectors = np.linalg.eigh(np.diag(alpha[:steps]) + np.diag(off, 1) + np.diag(off, -1))
+    return values[:count], Q[:steps].T @ vectors[:, :count]

@@ -1,0 +1,321 @@
+"""Training and pricing by the pair bound: rounds of the augmented Lagrangian, cuts, and proofs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from exactrelu._typing import Array, Ints
+from exactrelu.certificates._bounds import dual_value
+from exactrelu.certificates._packed import Leaf as PackedLeaf
+from exactrelu.certificates._packed import packed, packed_bound, with_factor
+from exactrelu.certificates._pairs import best_proof
+from exactrelu.solve._problem import Problem
+
+from ._leaf import Leaf, first_leaf
+from ._moments import COLUMNS, Lagrangian
+
+PARTNERS = 6  # most opposite directions that every slack is paired with at first
+MORE = 3  # pairs that a cut round adds to a slack
+ROUNDS_PER_CUT = 3
+STEPS = 30  # of L-BFGS before and after the escape
+POLISH_STEPS = 3 * STEPS  # in the last rounds: only well minimised multipliers prove much
+POLISH = 0.25  # share of the time for rounds without cuts and acceleration
+SETTLED, CLOSE = 2e-5, 5e-4  # gain of a polishing round, and distance to the relaxed value, relative, that end it
+SPREAD = 0.3  # of the entries of the first factor: masses of a tenth, those of a trained network
+SCALES = 40  # values of the scale of a dual point that are tried
+MARGIN = 1e-6  # room left to whoever proves a dual point again, in other coordinates: rounding moves it by far less
+
+
+class TrainingGoal:
+    """Loss and masses of the training problem, in its units (see `_moments`)."""
+
+    signs: list[float]
+
+    def __init__(self, problem: Problem, beta: float) -> None:
+        self.problem, self.beta = problem, beta
+        self.bundle = problem.bundle
+        self.unit = problem.loss.value(problem.constant, problem.y)
+
+    def predictions(self, e: list[Array]) -> Array:
+        """F (n,) of the problem from the e of the leaves, with the best output bias where there is one."""
+        total = sum((sign * part for sign, part in zip(self.signs, e, strict=True)), np.zeros(len(self.bundle.Z)))
+        f = np.zeros(len(self.problem.y))
+        f[self.bundle.rows] = (self.unit / self.beta) * self.bundle.length * total[self.bundle.index]
+        return self.problem.prediction(f)
+
+    def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
+        """As `Goal.value`; the bias is the best one, so that no derivative of it is needed."""
+        loss, y = self.problem.loss, self.problem.y
+        f = self.predictions(e)
+        slope = self.bundle.weights(loss.gradient(f, y)) / self.beta
+        return loss.value(f, y) / self.unit + sum(masses), [s * slope for s in self.signs], [1.0] * len(masses)
+
+
+@dataclass(frozen=True)
+class PricingGoal:
+    """``m^2 / 2 - sign v.e``: at its minimum the mass m is the relaxed maximum of ``sign v.t``."""
+
+    v: Array
+    sign: float
+
+    def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
+        """As `Goal.value`, for one leaf."""
+        return 0.5 * masses[0] ** 2 - self.sign * float(self.v @ e[0]), [-self.sign * self.v], [masses[0]]
+
+
+@dataclass(frozen=True)
+class LeafProof(PackedLeaf):
+    """What the multipliers of one leaf prove at a dual point, both in units of beta.
+
+    Attributes
+    ----------
+    norm : float, upper bound of ``sign sum v_i (z_i.u)_+`` there
+    """
+
+    norm: float
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """A dual point with its proof.
+
+    Attributes
+    ----------
+    theta : (n,) dual feasible: ``h*(theta) <= beta`` is proven
+    nu : (n,) the dual point that was priced;  norm : float, proven upper bound of ``h*(nu)``
+    lower_bound : float, ``-L*(-theta)``
+    proofs : list of LeafProof, of all leaves, for `nu`
+    relaxed_value : float, value of the relaxed problem where the method stood: near its optimum, not a bound
+    signs : (K,), directions : (K, r), weights of relaxed neurons: where descent of a network may start
+    start : WarmStart, for `solve_pairs` with another beta
+    """
+
+    theta: Array
+    nu: Array
+    norm: float
+    lower_bound: float
+    proofs: list[LeafProof]
+    relaxed_value: float
+    signs: Array
+    directions: Array
+    start: WarmStart | None = field(default=None, repr=False)
+
+    def stored(self, problem: Problem, beta: float) -> tuple[float, Array, Ints | None]:
+        """What the multipliers prove once they are rounded to be stored, the dual point to offer, and the vector.
+
+        Proven is ``h*(theta) <= upper``, and there is no better multiple of nu to offer.
+        """
+        owner = np.full(len(problem.y), -1)
+        owner[problem.bundle.rows] = problem.bundle.index
+        V = problem.coordinates.V
+        vector = packed(owner, self.proofs, V) if self.proofs else None
+        if vector is None:
+            return beta, self.theta, None
+        proven = packed_bound(with_factor(vector, beta), problem.Z, self.nu, V)
+        norm = (1.0 + MARGIN) * proven + problem.slack(self.nu)
+        if not np.isfinite(norm):
+            return beta, np.zeros_like(self.nu), None
+        c, _ = best_multiple(problem, self.nu, norm, beta)
+        return c * norm, c * self.nu, with_factor(vector, c * beta)
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """All leaves with their multipliers, and their factors with masses as they are, not in units of L(0) / beta."""
+
+    leaves: list[Leaf]
+    factors: list[Array]
+    joint: int
+
+
+@dataclass
+class Relaxation:
+    """The relaxed training problem of a problem, with everything a warm start needs.
+
+    Attributes
+    ----------
+    best : PairResult or None, the best that was proven so far
+    """
+
+    problem: Problem
+    beta: float
+    n_jobs: int = 1
+    columns: int = COLUMNS
+    seed: int = 0
+    partners: int = PARTNERS
+    solver: Lagrangian = field(init=False)
+    goal: TrainingGoal = field(init=False)
+    best: PairResult | None = None
+
+    def __post_init__(self) -> None:
+        Z = self.problem.bundle.Z
+        n, r = Z.shape
+        rng = np.random.default_rng(self.seed)
+        V = rng.standard_normal((2, 1 + r + n, self.columns)) * (SPREAD / np.sqrt(self.columns))
+        V[:, 1 : 1 + r] /= np.sqrt(r)
+        V[:, 1 + r :] = np.maximum(Z @ V[:, 1 : 1 + r], 0.0)
+        plus = first_leaf(Z, 1.0, self.columns, self.partners)
+        minus = Leaf(Z, -1.0, plus.fixed, self.columns, plus.m, plus.proximal)
+        self.goal = TrainingGoal(self.problem, self.beta)
+        self.set_leaves([plus, minus], V)
+
+    def set_leaves(self, leaves: list[Leaf], V: Array) -> None:
+        """Train over these leaves, from the factors V, (leaves, 1 + r + n, k)."""
+        self.goal.signs = [leaf.sign for leaf in leaves]
+        if hasattr(self, "solver"):
+            self.solver.close()
+        self.solver = Lagrangian(self.problem.bundle.Z, self.goal, leaves, V, self.n_jobs)
+
+    def round(self, number: int, polish: bool) -> None:
+        """Minimise, leave saddle points, minimise, renew the multipliers; now and then cuts."""
+        steps = POLISH_STEPS if polish else STEPS
+        self.solver.descend(steps)
+        self.solver.escape()
+        self.solver.descend(steps)
+        self.solver.update(accelerate=not polish)
+        if not polish and number % ROUNDS_PER_CUT == ROUNDS_PER_CUT - 1:
+            self.solver.cut(MORE)
+
+    def dual_point(self) -> tuple[Array, float]:
+        """Nu (n,) of the relaxed network, and the value of the relaxed problem in the units of the problem."""
+        e, masses = self.solver.outputs()
+        f = self.goal.predictions(e)
+        loss, y = self.problem.loss, self.problem.y
+        return self.problem.dual_point(f), loss.value(f, y) + self.goal.unit * sum(masses)
+
+    def prove(self) -> PairResult:
+        """What the multipliers prove at the dual point of the relaxed network."""
+        nu, value = self.dual_point()
+        v = self.problem.bundle.weights(nu) / self.beta
+        proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
+        return self.result(nu, value, proofs)
+
+    def result(self, nu: Array, value: float, proofs: list[LeafProof]) -> PairResult:
+        """What proofs of all leaves at nu make of it; kept when its bound is the best."""
+        norm = self.beta * max(0.0, *(proof.norm for proof in proofs)) + self.problem.slack(nu)
+        theta, bound = scaled_dual(self.problem, nu, norm, self.beta)
+        result = PairResult(theta, nu, norm, bound, proofs, value, *self.neurons())
+        if self.best is None or bound > self.best.lower_bound:
+            self.best = result
+        return result
+
+    def neurons(self) -> tuple[Array, Array]:
+        """Signs (K,) and directions (K, r) of the columns of the factors: u of the relaxed neurons, weighted."""
+        r = self.problem.bundle.Z.shape[1]
+        signs, directions = [], []
+        for leaf, V in zip(self.solver.leaves, self.solver.V, strict=True):
+            # rows of a rotation that turns a into one axis: each column of B is u times its share of the mass
+            flip = np.where(V[0] < 0.0, -1.0, 1.0)
+            directions.append((V[1 : 1 + r] * np.abs(V[0])).T * flip[:, None])
+            signs.append(np.full(V.shape[1], leaf.sign))
+        return np.concatenate(signs), np.concatenate(directions) * (self.goal.unit / self.beta)
+
+    def run(self, deadline: float, rounds: int, callback: Callable[[PairResult], object] | None = None) -> PairResult:
+        """Rounds until the deadline; the last quarter polishes and proves, and ends early when that gains no more.
+
+        Parameters
+        ----------
+        deadline : float, `time.monotonic` value
+        rounds : int, at most
+        callback : gets each PairResult; a true value stops
+        """
+        start = time.monotonic()
+        last = None
+        for number in range(max(rounds, 1)):
+            share = (time.monotonic() - start) / max(deadline - start, 1e-9)
+            # a deadline that is over leaves one proof to be made
+            polish = max(share, (number + 1) / rounds) > 1.0 - POLISH
+            if share < 1.0:
+                self.solver.deadline = deadline
+                self.round(number, polish)
+            if not polish:
+                # now and then, so that whoever ends this early has a bound
+                if (number + 1) & number == 0 and callback is not None and callback(self.prove()):
+                    break
+                continue
+            result = self.prove()
+            done = last is not None and result.lower_bound - last <= SETTLED * abs(result.relaxed_value)
+            settled = done and result.relaxed_value - result.lower_bound <= CLOSE * abs(result.relaxed_value)
+            last = result.lower_bound
+            if settled or share >= 1.0 or (callback is not None and callback(result)):
+                break
+        return self.best or self.prove()
+
+
+def leaf_proof(leaf: Leaf, v: Array) -> LeafProof:
+    """What the multipliers of a leaf prove of ``sign sum v_i (z_i.u)_+``."""
+    m = leaf.certificate(leaf.proximal)
+    norm, shifted, leaf.hint = best_proof(leaf.Z, leaf.sign * v, m, leaf.fixed, leaf.hint)
+    return LeafProof(leaf.sign, leaf.fixed, shifted, norm)
+
+
+def price_leaf(
+    leaf: Leaf, v: Array, V: Array, target: float, rounds: int, deadline: float | None = None
+) -> tuple[LeafProof, Array]:
+    """Multipliers of a leaf that bound ``sign sum v_i (z_i.u)_+`` well, from those it has and the factor V.
+
+    Parameters
+    ----------
+    leaf : Leaf, receives the multipliers
+    v : (m,) weights of the bundle's rows, in units of beta
+    V : (1 + r + n, k)
+    target : float, a bound that is good enough
+    rounds : int;  deadline : float, optional, `time.monotonic` value
+
+    Returns
+    -------
+    LeafProof, the best;  (1 + r + n, k), the factor reached
+    """
+    best = leaf_proof(leaf, v)
+    mass = float(V[0] @ V[0])
+    if mass < 1e-3:  # too small to have found a direction
+        V = V + np.random.default_rng(0).standard_normal(V.shape) * (SPREAD / np.sqrt(V.size))
+        mass = float(V[0] @ V[0])
+    solver = Lagrangian(leaf.Z, PricingGoal(v, leaf.sign), [leaf], (V / np.sqrt(mass))[None])
+    kept = leaf.proximal
+    for number in range(rounds):
+        if best.norm <= target or (deadline is not None and time.monotonic() > deadline):
+            break
+        solver.descend(STEPS)
+        solver.escape()
+        solver.descend(STEPS)
+        solver.update(accelerate=True)
+        proof = leaf_proof(leaf, v)
+        if proof.norm < best.norm:
+            best, kept = proof, leaf.proximal
+        if number % ROUNDS_PER_CUT == ROUNDS_PER_CUT - 1:
+            solver.cut(MORE)
+    leaf.m = leaf.proximal = kept
+    return best, solver.V[0]
+
+
+def scaled_dual(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[Array, float]:
+    """The multiple of nu of the best dual value among those that are feasible, ``c norm <= beta``, and that value."""
+    c, value = best_multiple(problem, nu, norm, beta)
+    return c * nu, value
+
+
+def best_multiple(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[float, float]:
+    """The c of the best dual value of ``c nu`` with ``c norm <= beta``, and that value."""
+    largest = min(beta / norm if norm > 0.0 else 1e3, 1e3) * (1.0 - 4.0 * np.finfo(float).eps)
+
+    def value(c: float) -> float:
+        return dual_value(problem.loss, c * nu, problem.y)
+
+    # concave in c: golden section from the largest down
+    ratio = 0.5 * (np.sqrt(5.0) - 1.0)
+    low, high = 0.0, largest
+    best = max((value(c), c) for c in (0.0, min(1.0, largest), largest))
+    for _ in range(SCALES):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        va, vb = value(a), value(b)
+        best = max(best, (va, a), (vb, b))
+        if va > vb:
+            high = b
+        else:
+            low = a
+    return best[1], best[0]

@@ -1,0 +1,369 @@
+"""The pair bound: whatever the multipliers, no proof is below the truth, and the ones found are the best."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from naive_pairs import largest_value, pair_maximum, pair_training
+from naive_training import price_every_cell
+
+from exactrelu import load_model, save_model
+from exactrelu.certificates import NotProvenError
+from exactrelu.certificates import _pairs as proofs
+from exactrelu.certificates._bounds import trivial_bound
+from exactrelu.certificates._packed import packed_bound
+from exactrelu.certificates._pairs import PairMultipliers, best_proof, conjugate_gradients, leaves_cover, pair_proof
+from exactrelu.solve import max_beta, train
+from exactrelu.solve._problem import make_problem
+from exactrelu.solve.pairs import _moments as moments
+from exactrelu.solve.pairs import price_pairs, solve_pairs
+from exactrelu.solve.pairs._branching import Tree
+from exactrelu.solve.pairs._leaf import Penalties, first_leaf
+from exactrelu.solve.pairs._relaxed import leaf_proof, price_leaf
+from exactrelu.solve.pricing._climb import climbed
+
+LOSSES = ["squared", "huber:0.3", "logistic", "squared_hinge", "poisson"]
+
+
+def draw(rng, n_most, r_most):
+    """Unit rows, now and then on an integer grid or repeated, and weights of any size, some of them zero."""
+    n, r = int(rng.integers(1, n_most + 1)), int(rng.integers(1, r_most + 1))
+    Z = rng.standard_normal((n, r)) if rng.random() < 0.6 else rng.integers(-1, 2, (n, r)).astype(float)
+    Z[~Z.any(axis=1), 0] = 1.0
+    if rng.random() < 0.3:
+        Z[-1] = Z[0] * rng.choice([-1.0, 1.0])
+    v = rng.standard_normal(n) * 10.0 ** rng.integers(-6, 7)
+    v[rng.random(n) < 0.2] = 0.0
+    return Z / np.linalg.norm(Z, axis=1)[:, None], v
+
+
+def random_multipliers(rng, n, r, size):
+    P = int(rng.integers(0, 3 * n))
+    return PairMultipliers(
+        rng.integers(0, 2 * n, P), rng.integers(0, 2 * n, P), size * rng.normal(0.0, 0.1, P),
+        size * rng.normal(-0.5, 0.5, n), size * rng.normal(0.0, 0.2, 2 * n), size * rng.normal(0.0, 0.1, (2 * n, r)),
+    )  # fmt: skip
+
+
+def good_multipliers(Z, v, rounds=15):
+    """Multipliers near the best ones, for positive output sign, and their proof."""
+    size = trivial_bound(Z, np.abs(v))
+    leaf = first_leaf(Z, 1.0, 16, 6)
+    proof, _ = price_leaf(leaf, v / size, np.zeros((1 + Z.shape[1] + len(Z), 16)), 0.0, rounds)
+    return proof.multipliers.scaled(size)
+
+
+def problem_of(loss, n, r, seed, weights=False, output_bias=False):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, r))
+    y = np.maximum(X @ rng.standard_normal((r, 3)), 0.0) @ np.array([1.0, -1.0, 1.0]) + 0.3 * rng.standard_normal(n)
+    if loss in ("logistic", "squared_hinge"):
+        y = np.where(y > 0.0, 1.0, -1.0)
+    elif loss == "poisson":
+        y = np.floor(np.abs(y))
+    weight = rng.integers(0, 3, n).astype(float) if weights else None
+    beta = 0.2 * max_beta(X, y, loss=loss, sample_weight=weight, output_bias=output_bias)
+    return X, y, beta, weight, make_problem(X, y, loss, None, weight, output_bias)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_multipliers_never_prove_too_little(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(40):
+        Z, v = draw(rng, 5, 3)
+        n, r = Z.shape
+        fixed = rng.choice([-1, 0, 0, 1], n)
+        size = max(np.abs(v).max(), 1e-300)
+        found, shifted, _ = best_proof(Z, v, random_multipliers(rng, n, r, size), fixed)
+        truth = largest_value(Z, v, fixed) * (1.0 - 1e-9)
+        assert found >= truth
+        assert pair_proof(Z, v, shifted, fixed) == found
+        assert pair_proof(Z, v, random_multipliers(rng, n, r, size), fixed) >= truth  # most have no proof: inf
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_good_multipliers_bound_what_enumeration_finds(seed):
+    rng = np.random.default_rng(seed)
+    Z, v = draw(rng, 7, 3)
+    problem = make_problem(Z, v, "squared", None)
+    truth, proven = price_every_cell(Z, v), price_pairs(problem, v, effort=20)
+    assert truth * (1.0 - 1e-9) <= proven <= 1.5 * truth + 1e-9 * np.abs(v).sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_corrupted_multipliers_prove_what_is_true_or_nothing(seed):
+    rng = np.random.default_rng(seed)
+    Z, v = rng.standard_normal((6, 3)), rng.standard_normal(6)
+    Z /= np.linalg.norm(Z, axis=1)[:, None]
+    good = good_multipliers(Z, v)
+    truth = largest_value(Z, v)
+    assert truth <= pair_proof(Z, v, good) <= 1.2 * truth
+    names = ("pair", "diagonal", "offset", "slope")
+    for _ in range(8):
+        name = rng.choice(names)
+        values = getattr(good, name).copy().ravel()
+        place = rng.integers(len(values), size=1 + len(values) // 5)
+        values[place] = rng.choice([np.nan, np.inf, -np.inf, -1e300, 1e300, 1e-310])
+        values[place[0]] *= -1.0
+        bad = replace(good, **{name: values.reshape(getattr(good, name).shape)})
+        swapped = replace(good, **{name: rng.permutation(getattr(good, name))})
+        crossed = replace(good, first=rng.permutation(good.first))
+        for wrong in (bad, swapped, crossed, good.scaled(2.0 ** rng.integers(-60, 60))):
+            assert pair_proof(Z, v, wrong) >= truth * (1.0 - 1e-12)
+            assert best_proof(Z, v, wrong)[0] >= truth * (1.0 - 1e-12)
+
+
+@pytest.mark.parametrize("name", ["first", "second", "pair", "diagonal", "offset", "slope"])
+def test_multipliers_of_another_shape_are_refused(name):
+    Z, v = np.eye(3), np.ones(3)
+    good = replace(PairMultipliers.zero(3, 3), first=np.array([0]), second=np.array([1]), pair=np.ones(1))
+    with pytest.raises(ValueError, match="must have shape"):
+        pair_proof(Z, v, replace(good, **{name: np.zeros((7, 7))}))
+
+
+@pytest.mark.parametrize("index", [-1, 6, 0.5])
+def test_pairs_must_name_slacks(index):
+    good = replace(PairMultipliers.zero(3, 3), first=np.array([index]), second=np.array([1]), pair=np.ones(1))
+    with pytest.raises(ValueError, match="slacks 0 to 5"):
+        pair_proof(np.eye(3), np.ones(3), good)
+
+
+def test_a_legal_cone_is_legal_in_spite_of_rounding():
+    rng = np.random.default_rng(0)
+    slope = rng.standard_normal((400, 7)) * 10.0 ** rng.integers(-9, 9, (400, 1))
+    multipliers = replace(PairMultipliers.zero(200, 7), slope=slope)
+    legal = multipliers.legal(200, 7)
+    for a, b in zip(legal.offset, legal.slope, strict=True):
+        assert np.longdouble(a) ** 2 >= np.sum(np.square(b.astype(np.longdouble)))
+
+
+def test_conjugate_gradients_prove_as_much_as_a_factorisation(monkeypatch):
+    rng = np.random.default_rng(3)
+    Z, v = rng.standard_normal((40, 4)), rng.standard_normal(40)
+    Z /= np.linalg.norm(Z, axis=1)[:, None]
+    good = good_multipliers(Z, v)
+    dense = pair_proof(Z, v, good)
+    monkeypatch.setattr(proofs, "DENSE", 3)
+    assert pair_proof(Z, v, good) == pytest.approx(dense, rel=1e-9)
+    A = np.eye(5) - np.ones((5, 5))
+    assert conjugate_gradients(proofs.csr_array(A + 1e-9 * np.eye(5)), np.ones((5, 1))) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kernels_have_the_gradient_of_their_value(seed):
+    rng = np.random.default_rng(seed)
+    _, _, beta, _, problem = problem_of("squared", 9, 3, seed)
+    tree = Tree(problem, beta, seed=seed)
+    tree.round(0, False)
+    tree.split(2)
+    solver = tree.solver
+    solver.penalties = Penalties(3.0, 4.0, 5.0, 6.0)
+    V, G, step = solver.V, np.empty_like(solver.V), rng.standard_normal(solver.V.shape)
+    solver.evaluate(V, G)
+    up, down = (solver.evaluate(V + h * step, np.empty_like(V)) for h in (1e-6, -1e-6))
+    fixed = np.stack([leaf.fixed for leaf in solver.leaves])
+    assert fixed.any()
+    assert np.vdot(G, step) == pytest.approx((up - down) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pricing_attains_the_relaxation(seed):
+    rng = np.random.default_rng(seed)
+    Z, v = rng.standard_normal((7, 3)), rng.standard_normal(7)
+    Z /= np.linalg.norm(Z, axis=1)[:, None]
+    reference = max(pair_maximum(Z, v), pair_maximum(Z, -v))
+    assert price_pairs(make_problem(Z, v, "squared", None), v, effort=100) == pytest.approx(reference, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("output_bias", [False, True])
+def test_training_attains_the_relaxation(loss, output_bias):
+    X, y, beta, _, problem = problem_of(loss, 7, 3, 1, output_bias=output_bias)
+    reference = pair_training(X, y, beta, loss, output_bias)
+    result = solve_pairs(problem, beta, effort=60)
+    assert result.lower_bound == pytest.approx(reference, rel=1e-4)
+    assert result.lower_bound <= reference * (1.0 + 1e-6)
+    assert result.relaxed_value == pytest.approx(reference, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("weights", "output_bias"), [(False, False), (True, False), (True, True)])
+def test_bounds_are_below_the_optimum(loss, weights, output_bias):
+    X, y, beta, weight, problem = problem_of(loss, 14, 3, 5, weights, output_bias)
+    best = train(X, y, beta, loss=loss, tol=1e-6, sample_weight=weight, output_bias=output_bias)
+    result = solve_pairs(problem, beta, effort=25, leaves=5)
+    assert best.lower_bound <= best.objective
+    assert 0.8 * best.objective <= result.lower_bound <= best.objective
+    assert price_every_cell(problem.Z, result.theta) <= beta * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stored_bounds_are_below_complete_enumeration(seed):
+    """Small problems of all kinds, degenerate ones too: what is offered is feasible and no better than the optimum."""
+    rng = np.random.default_rng(seed)
+    for _ in range(5):
+        Z, _ = draw(rng, 8, 3)
+        X, n = Z * rng.choice([1.0, 2.0], (len(Z), 1)), len(Z)
+        loss, bias = str(rng.choice(LOSSES)), bool(rng.random() < 0.5)
+        y = np.round(3.0 * rng.standard_normal(n))
+        if loss == "poisson":
+            y = np.append(np.abs(y[1:]), 1.0)
+        elif loss in ("logistic", "squared_hinge"):
+            y = np.append(np.where(y[1:] > 0.0, 1.0, -1.0), 1.0)
+            bias = bias and (y < 0.0).any()
+        problem = make_problem(X, y, loss, None, None, bias)
+        beta = float(rng.choice([0.05, 0.3, 0.9])) * max(max_beta(X, y, loss=loss, output_bias=bias), 1e-3)
+        best = train(X, y, beta, loss=loss, tol=1e-6, pricing="enumerate", output_bias=bias)
+        result = solve_pairs(problem, beta, effort=6, leaves=int(rng.integers(2, 5)))
+        upper, nu, vector = result.stored(problem, beta)
+        assert price_every_cell(problem.Z, nu) <= upper * (1.0 + 1e-12)
+        assert result.lower_bound <= best.objective * (1.0 + 1e-12) + 1e-12
+        if vector is not None:
+            assert packed_bound(vector, problem.Z, nu, problem.coordinates.V) <= upper
+
+
+def test_a_shift_of_the_targets_is_taken_by_the_output_bias():
+    X, y, beta, _, problem = problem_of("squared", 30, 4, 2, output_bias=True)
+    moved = make_problem(X, y + 64.0, "squared", None, None, True)
+    first, second = (solve_pairs(p, beta, effort=40) for p in (problem, moved))
+    assert second.lower_bound == pytest.approx(first.lower_bound, rel=1e-3)
+    assert math.fsum(first.nu) == math.fsum(second.nu) == 0.0
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """A trained network of rank 7 whose certificate the pair bound proves."""
+    X, y, beta, _, _ = problem_of("squared", 60, 7, 1)
+    X, y = np.vstack([X, X[:3], np.zeros((2, 7))]), np.append(y, [*y[:3], 1.0, -1.0])
+    solution = train(X, y, beta, effort=1.0, output_bias=True)
+    assert solution.certificate.multipliers is not None
+    assert solution.gap < 0.03
+    return X, y, solution
+
+
+def test_a_stored_proof_is_proven_without_a_search(stored, monkeypatch, tmp_path):
+    X, y, solution = stored
+    monkeypatch.setattr("exactrelu.certificates._certificate.audit_dual", None)
+    found = solution.certificate.verify(X, y)
+    assert found.cones == 0
+    assert found.gap == pytest.approx(solution.gap, rel=1e-6)
+    save_model(tmp_path / "model", solution.network, solution.certificate)
+    assert load_model(tmp_path / "model").certificate.verify(X, y) == found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_corrupted_vectors_prove_what_is_true_or_nothing(stored, seed):
+    X, y, solution = stored
+    rng = np.random.default_rng(seed)
+    problem = make_problem(X, y, "squared", None, None, True)
+    theta, good = solution.certificate.dual, solution.certificate.multipliers
+    Z, V = problem.Z, problem.coordinates.V
+    starts = rng.standard_normal((300, problem.rank))
+    reached = climbed(problem, theta, starts).best
+    assert reached <= packed_bound(good, Z, theta, V) <= 1.001 * solution.certificate.beta
+    flat = good.view("<f4")
+    header = 4 + len(X)  # factor, sizes and owners: few numbers that are worth as many tries
+    found = []
+    for _ in range(150):
+        wrong = flat.copy()
+        place = rng.integers(header + 6 if rng.random() < 0.3 else len(flat), size=int(rng.integers(1, 4)))
+        kind = rng.integers(5)
+        if kind == 0:
+            wrong[place] *= -1.0
+        elif kind == 1:
+            wrong[place] = rng.choice([np.nan, np.inf, -np.inf, 3e38, 1e-38, 0.0, 1.0], len(place))
+        elif kind == 2:
+            wrong[place] *= rng.choice([1e-3, 0.5, 2.0, 1e3])
+        elif kind == 3:
+            wrong[place] = rng.permutation(flat)[: len(place)]
+        else:
+            wrong = wrong[: 2 * int(rng.integers(len(flat) // 2))]
+        found.append(packed_bound(wrong.view("<i8"), Z, theta, V))
+    assert min(found) >= reached * (1.0 - 1e-9)
+    assert np.isinf(found).any()
+    assert packed_bound(np.zeros(0, dtype=np.int64), Z, theta, V) == np.inf
+    assert packed_bound(good, Z[:-1], theta[:-1], V) == np.inf
+
+
+def test_corrupted_vectors_change_no_verdict(stored):
+    X, y, solution = stored
+    certificate = replace(solution.certificate, multipliers=-solution.certificate.multipliers)
+    with pytest.raises(NotProvenError):  # the search of `verify` is not as good
+        certificate.verify(X, y, time_limit=0.5)
+
+
+def test_branching_closes_what_the_relaxation_leaves_open():
+    X, y, beta, _, problem = problem_of("squared", 14, 3, 8)
+    best = train(X, y, 0.2 * beta, tol=1e-7)
+    bounds = [solve_pairs(problem, 0.2 * beta, effort=30, leaves=leaves).lower_bound for leaves in (2, 12)]
+    assert bounds[0] <= bounds[1] <= best.objective
+    assert best.objective - bounds[1] <= 0.5 * (best.objective - bounds[0])
+
+
+def test_leaves_of_a_result_cover_every_direction_and_prove_it():
+    _, _, beta, _, problem = problem_of("squared", 14, 3, 8)
+    result = solve_pairs(problem, 0.2 * beta, effort=30, leaves=8)
+    v = problem.bundle.weights(result.nu)
+    for sign in (1.0, -1.0):
+        proofs_of = [proof for proof in result.proofs if proof.sign == sign]
+        assert leaves_cover(np.stack([proof.fixed for proof in proofs_of]))
+        for proof in proofs_of:
+            proven = pair_proof(problem.bundle.Z, sign * v, proof.multipliers.scaled(0.2 * beta), proof.fixed)
+            assert proven == pytest.approx(0.2 * beta * proof.norm, rel=1e-9)
+            assert proven <= result.norm
+
+
+@pytest.mark.parametrize(
+    ("leaves", "covers"),
+    [
+        ([[0, 0]], True), ([[1, 0], [-1, 0]], True), ([[1, 0], [-1, 1], [-1, -1]], True), ([[1, 0]], False),
+        ([[1, 0], [-1, 1]], False), ([[1, 0], [0, -1]], False), ([[0, 1], [1, -1], [-1, -1]], True),
+    ],
+)  # fmt: skip
+def test_leaves_cover(leaves, covers):
+    assert leaves_cover(np.array(leaves)) == covers
+
+
+def test_a_warm_start_needs_fewer_rounds():
+    _, _, beta, _, problem = problem_of("squared", 30, 4, 2)
+    first = solve_pairs(problem, beta, effort=60)
+    cold = solve_pairs(problem, 0.9 * beta, effort=8)
+    warm = solve_pairs(problem, 0.9 * beta, effort=8, warm_start=first)
+    assert warm.lower_bound > cold.lower_bound
+
+
+def test_threads_find_the_same(monkeypatch):
+    monkeypatch.setattr(moments, "THREADED", 0)
+    _, _, beta, _, problem = problem_of("squared", 30, 4, 2)
+    one, two = (solve_pairs(problem, beta, effort=4, leaves=3, n_jobs=jobs) for jobs in (1, 2))
+    assert np.array_equal(one.theta, two.theta)
+
+
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_nothing_to_train(loss):
+    y = np.ones(4)
+    zero = make_problem(np.zeros((4, 2)), y, loss, None)
+    result = solve_pairs(zero, 1.0)
+    best = train(np.zeros((4, 2)), y, 1.0, loss=loss).objective
+    assert result.lower_bound == pytest.approx(best, abs=1e-12)
+    flat = make_problem(np.eye(4), np.zeros(4) if loss == "squared" else y, loss, None)
+    assert solve_pairs(flat, 1.0).lower_bound <= train(np.eye(4), flat.y, 1.0, loss=loss).objective
+
+
+def test_one_row():
+    problem = make_problem(np.array([[2.0, 0.0]]), np.array([3.0]), "squared", None)
+    result = solve_pairs(problem, 1.0, effort=20)
+    assert result.lower_bound == pytest.approx(train(problem.X, problem.y, 1.0).objective, rel=1e-3)
+
+
+def test_a_callback_stops_and_a_deadline_leaves_a_bound():
+    _, _, beta, _, problem = problem_of("squared", 30, 4, 2)
+    seen = []
+    stopped = solve_pairs(problem, beta, effort=40, callback=lambda result: seen.append(result) or True)
+    assert len(seen) == 1
+    assert stopped.lower_bound == seen[0].lower_bound
+    late = solve_pairs(problem, beta, deadline=0.0)
+    assert 0.0 <= late.lower_bound <= stopped.relaxed_value * 1.01
+    proof = leaf_proof(first_leaf(problem.bundle.Z, 1.0, 16, 3), problem.bundle.weights(late.nu))
+    assert proof.norm >= 0.0
