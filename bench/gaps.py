@@ -6,7 +6,6 @@ frequent class against the others and the logistic loss.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from exactrelu.solve._relaxation import relaxed_dual, relaxed_norm
 
 from ._canvas import COLOURS, STYLE, new_figure, save
 from ._record import Record, Row, command_line
-from .usefulness import Data, from_file, shipped
+from .usefulness import Data, table_parser, tables_of
 
 COLUMNS = ("data", "n", "rank", "part", "gap", "without_pairs", "objective", "seconds", "status")
 PARTS = (0.3, 0.1, 0.03)  # of max_beta
@@ -90,20 +89,11 @@ def draw(rows: Sequence[Row], path: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study; returns 0."""
-    parser = argparse.ArgumentParser(prog="exactrelu bench gaps", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", nargs="*", default=[], metavar="FILE.csv", help="more tables")
-    parser.add_argument("--target", help="name of their target column (default: target, label, class or y)")
-    parser.add_argument("--only-data", action="store_true", help="leave out what scikit-learn ships and generates")
+    parser = table_parser("gaps", __doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="time limit of each training (default: 60)")
     parser.add_argument("--parts", type=float, nargs="+", default=PARTS, help="decays, in units of max_beta")
-    parser.add_argument("--out", metavar="FILE.csv", help="record")
-    parser.add_argument("--plot", metavar="FILE", help="figure, as .png and .svg")
-    parser.add_argument("--resume", action="store_true", help="go on with the record")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    tables = [] if args.only_data else list(shipped())
-    tables += [from_file(path, args.target) for path in args.data]
-    if not tables:
-        parser.error("--only-data needs --data")
+    tables = tables_of(parser, args)
     notes = {"gap": f"relative, proven in {args.seconds:g} s"}
     command = command_line("gaps", argv)
     with Record(args.out, COLUMNS, command=command, notes=notes, resume=args.resume) as record:

@@ -203,21 +203,33 @@ def draw(rows: Sequence[Row], path: str) -> None:
             print(f"figure {file}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the study; returns 0."""
-    parser = argparse.ArgumentParser(prog="exactrelu bench usefulness", description=__doc__.split("\n", 1)[0])
+def table_parser(name: str, text: str) -> argparse.ArgumentParser:
+    """The options of a study of tables; `text` is its module's, `tables_of` reads what they name."""
+    parser = argparse.ArgumentParser(prog=f"exactrelu bench {name}", description=text.split("\n", 1)[0])
     parser.add_argument("--data", nargs="*", default=[], metavar="FILE.csv", help="more tables")
     parser.add_argument("--target", help="name of their target column (default: target, label, class or y)")
     parser.add_argument("--only-data", action="store_true", help="leave out what scikit-learn ships and generates")
-    parser.add_argument("--cv", action="store_true", help="measure the estimators that choose the weight decay, too")
     parser.add_argument("--out", metavar="FILE.csv", help="record")
     parser.add_argument("--plot", metavar="FILE", help="figure, as .png and .svg")
     parser.add_argument("--resume", action="store_true", help="go on with the record")
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    return parser
+
+
+def tables_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[Data]:
+    """The tables that the options of `table_parser` name; ends with a message when there are none."""
     tables = [] if args.only_data else list(shipped())
     tables += [from_file(path, args.target) for path in args.data]
     if not tables:
         parser.error("--only-data needs --data")
+    return tables
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the study; returns 0."""
+    parser = table_parser("usefulness", __doc__)
+    parser.add_argument("--cv", action="store_true", help="measure the estimators that choose the weight decay, too")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    tables = tables_of(parser, args)
     command = command_line("usefulness", argv)
     with Record(args.out, COLUMNS, command=command, notes=NOTES, resume=args.resume) as record:
         done = {(row["data"], row["model"]) for row in record.rows}

@@ -27,7 +27,7 @@ def low_rank(n=60):
     return X, np.abs(X[:, 0]) - X[:, 1] + 0.1 * rng.standard_normal(n) + 5.0
 
 
-def high_rank(n=150, d=9):
+def high_rank(n=100, d=8):
     X, y = make_friedman1(n, d, noise=0.5, random_state=0)
     return StandardScaler().fit_transform(X), y
 

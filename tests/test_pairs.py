@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from naive_pairs import largest_value, pair_maximum, pair_training
 from naive_training import price_every_cell
+from scipy.sparse import csr_array
 
 from exactrelu import load_model, save_model
 from exactrelu.certificates import NotProvenError
@@ -67,7 +68,7 @@ def problem_of(loss, n, r, seed, weights=False, output_bias=False):
     return X, y, beta, weight, make_problem(X, y, loss, None, weight, output_bias)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_random_multipliers_never_prove_too_little(seed):
     rng = np.random.default_rng(seed)
     for _ in range(40):
@@ -82,7 +83,7 @@ def test_random_multipliers_never_prove_too_little(seed):
         assert pair_proof(Z, v, random_multipliers(rng, n, r, size), fixed) >= truth  # most have no proof: inf
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_good_multipliers_bound_what_enumeration_finds(seed):
     rng = np.random.default_rng(seed)
     Z, v = draw(rng, 7, 3)
@@ -147,7 +148,7 @@ def test_conjugate_gradients_prove_as_much_as_a_factorisation(monkeypatch):
     monkeypatch.setattr(proofs, "DENSE", 3)
     assert pair_proof(Z, v, good) == pytest.approx(dense, rel=1e-9)
     A = np.eye(5) - np.ones((5, 5))
-    assert conjugate_gradients(proofs.csr_array(A + 1e-9 * np.eye(5)), np.ones((5, 1))) is None
+    assert conjugate_gradients(csr_array(A + 1e-9 * np.eye(5)), np.ones((5, 1))) is None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -198,7 +199,7 @@ def test_bounds_are_below_the_optimum(loss, weights, output_bias):
     assert price_every_cell(problem.Z, result.theta) <= beta * (1.0 + 1e-9)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_stored_bounds_are_below_complete_enumeration(seed):
     """Small problems of all kinds, degenerate ones too: what is offered is feasible and no better than the optimum."""
     rng = np.random.default_rng(seed)

@@ -32,10 +32,8 @@ BATCH = 4_000_000  # products of rays and rows that are held at a time: 32 MB
 MAX_CONES = 1000  # in a batch: more make its rows no more alike, and what they hold leaves the cache
 GROUPS = 100  # concave kinks in an inner problem; where there are more than twice as many, neighbours are one
 KINK_SHARE = 0.05  # a row with this part of the error on an edge is worth a cut at its kink
-WIDE, GILBERT_STEPS = (
-    0.5,
-    20,
-)  # least cosine to the mean of the rays below which a better centre is sought, and how long
+WIDE = 0.5  # least cosine to the mean of the rays below which a better centre is sought
+GILBERT_STEPS = 20  # towards it
 TILT = 1e-9  # of unit rays that have become linearly dependent
 SPREAD = 0.5  # share of every ray in the point at which an error is judged, beside those of the maximiser
 

@@ -22,12 +22,15 @@ so Y need only be near ``A^-1 C``, however it was found.  What is left is a matr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
-from scipy.sparse import coo_array, csr_array
+import scipy  # its parts are loaded where they are used
 
 from exactrelu._typing import Array, Ints
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # Twice the unit roundoff: k EPS exceeds the usual gamma_k = k u / (1 - k u) for every k that fits in memory.
 EPS = float(np.finfo(float).eps)
@@ -169,10 +172,10 @@ def quadratic_form(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints
     used = value != 0.0
     at, to, value = at[used], to[used], value[used]
     terms = int(np.bincount(np.append(at % n, to % n), minlength=1).max()) + 8
-    Lambda = csr_array(coo_array((value, (at, to)), shape=(2 * n, 2 * n)))
+    Lambda = scipy.sparse.csr_array(scipy.sparse.coo_array((value, (at, to)), shape=(2 * n, 2 * n)))
     row, column = place[at % n], place[to % n]
     inner = (row >= 0) & (column >= 0)
-    A = coo_array((-0.5 * value[inner], (row[inner], column[inner])), shape=(len(free), len(free)))
+    A = scipy.sparse.coo_array((-0.5 * value[inner], (row[inner], column[inner])), shape=(len(free), len(free)))
 
     F = slack_directions(Z, fixed)
     LF, LF_size = Lambda @ F, abs(Lambda) @ np.abs(F)
@@ -187,7 +190,7 @@ def quadratic_form(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints
     Q_size[0, 1:] = Q_size[1:, 0] = 0.5 * (F_size.T @ offset + np.abs(Z[on]).T @ np.abs(v[on]))
     G, G_size = 0.5 * F.T @ LF + F.T @ slope, 0.5 * F_size.T @ LF_size + F_size.T @ np.abs(slope)
     Q[1:, 1:], Q_size[1:, 1:] = -0.5 * (G + G.T), 0.5 * (G_size + G_size.T)
-    return Form(csr_array(A), C, Q, csr_array(abs(A)), C_size, Q_size, terms)
+    return Form(scipy.sparse.csr_array(A), C, Q, scipy.sparse.csr_array(abs(A)), C_size, Q_size, terms)
 
 
 def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None) -> float:
@@ -297,8 +300,9 @@ def solve(A: csr_array, B: Array) -> Array | None:
     if A.shape[0] > DENSE:
         return conjugate_gradients(A, B)
     try:
-        return cho_solve(cho_factor(A.toarray(), lower=True, overwrite_a=True, check_finite=False), B)
-    except (LinAlgError, ValueError):
+        factor = scipy.linalg.cho_factor(A.toarray(), lower=True, overwrite_a=True, check_finite=False)
+        return scipy.linalg.cho_solve(factor, B)
+    except (np.linalg.LinAlgError, ValueError):
         return None
 
 
@@ -381,7 +385,8 @@ def largest_entry(form: Form) -> float:
 
 def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]:
     """What the form proves, but for rounding, with a shift, and the best of `SHARES`."""
-    A = form.A + shift * csr_array(coo_array((np.ones(len(rows)), (np.arange(len(rows)),) * 2)))
+    unit = scipy.sparse.coo_array((np.ones(len(rows)), (np.arange(len(rows)),) * 2))
+    A = form.A + shift * scipy.sparse.csr_array(unit)
     B = np.column_stack([form.C, rows])
     if len(rows) > DENSE:
         X = conjugate_gradients(A, B)
@@ -391,7 +396,7 @@ def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]
         G = 0.5 * (G + G.T)
     else:
         try:
-            X = solve_triangular(np.linalg.cholesky(A.toarray()), B, lower=True, check_finite=False)
+            X = scipy.linalg.solve_triangular(np.linalg.cholesky(A.toarray()), B, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return np.inf, 0.0
         G = X.T @ X
