@@ -13,10 +13,12 @@ from ._library import (
     SquaredLoss,
     get_loss,
 )
+from ._vector import EntrywiseLoss, SoftmaxLoss, VectorLoss
 from ._weighted import WeightedLoss, check_loss, with_weights
 
 __all__ = [
     "AbsoluteLoss",
+    "EntrywiseLoss",
     "HingeLoss",
     "HuberLoss",
     "LogisticLoss",
@@ -24,8 +26,10 @@ __all__ = [
     "PiecewiseLinearLoss",
     "PoissonLoss",
     "QuantileLoss",
+    "SoftmaxLoss",
     "SquaredHingeLoss",
     "SquaredLoss",
+    "VectorLoss",
     "WeightedLoss",
     "check_loss",
     "get_loss",
