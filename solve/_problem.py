@@ -15,9 +15,9 @@ from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import balanced, rounding_slack
 from exactrelu.certificates._output_bounds import balanced_outputs, outputs_slack
 from exactrelu.enumerate import Arrangement, merge_parallel
-from exactrelu.losses import Loss, PiecewiseLinearLoss, get_loss
+from exactrelu.losses import Loss, PiecewiseLinearLoss, VectorLoss, get_loss
 from exactrelu.losses._constant import balanced_slopes, best_constant
-from exactrelu.losses._vector import VectorLoss, best_constants, is_softmax, vector_loss, vector_targets
+from exactrelu.losses._several import best_constants, is_softmax, vector_loss, vector_targets
 from exactrelu.losses._weighted import WeightedLoss, with_weights
 
 EPS = float(np.finfo(float).eps)

@@ -7,7 +7,7 @@ import numpy as np
 from exactrelu._coordinates import Coordinates
 from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss
-from exactrelu.losses._vector import WeightedVectorLoss
+from exactrelu.losses._several import WeightedVectorLoss
 
 UNIT = 0.5 * float(np.finfo(float).eps)  # unit roundoff of double precision
 MAX_DEPTH = 100  # splits of a cone after which a proof gives up; 40 where much is to do

@@ -8,7 +8,8 @@ import numpy as np
 
 from exactrelu._coordinates import Coordinates
 from exactrelu._typing import Array, Ints
-from exactrelu.losses._vector import VectorLoss, WeightedVectorLoss, is_softmax
+from exactrelu.losses import VectorLoss
+from exactrelu.losses._several import WeightedVectorLoss, is_softmax
 
 from ._audit import DIGITS, Audit
 from ._bounds import UNIT, balanced, rounding_slack

@@ -13,7 +13,7 @@ from exactrelu._checks import check_matrix
 from exactrelu._coordinates import Coordinates
 from exactrelu._typing import Array
 from exactrelu.losses import Loss
-from exactrelu.losses._vector import is_softmax, vector_loss, vector_targets
+from exactrelu.losses._several import is_softmax, vector_loss, vector_targets
 from exactrelu.networks import ReLUNetwork
 
 from ._bounds import scale_advice

@@ -13,7 +13,8 @@ from ._library import (
     SquaredLoss,
     get_loss,
 )
-from ._vector import EntrywiseLoss, SoftmaxLoss, VectorLoss
+from ._several import EntrywiseLoss
+from ._vector import SoftmaxLoss, VectorLoss
 from ._weighted import WeightedLoss, check_loss, with_weights
 
 __all__ = [

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from exactrelu._checks import check_array
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, get_loss, with_weights
-from exactrelu.losses._vector import vector_loss, vector_targets
+from exactrelu.losses._several import vector_loss, vector_targets
 
 from ._archive import MAX_BYTES, read_archive, take, write_archive
 
@@ -225,13 +225,13 @@ class Network(SetOnce, ABC):
     def to_torch(self) -> torch.nn.Module:
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
 
-        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
+        Inputs (n, d), outputs (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
         copies, and parameters that can be trained on; the certificate does not speak of what becomes of them.
 
         Returns
         -------
         torch.nn.Module
-            Two layers: a ``Sequential`` of Linear, ReLU, Linear and Flatten.  Three layers: a module with parameters
+            Two layers: a ``Sequential`` of Linear, ReLU, Linear and, for one output, Flatten.  Three layers: a module with parameters
             ``W1`` (K, d, m), ``b1`` (K, 1, m) or None, ``w2`` (K, m, 1) and ``w3`` (K,).
 
         Raises
@@ -246,7 +246,7 @@ class Network(SetOnce, ABC):
     def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
         """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
 
-        Input "X", (n, d) for any n, output "f", (n,); `X` is taken as `predict` takes it: an intercept is a bias
+        Input "X", (n, d) for any n, output "f", (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias
         inside.
 
         Parameters
