@@ -28,7 +28,8 @@ def sweep_blocks(const double[:, ::1] M, double[:, ::1] R, double[:, ::1] A, con
     cdef int done = 0
     with nogil:
         # Invariant: R = Q - M A.
-        for done in range(1, sweeps + 1):
+        while done < sweeps:
+            done += 1
             largest = 0.0
             for k in range(K):
                 if M[k, k] <= 0.0:

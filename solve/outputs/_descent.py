@@ -1,4 +1,4 @@
-"""Descent of all weights together, in the non-convex variables of the network, with kinks that are rounded less and less.
+"""Descent of all weights together, in the variables of the network, with kinks that are rounded less and less.
 
 A minimiser lies on kinks of its neurons, where L-BFGS stalls.  So ReLUs are rounded: with ``q = mu |z_i| |w|``
 
@@ -96,15 +96,17 @@ class _Rounded:
         W, A, bias = self.unpacked(x)
         problem = self.problem
         inner = self.Z @ W.T
-        reach = np.sqrt(inner**2 + self.square * np.square(W).sum(axis=1)) + np.finfo(float).tiny
+        reach = np.sqrt(inner**2 + self.square * np.square(W).sum(axis=1))
         hidden = 0.5 * (inner + reach)
         f = self.root * (hidden @ A) + problem.unit * bias
         slope = problem.loss.gradient(f, problem.y)
         back = 0.5 * self.root * (slope @ A.T)
-        at_reach = back / reach
+        at_reach = np.divide(back, reach, out=np.zeros_like(back), where=reach > 0.0)  # 0 for rows of zeros
         by_W = (back + at_reach * inner).T @ self.Z + (at_reach * self.square).sum(axis=0)[:, None] * W
         by_A = self.root * (hidden.T @ slope)
         by_bias = problem.unit * slope.sum(axis=0) if problem.output_bias else np.zeros_like(bias)
-        value = problem.loss.value(f, problem.y) + 0.5 * self.decay * float(W.ravel() @ W.ravel() + A.ravel() @ A.ravel())
+        value = problem.loss.value(f, problem.y) + 0.5 * self.decay * float(
+            W.ravel() @ W.ravel() + A.ravel() @ A.ravel()
+        )
         gradient = self.packed(by_W + self.decay * W, by_A + self.decay * A, by_bias)
         return value / self.at_constant, gradient / self.at_constant

@@ -18,8 +18,8 @@ from scipy.linalg.lapack import dposv
 from exactrelu._typing import Array, Ints
 from exactrelu.solve._problem import OutputsProblem
 
-from ._neurons import OutputNeurons
 from ._blocks import sweep_blocks
+from ._neurons import OutputNeurons
 
 MAX_ROUNDS, SWEEPS, MAX_HALVINGS = 40, 300, 30  # of both in turn, of blocks in a round, of a step
 SWEEP_TOL = 1e-3  # change at which sweeps end, as a part of the violation, in units of beta
@@ -75,7 +75,9 @@ class OutputMaster:
         R, B = np.ascontiguousarray(-gradient), A.copy()
         M_rest = R + M @ A - M @ B  # Q - M B with Q = M A - gradient
         root = np.sqrt(float(np.diag(M).max(initial=0.0)) or 1.0)
-        self.sweeps += sweep_blocks(M, np.ascontiguousarray(M_rest), B, beta, SWEEPS, SWEEP_TOL * violation * self.beta / root)
+        self.sweeps += sweep_blocks(
+            M, np.ascontiguousarray(M_rest), B, beta, SWEEPS, SWEEP_TOL * violation * self.beta / root
+        )
         value, length = self._value(P, A, beta), 1.0
         for _ in range(MAX_HALVINGS):
             trial = B if length == 1.0 else A + length * (B - A)

@@ -35,6 +35,7 @@ FAR = 1e-2  # violation of the dual constraint from which a descent helps more t
 SETTLED = 1e-3  # part of the objective that a descent with coarse rounding must bring, else it starts with finer ones
 # Work of effort 1, a few seconds each: cones times rows of a tree, and rounds of descents where no tree will end.
 WORK, ROUNDS, SMALL_GAIN = 5e6, 8, 1e-4
+TREE_RANK = 8  # above it a tree of that work proves less than a bound that needs none
 REDUCED_ENTRIES = 3e7  # entries of outputs times neurons squared up to which dependent neurons are sought
 SAME = 1.0 + 1e-14  # factor by which rounding may raise the objective of a reduced network
 
@@ -97,7 +98,10 @@ class OutputsTrainer(Rounds):
                 break
         self._keep(self.best)
         self.nu = self.problem.dual_point(self.outputs)
-        upper = self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK)).upper
+        if self.problem.rank <= TREE_RANK and effort > 0.0:
+            upper = self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK)).upper
+        else:
+            upper = price_by_climbs(self.problem, self.nu, self._starts()).upper
         return Status.CERTIFIED if self._take_stock(upper).gap <= self.tol else Status.EFFORT
 
     def _starts(self) -> Array:

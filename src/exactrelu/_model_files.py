@@ -214,7 +214,8 @@ def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[A
 
 def _vector(value: NDArray[Any], kind: type, what: str, ndim: int = 1) -> NDArray[Any]:
     if value.ndim != ndim or value.dtype != kind:
-        raise ValueError(f"{what} must be a {'vector' if ndim == 1 else 'matrix'} of {kind.__name__}, got {value.dtype} of shape {value.shape}")
+        shape = "vector" if ndim == 1 else "matrix"
+        raise ValueError(f"{what} must be a {shape} of {kind.__name__}, got {value.dtype} of shape {value.shape}")
     if not np.isfinite(value).all():
         raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
     return value

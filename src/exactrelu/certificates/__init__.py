@@ -4,4 +4,11 @@ from ._certificate import Certificate, CertificateError, NotProvenError, Verific
 from ._gated import GatedCertificate
 from ._outputs import OutputsCertificate
 
-__all__ = ["Certificate", "CertificateError", "GatedCertificate", "NotProvenError", "OutputsCertificate", "Verification"]
+__all__ = [
+    "Certificate",
+    "CertificateError",
+    "GatedCertificate",
+    "NotProvenError",
+    "OutputsCertificate",
+    "Verification",
+]

@@ -122,8 +122,8 @@ class Certificate:
         """The claim in one line, without the dual point."""
         layers = f"{self.layers}" if self.layers == 2 else f"{self.layers}, width={self.width}"
         return (
-            f"{type(self).__name__}(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, objective={self.objective:.10g}, "
-            f"lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.shape(self.dual)[0]})"
+            f"{type(self).__name__}(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, "
+            f"objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.shape(self.dual)[0]})"
         )
 
     @one_blas_thread
@@ -317,7 +317,9 @@ class Certificate:
         if isinstance(network, ParallelReLUNetwork) and network.width > self.width:
             raise CertificateError(f"width: claimed {self.width}, the network has {network.width}")
         if (network.n_outputs is not None) != self._several:
-            raise CertificateError(f"a {type(self).__name__} cannot speak of a network with {network.n_outputs} outputs")
+            raise CertificateError(
+                f"a {type(self).__name__} cannot speak of a network with {network.n_outputs} outputs"
+            )
         ndim = 2 if self._several else 1
         if not isinstance(self.dual, np.ndarray) or self.dual.ndim != ndim or self.dual.dtype.kind not in "fi":
             kind = "matrix" if self._several else "vector"

@@ -72,9 +72,7 @@ class OutputsCertificate(Certificate):
         rows = [math.fsum(row) for row in self.dual.tolist()] if is_softmax(self.loss) else [0.0]
         if any(rows):
             worst = max(rows, key=abs)
-            raise CertificateError(
-                f"the rows of theta must sum to zero for the softmax loss, one sums to {worst:.17g}"
-            )
+            raise CertificateError(f"the rows of theta must sum to zero for the softmax loss, one sums to {worst:.17g}")
 
     def _check_data(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, given: Loss | None

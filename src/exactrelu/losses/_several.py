@@ -162,6 +162,10 @@ def best_constants(loss: VectorLoss, f: Array, y: Array) -> Array:
     b = np.zeros(f.shape[1])
     value = loss.value(f, y)
     far = FARTHEST * (1.0 + float(np.abs(f).max(initial=0.0)) + float(np.abs(y).max(initial=0.0)))
+    missing = f"the {loss.name} loss has no best output bias on these targets: is there a class without samples?"
+    counted = y[loss.weight > 0.0] if isinstance(loss, WeightedVectorLoss) else y
+    if is_softmax(loss) and not counted.any(axis=0).all():
+        raise ValueError(missing)
     for _ in range(MAX_STEPS):
         slopes = loss.gradient(f + b, y)
         total = slopes.sum(axis=0)
@@ -182,5 +186,7 @@ def best_constants(loss: VectorLoss, f: Array, y: Array) -> Array:
             break
         b, value = b + length * step, new
         if np.abs(b).max() > far:
-            raise ValueError(f"the {loss.name} loss has no best output bias on these targets: a class without samples?")
+            raise ValueError(missing)
+    else:
+        raise ValueError(missing)
     return b

@@ -75,6 +75,12 @@ class VectorLoss(Loss):
         """
 
 
+def softmax(f: Array) -> Array:
+    """``exp(f_ij) / sum_k exp(f_ik)``, (n, c)."""
+    p = np.exp(f - f.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
 class SoftmaxLoss(VectorLoss):
     """Multinomial cross-entropy ``l = log sum_j exp(f_j) - f_y`` of one-hot targets.
 
@@ -93,18 +99,22 @@ class SoftmaxLoss(VectorLoss):
 
     def samples(self, f: Array, y: Array) -> Array:
         """``log sum_j exp(f_j - f_y)``."""
-        return np.asarray(scipy.special.logsumexp(f - (f * y).sum(axis=1, keepdims=True), axis=1))
+        row, top = np.arange(len(f)), f.argmax(axis=1)
+        largest = f[row, top]
+        others = np.exp(f - largest[:, None])
+        others[row, top] = 0.0  # its exponential is 1: log1p keeps what is far below it
+        return np.log1p(others.sum(axis=1)) + (largest - (f * y).sum(axis=1))
 
     def gradient(self, f: Array, y: Array) -> Array:
         """``p - y`` with p the softmax of f; the entry of the label is minus the sum of the others."""
-        p = scipy.special.softmax(f, axis=1)
+        p = softmax(f)
         label = y > 0.0
         p[label] = -np.where(label, 0.0, p).sum(axis=1)
         return p
 
     def curvature(self, f: Array, y: Array) -> Array:
         """``diag(p) - p p'``."""
-        p = scipy.special.softmax(f, axis=1)
+        p = softmax(f)
         return p[:, :, None] * (np.eye(f.shape[1]) - p[:, None, :])
 
     def conjugates(self, v: Array, y: Array) -> Array:

@@ -84,7 +84,13 @@ class Network(SetOnce, ABC):
 
     def __repr__(self) -> str:
         """The network's size."""
-        names = ("n_features", *self._sizes, "intercept", *(["output_bias"] if np.any(self.output_bias) else []), "layers")
+        names = (
+            "n_features",
+            *self._sizes,
+            "intercept",
+            *(["output_bias"] if np.any(self.output_bias) else []),
+            "layers",
+        )
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     @property
@@ -225,14 +231,14 @@ class Network(SetOnce, ABC):
     def to_torch(self) -> torch.nn.Module:
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
 
-        Inputs (n, d), outputs (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
-        copies, and parameters that can be trained on; the certificate does not speak of what becomes of them.
+        Inputs (n, d), outputs (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias inside.  The
+        weights are copies, and parameters that can be trained on; the certificate does not speak of what becomes of them.
 
         Returns
         -------
         torch.nn.Module
-            Two layers: a ``Sequential`` of Linear, ReLU, Linear and, for one output, Flatten.  Three layers: a module with parameters
-            ``W1`` (K, d, m), ``b1`` (K, 1, m) or None, ``w2`` (K, m, 1) and ``w3`` (K,).
+            Two layers: a ``Sequential`` of Linear, ReLU, Linear and, for one output, Flatten.  Three layers: a module
+            with parameters ``W1`` (K, d, m), ``b1`` (K, 1, m) or None, ``w2`` (K, m, 1) and ``w3`` (K,).
 
         Raises
         ------
@@ -246,8 +252,8 @@ class Network(SetOnce, ABC):
     def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
         """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
 
-        Input "X", (n, d) for any n, output "f", (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias
-        inside.
+        Input "X", (n, d) for any n, output "f", (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a
+        bias inside.
 
         Parameters
         ----------
