@@ -123,7 +123,8 @@ class Certificate:
         layers = f"{self.layers}" if self.layers == 2 else f"{self.layers}, width={self.width}"
         return (
             f"{type(self).__name__}(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, "
-            f"objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.shape(self.dual)[0]})"
+            f"objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, "
+            f"n={np.shape(self.dual)[0]})"
         )
 
     @one_blas_thread

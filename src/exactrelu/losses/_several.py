@@ -12,8 +12,9 @@ from ._base import Loss
 from ._library import PiecewiseLinearLoss, get_loss
 from ._vector import SoftmaxLoss, VectorLoss
 
-# Newton's method for the best constant: steps, halvings of one, and the part of the slopes' sizes that is rounding.
-MAX_STEPS, MAX_HALVINGS, ACCURATE = 200, 40, 1e-14
+# Newton's method for the best constant: steps, attempts at one, and the part of the slopes' sizes that is rounding.
+MAX_STEPS, MAX_ATTEMPTS, ACCURATE = 200, 40, 1e-14
+SHORTER = 8.0  # factor of the damping of a step that did not help
 FARTHEST = 500.0  # a constant that far beyond outputs and targets means that there is no best one
 
 
@@ -171,20 +172,22 @@ def best_constants(loss: VectorLoss, f: Array, y: Array) -> Array:
         total = slopes.sum(axis=0)
         if (np.abs(total) <= ACCURATE * np.abs(slopes).sum(axis=0)).all():
             break
-        # along (1, ..., 1) the softmax loss is constant: the shortest of the steps that solve the system
-        step = -np.linalg.lstsq(loss.curvature(f + b, y).sum(axis=0), total, rcond=1e-14)[0]
-        length = 1.0
-        for _ in range(MAX_HALVINGS):
-            new = loss.value(f + (b + length * step), y)
+        bend = loss.curvature(f + b, y).sum(axis=0)
+        # Steps of Newton's method, none longer than `far`, and shorter ones until one helps: where the outputs are far
+        # apart the softmax loss has next to no curvature.  Along (1, ..., 1) it has none, and no slope.
+        damping, new = float(np.linalg.norm(total)) / far, np.inf
+        for _ in range(MAX_ATTEMPTS):
+            step = -np.linalg.solve(bend + damping * np.eye(len(b)), total)
+            new = loss.value(f + (b + step), y)
             if new < value:
                 break
-            length *= 0.5
-        if not new < value:  # rounding: the full step still makes the slopes smaller
-            trial = b + step
+            damping *= SHORTER
+        if not new < value:  # rounding: Newton's step may still make the slopes smaller
+            trial = b - np.linalg.lstsq(bend, total, rcond=1e-14)[0]
             if np.abs(loss.gradient(f + trial, y).sum(axis=0)).sum() < np.abs(total).sum():
                 b = trial
             break
-        b, value = b + length * step, new
+        b, value = b + step, new
         if np.abs(b).max() > far:
             raise ValueError(missing)
     else:

@@ -232,7 +232,8 @@ class Network(SetOnce, ABC):
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
 
         Inputs (n, d), outputs (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias inside.  The
-        weights are copies, and parameters that can be trained on; the certificate does not speak of what becomes of them.
+        weights are copies, and parameters that can be trained on; the certificate does not speak of what becomes of
+        them.
 
         Returns
         -------
