@@ -245,7 +245,7 @@ def test_not_fitted(kind):
 
 
 def test_fitted_estimators_are_kept(tmp_path):
-    model = ConvexReLUClassifier(beta=0.3).fit(PETALS, SPECIES)
+    model = ConvexReLUClassifier(beta=0.3, multi_class="ovr").fit(PETALS, SPECIES)
     joblib.dump(model, tmp_path / "model.joblib")
     for copy in (joblib.load(tmp_path / "model.joblib"), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(copy.predict_proba(PETALS), model.predict_proba(PETALS))

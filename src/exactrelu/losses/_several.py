@@ -177,7 +177,7 @@ def best_constants(loss: VectorLoss, f: Array, y: Array) -> Array:
         # apart the softmax loss has next to no curvature.  Along (1, ..., 1) it has none, and no slope.
         damping, new = float(np.linalg.norm(total)) / far, np.inf
         for _ in range(MAX_ATTEMPTS):
-            step = -np.linalg.solve(bend + damping * np.eye(len(b)), total)
+            step = -np.linalg.lstsq(bend + damping * np.eye(len(b)), total, rcond=1e-15)[0]
             new = loss.value(f + (b + step), y)
             if new < value:
                 break
