@@ -136,7 +136,7 @@ def price_outputs(
     best = climbed.best
 
     def goal() -> float:
-        return max(target - slack, best * (1.0 + rel))
+        return target - slack if best <= target - slack else best * (1.0 + rel)
 
     def found(tree: OutputTree) -> None:
         nonlocal best

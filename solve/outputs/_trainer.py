@@ -59,7 +59,7 @@ class OutputsTrainer(Rounds):
     def start_from(self, network: object) -> None:
         """Start from a network with as many outputs; ValueError for another one."""
         assert isinstance(network, Network)
-        self._keep(neurons_of(network, self.problem))
+        self._settle(np.zeros((0, self.problem.rank)), neurons_of(network, self.problem))
 
     def _keep(self, neurons: OutputNeurons) -> None:
         """Make this the current network, and the best one when it is that."""
