@@ -60,7 +60,7 @@ class OutputMaster:
             if A is before:
                 break
         A = A[: len(neurons)]
-        return OutputNeurons(neurons.U, A).take(A.any(axis=1))
+        return OutputNeurons(neurons.U, A).take(np.flatnonzero(A.any(axis=1)))
 
     def _value(self, P: Array, A: Array, beta: Array) -> float:
         return self.problem.loss.value(P @ A, self.problem.y) + float(beta @ np.linalg.norm(A, axis=1))

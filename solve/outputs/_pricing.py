@@ -86,7 +86,8 @@ def _climb(Z: Array, N: Array, U: Array, steps: int) -> tuple[Array, Array]:
 
 def distinct(U: Array, limit: int, cosine: float) -> Ints:
     """Indices of the first directions no two of which are closer than `cosine`. O(limit K r)."""
-    left, chosen = np.ones(len(U), dtype=bool), []
+    left = np.ones(len(U), dtype=bool)
+    chosen: list[int] = []
     while len(chosen) < limit and left.any():
         k = int(left.argmax())
         chosen.append(k)

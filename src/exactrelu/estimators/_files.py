@@ -112,8 +112,8 @@ class Files:
         if len(claims) < len(model.networks):
             raise ValueError("it holds a network without a certificate, which exactrelu.load_model reads")
         notes, first = model.metadata, claims[0]
-        labels = get_loss(first.loss).labels or first.loss == SoftmaxLoss.name
-        kind = "ConvexReLUClassifier" if labels else "ConvexReLURegressor"
+        of_classes = get_loss(first.loss).labels or first.loss == SoftmaxLoss.name
+        kind = "ConvexReLUClassifier" if of_classes else "ConvexReLURegressor"
         if (kind := str(notes.get("estimator", kind))) != cls.__name__:
             raise ValueError(f"it holds a {kind}, not a {cls.__name__}")
         if "scale" in notes:
