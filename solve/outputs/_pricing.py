@@ -22,6 +22,9 @@ FINE_CLIMB = 200  # steps from a direction that the tree found
 SLICE = 2e6  # cones times rows between two looks at what to do: a second or two
 # Where a tree may not end: loose bounds first, so that its work proves something.
 STAGES = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01)
+# Where h* exceeds the target a proof is only as accurate as a part of the excess, and at least to a tenth: the next
+# network is a better one.
+OF_VIOLATION, COARSE = 0.3, 0.1
 AT_ONCE = 1 << 21  # entries of rows times directions that climbs hold at a time: 16 MB
 
 
@@ -120,7 +123,7 @@ def price_outputs(
     ----------
     problem : OutputsProblem;  N : (n, c);  starts : (m, r), nonzero, to climb from
     target : float, a bound that is good enough
-    rel : float, relative accuracy when h* is above the target
+    rel : float, relative accuracy, or better, when h* is above the target but not far
     deadline : float, `time.monotonic` value at which to stop
     work : float, cones times rows after which to stop with what is proven by then
 
@@ -137,7 +140,10 @@ def price_outputs(
     best = climbed.best
 
     def goal() -> float:
-        return target - slack if best <= target - slack else best * (1.0 + rel)
+        if best <= target - slack:
+            return target - slack
+        far = best / target - 1.0 if target > 0.0 else 0.0
+        return best * (1.0 + max(rel, min(COARSE, OF_VIOLATION * far)))
 
     def found(tree: OutputTree) -> None:
         nonlocal best
