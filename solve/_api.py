@@ -85,10 +85,10 @@ def train(
         "gated": minimise ``L(sum_j D_j X v_j) + beta sum_j |v_j|`` over given activation patterns D_j of two layers
         instead, without cones (Mishkin, Sahiner & Pilanci 2022), for the losses that have a gradient.
     gates : int, array_like or "all", optional
-        The patterns of gated networks: so many random gate vectors, by `random_state`; gate vectors g, (G, d), for
-        the patterns ``X g > 0``; patterns themselves, (P, n) bool or (P, ceil(n/8)) uint8 as
-        `exactrelu.enumerate.sign_patterns` packs them; or all patterns of X.  Default: all, where they are at most
-        100 000, else 500 random ones.
+        The patterns of gated networks: those of so many random directions, by `random_state` and whatever the columns'
+        units; gate vectors g, (G, d), for the patterns ``X g > 0``; patterns themselves, (P, n) bool or
+        (P, ceil(n/8)) uint8 as `exactrelu.enumerate.sign_patterns` packs them; or all patterns of X.  Default: all,
+        where they are at most 100 000 (from rank 7 on a quarter as many for each rank), else 500 random ones.
     loss : str or Loss
         "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
         "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own

@@ -121,8 +121,9 @@ class Certificate:
         """The claim in one line, without the dual point."""
         layers = f"{self.layers}" if self.layers == 2 else f"{self.layers}, width={self.width}"
         return (
-            f"Certificate(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, objective={self.objective:.10g}, "
-            f"lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.size(self.dual)})"
+            f"{type(self).__name__}(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, "
+            f"objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, "
+            f"n={np.size(self.dual)})"
         )
 
     @one_blas_thread
