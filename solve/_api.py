@@ -155,7 +155,6 @@ def train(
     )  # fmt: skip
 
 
-@one_blas_thread
 def train_problem(
     problem: Problem,
     beta: float,
@@ -184,7 +183,18 @@ def train_problem(
     ValueError
         As `train`, for options that are not legal.
     """
-    from . import _three_layers, _two_layers  # with them comes SciPy's linear algebra, which loads for half a second
+    from . import _three_layers, _two_layers  # noqa: F401  # with them comes SciPy's linear algebra, half a second
+
+    network = warm_start.network if isinstance(warm_start, Solution) else warm_start
+    return _trained(problem, beta, layers, width, activation, gates, network, options)
+
+
+@one_blas_thread  # here, too: of a BLAS that the imports have brought nobody knew before
+def _trained(
+    problem: Problem, beta: float, layers: int, width: int, activation: str, gates: Any, start: Network | None,
+    options: dict[str, Any],
+) -> Solution:  # fmt: skip
+    from . import _three_layers, _two_layers
 
     beta = check_positive(beta, "beta")
     _check_network(layers, width)
@@ -195,8 +205,8 @@ def train_problem(
     else:
         kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
         trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
-    if warm_start is not None:
-        trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
+    if start is not None:
+        trainer.start_from(start)
     return trainer.solve()
 
 
