@@ -4,14 +4,26 @@ from dataclasses import replace
 
 import naive_gated
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from sklearn.datasets import load_iris
 
-from exactrelu import ConvexReLUClassifier, ConvexReLURegressor, GatedReLUNetwork, ReLUNetwork, load_model, save_model
+from exactrelu import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    GatedReLUNetwork,
+    ReLUNetwork,
+    load_model,
+    plot_arrangement,
+    plot_function,
+    save_model,
+)
 from exactrelu.certificates._vertices import price_vertices
-from exactrelu.enumerate import sign_patterns
+from exactrelu.commands._cli import main
+from exactrelu.enumerate import iter_cells
 from exactrelu.solve import CertificateError, NotProvenError, max_beta, path, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._bits import correlate
@@ -32,6 +44,12 @@ def data(seed, n=24, d=3, loss="squared"):
     if loss in ("logistic", "squared_hinge"):
         return X, np.where(f > np.median(f), 1.0, -1.0)
     return X, rng.poisson(np.exp(f)).astype(float) if loss == "poisson" else f
+
+
+def all_patterns(X, packed=False):
+    """All patterns of the rows of X, (P, n) bool or packed as `sign_patterns` packs them."""
+    octets = np.concatenate([chunk.patterns for chunk in iter_cells(X)])
+    return octets if packed else np.unpackbits(octets, axis=1, count=len(X)).astype(bool)
 
 
 def gated(X, y, ratio=0.1, **options):
@@ -179,10 +197,10 @@ def test_optimum_is_that_of_cvxpy(loss, output_bias):
 
 def test_all_patterns_are_the_default_at_low_rank():
     X, y = data(6, n=15)
-    solution, patterns = gated(X, y), sign_patterns(X)
+    solution, patterns = gated(X, y), all_patterns(X)
     assert solution.patterns == "all"
     assert solution.objective == pytest.approx(naive_gated.optimum(patterns, X, y, solution.certificate.beta), rel=1e-8)
-    for gates in ("all", patterns, sign_patterns(X, packed=True)):
+    for gates in ("all", patterns, all_patterns(X, packed=True)):
         other = gated(X, y, gates=gates)
         assert other.objective == pytest.approx(solution.objective, rel=1e-9)
         assert np.allclose(other.network.predict(X), solution.network.predict(X), atol=1e-6)
@@ -192,7 +210,7 @@ def test_few_rows_of_ties_and_zeros():
     X = np.array([[1.0, 0, 0], [2, 0, 0], [0, 0, 0], [-1, 0, 0], [0, 1, 0], [1, 1, 0], [0, -3, 0]])
     y = np.array([1.0, -2, 0.5, 1, 0, 3, -1])
     solution = gated(X, y, 0.05)
-    reference = naive_gated.optimum(sign_patterns(X), X, y, solution.certificate.beta)
+    reference = naive_gated.optimum(all_patterns(X), X, y, solution.certificate.beta)
     assert solution.objective == pytest.approx(reference, rel=1e-8)
     solution.certificate.verify(X, y)
 
@@ -253,6 +271,30 @@ def test_sampled_gates_are_seeded():
     assert one.patterns == "given"
 
 
+def test_sampled_gates_cut_the_data_whatever_the_units_and_the_means():
+    X, y = data(27, d=5)
+    for Z in X, X * [1e6, 1.0, 1e-6, 3.0, 0.1], np.column_stack([X + 1e3, np.ones(24)]):
+        active = make_gates(make_problem(Z, y, "squared", None), 30, 0).active(slice(None))
+        assert len(active) == 30
+        assert (np.abs(active.mean(axis=1) - 0.5) <= 0.4).mean() > 0.8
+
+
+def test_sampled_gates_take_weights_for_repetitions():
+    X, y = data(27, d=5)
+    times = np.random.default_rng(0).integers(0, 3, len(y))
+    repeated = make_gates(make_problem(np.repeat(X, times, axis=0), np.repeat(y, times), "squared", None), 30, 0)
+    weighted = make_gates(make_problem(X, y, "squared", None, times), 30, 0)
+    assert np.allclose(np.sort(repeated.vectors, axis=0), np.sort(weighted.vectors, axis=0), rtol=1e-9)
+    few = make_gates(make_problem(X, y, "squared", None, np.eye(24)[0]), 30, 0)  # of rank one
+    assert np.isfinite(few.vectors).all()
+
+
+def test_all_patterns_that_do_not_fit_in_memory():
+    X, y = data(28, n=200, d=12)
+    with pytest.raises(MemoryError, match=r"the data may have .* patterns of 200 rows"):
+        train(X, y, 1.0, activation="gated", gates="all")
+
+
 def test_path_and_warm_start():
     X, y = data(15)
     solutions = path(X, y, [0.5, 2.0, 1.0], activation="gated", gates=60, tol=1e-9)
@@ -275,6 +317,9 @@ def test_path_and_warm_start():
         ({"gates": np.ones((4, 5))}, r"3 columns of X, got gates of shape \(4, 5\)"),
         ({"gates": np.ones((4, 5), bool)}, r"24 columns of bool got gates of shape \(4, 5\)"),
         ({"gates": np.ones((4, 5), np.uint8)}, r"need 3 columns of uint8.* got gates of shape \(4, 5\)"),
+        ({"gates": True}, "got True"),
+        ({"gates": 2.5}, "got 2.5"),
+        ({"gates": [[1.0, 2.0], [1.0]]}, r"got \[\[1.0, 2.0\], \[1.0\]\]"),
         ({"gates": np.ones(3)}, r"a row per gate or pattern, got shape \(3,\)"),
         ({"gates": np.full((2, 3), np.nan)}, "gates"),
         ({"loss": "absolute"}, "losses with a gradient .*squared.*got 'absolute'"),
@@ -321,6 +366,65 @@ def test_estimators_train_gated_networks():
     assert again.n_iter_ == 1
     changed = again.set_params(activation="relu", gates=None).fit(X, y)
     assert isinstance(changed.network_, ReLUNetwork)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_estimators_keep_patterns_in_files(tmp_path, packed):
+    X, y = data(26, n=20, d=2)
+    gates = all_patterns(np.column_stack([X, np.ones(20)]), packed=packed)[::9]
+    model = ConvexReLURegressor(activation="gated", gates=gates).fit(X, y)
+    model.save(tmp_path / "model.npz")
+    again = ConvexReLURegressor.load(tmp_path / "model.npz")
+    assert again.activation == "gated"
+    assert np.array_equal(again.predict(X), model.predict(X))
+    assert np.array_equal(again.fit(X, y).predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("gates", ["15", "all"])
+def test_the_command_line_trains_gated_networks(tmp_path, monkeypatch, capsys, gates):
+    monkeypatch.chdir(tmp_path)
+    X, y = data(27, n=30, d=2)
+    np.savetxt("data.csv", np.column_stack([X, y]), delimiter=",", header="a,b,y", comments="")
+    asked = ["fit", "data.csv", "--activation", "gated", "--gates", gates, "--out", "model.npz", "--quiet"]
+    assert main(asked) == 0
+    assert "no gated network over " + ("all" if gates == "all" else "these ") in capsys.readouterr().out
+    assert main(["verify", "model.npz", "data.csv"]) == 0
+    assert "patterns, " in capsys.readouterr().out
+    assert main(["predict", "model.npz", "data.csv"]) == 0
+    shown = np.array(capsys.readouterr().out.split()[1:], dtype=float)
+    model = ConvexReLURegressor.load("model.npz")
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    assert np.allclose(shown, model.predict(frame))
+    top = max_beta(np.column_stack([X, np.ones(30)]), y, activation="gated", gates=model.gates, output_bias=True)
+    assert model.beta_ == pytest.approx(0.05 * top)
+    assert model.fit(frame, y).certified_
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gates", "3"], "--gates needs --activation gated"),
+        (["--activation", "gated", "--gates", "some"], "a number or all, got 'some'"),
+    ],
+)
+def test_the_command_line_refuses_gates_that_mean_nothing(capsys, words, message):
+    try:
+        code = main(["fit", *words])
+    except SystemExit as error:  # of argparse
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_gated_networks_can_be_drawn():
+    X, y = data(28, n=20, d=2)
+    model = ConvexReLURegressor(activation="gated", gates=9).fit(X, y)
+    axes = Figure().subplots()
+    plot_function(model, X, y, axes)
+    assert axes.get_title().startswith(f"Fitted network, {model.network_.n_neurons} neuron")
+    axes = Figure().subplots()
+    plot_arrangement(X, axes, network=model)
+    assert "gate" in axes.get_legend_handles_labels()[1]
 
 
 def test_classifiers_train_gated_networks():
@@ -444,11 +548,11 @@ def test_corrupted_claims_are_refused(change, message):
 
 def largest(Z, theta):
     """``max |Z' D theta|`` over all patterns, enumerated."""
-    return np.linalg.norm(naive_gated.correlations(sign_patterns(Z), Z, theta), axis=1).max()
+    return np.linalg.norm(naive_gated.correlations(all_patterns(Z), Z, theta), axis=1).max()
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(1, 14), r=st.integers(1, 4), ties=BOOL)
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 11), r=st.integers(1, 4), ties=BOOL)
 def test_vertices_bound_all_patterns(seed, n, r, ties):
     rng = np.random.default_rng(seed)
     Z, theta = rng.standard_normal((n, r)), rng.standard_normal(n)
@@ -480,6 +584,13 @@ def test_a_proof_for_all_patterns_that_runs_out_of_time():
         solution.certificate.verify(X, y, time_limit=1e-9)
     with pytest.raises(CertificateError, match="not dual feasible"):
         replace(solution.certificate, dual=solution.certificate.dual * (1 + 1e-6)).verify(X, y)
+
+
+def test_a_certificate_shows_its_claim_in_a_line():
+    X, y = data(20)
+    shown = repr(gated(X, y, gates=10).certificate)
+    assert shown.startswith("GatedCertificate(beta=")
+    assert len(shown) < 160
 
 
 def test_a_certificate_of_relu_networks_does_not_take_a_gated_one():

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from exactrelu._checks import check_array
 from exactrelu._typing import Array, Bools, Ints
 from exactrelu.certificates._gated import Octets, active_rows, pack_gates
-from exactrelu.enumerate import iter_cells, max_patterns
-from exactrelu.solve._problem import Problem
+from exactrelu.enumerate import Arrangement, iter_cells, max_patterns
+from exactrelu.enumerate._patterns import FALL, available_memory
+from exactrelu.solve._problem import EPS, Problem
 
 from ._bits import correlate
 
-# Without `gates`, data with at most so many patterns are trained over all of them, others over a sample: visiting these
-# takes a second or two.
-FEW_PATTERNS, SAMPLE = 100_000, 500
+# Without `gates`, data with at most so many patterns, visited in a second, are trained over all of them; beyond that
+# rank fewer, as `enumerate._patterns.FALL` says.  Others are trained over a sample.
+FEW_PATTERNS, FEW_RANK, SAMPLE = 100_000, 6, 500
 
 
 @dataclass(frozen=True)
@@ -90,22 +91,28 @@ def make_gates(problem: Problem, gates: Any, random_state: Any) -> Gates:
     ------
     ValueError
         For gates that are not legal; the message shows what arrived.
+    MemoryError
+        When all patterns would not fit in memory, with the figures.
     """
     X = problem.X
     if isinstance(gates, Gates):
         return gates
     if gates is None:
-        gates = "all" if max_patterns(len(X), max(problem.rank, 1)) <= FEW_PATTERNS else SAMPLE
-    if isinstance(gates, str):
-        if gates != "all":
-            raise ValueError(f"gates must be 'all', a number, gate vectors or patterns, got {gates!r}")
+        few = FEW_PATTERNS / FALL ** max(problem.rank - FEW_RANK, 0)
+        gates = "all" if max_patterns(len(X), max(problem.rank, 1)) <= few else SAMPLE
+    if isinstance(gates, str) and gates == "all":
         return _all_gates(problem)
     if isinstance(gates, int | np.integer) and not isinstance(gates, bool):
         if gates < 1:
             raise ValueError(f"gates must be at least 1, got {gates}")
-        vectors = np.random.default_rng(random_state).standard_normal((int(gates), X.shape[1]))
+        vectors = _random_vectors(problem, int(gates), random_state)
         return _distinct(X, pack_gates(X, vectors), vectors, False)
-    given = np.asarray(gates)
+    try:
+        given = np.asarray(gates)
+    except ValueError:  # rows of different lengths
+        given = np.asarray(None)
+    if given.ndim == 0:
+        raise ValueError(f"gates must be 'all', a number, gate vectors or patterns, got {gates!r:.80}")
     if given.ndim != 2 or len(given) == 0:
         raise ValueError(f"gates must have a row per gate or pattern, got shape {given.shape}")
     if given.dtype in (np.bool_, np.uint8):
@@ -114,6 +121,19 @@ def make_gates(problem: Problem, gates: Any, random_state: Any) -> Gates:
     if vectors.shape[1] != X.shape[1]:
         raise ValueError(f"gate vectors need the {X.shape[1]} columns of X, got gates of shape {vectors.shape}")
     return _distinct(X, pack_gates(X, vectors), vectors, False)
+
+
+def _random_vectors(problem: Problem, count: int, random_state: Any) -> Array:
+    """Gate vectors ``(X'WX)^(-1/2) g`` of Gaussian g, (count, d), W the samples' weights.
+
+    So neither the columns' units nor their means matter: a gate is as likely to cut the data one way as another.  The
+    root is the symmetric one, which is unique: weights count as repetitions.
+    """
+    normal = np.random.default_rng(random_state).standard_normal((count, problem.X.shape[1]))
+    weight = getattr(problem.loss, "weight", np.ones(len(problem.y)))
+    _, values, vt = np.linalg.svd(np.sqrt(weight)[:, None] * problem.X, full_matrices=False)
+    kept = values > values[0] * max(problem.X.shape) * EPS
+    return np.asarray(normal @ (vt[kept].T / values[kept]) @ vt[kept])
 
 
 def _packed(given: NDArray[Any], n: int) -> Octets:
@@ -130,7 +150,15 @@ def _all_gates(problem: Problem) -> Gates:
     X = problem.X
     if problem.rank == 0:
         return Gates(np.zeros((0, (len(X) + 7) // 8), np.uint8), np.zeros((0, X.shape[1])), True, len(X))
-    chunks = list(iter_cells(X))
+    arrangement = Arrangement(X)
+    most, free = max_patterns(arrangement.n_planes, arrangement.rank), available_memory()
+    # as visited, gathered and sorted
+    if 3 * most * ((len(X) + 7) // 8 + 8 * X.shape[1]) > free:
+        raise MemoryError(
+            f"the data may have {most:.2e} patterns of {len(X)} rows, more than fit in {free:.2e} bytes; "
+            "pass a number of gates"
+        )
+    chunks = list(iter_cells(arrangement))
     octets, vectors = (np.concatenate([getattr(c, name) for c in chunks]) for name in ("patterns", "points"))
     return _distinct(X, octets, vectors, True)
 

@@ -39,7 +39,6 @@ class OutputPricing:
     U : (K, r) unit directions of large value, best first;  values : (K,)
     nodes : int, cones visited
     late : bool, True when the deadline ended it early (`upper` is valid all the same)
-    proven : bool, whether a tree proved `upper`
     """
 
     upper: float
@@ -48,7 +47,6 @@ class OutputPricing:
     values: Array
     nodes: int = 0
     late: bool = False
-    proven: bool = True
 
 
 def climb(Z: Array, N: Array, starts: Array, steps: int = CLIMB_STEPS) -> tuple[Array, Array]:
@@ -110,7 +108,7 @@ def price_by_climbs(problem: OutputsProblem, N: Array, starts: Array) -> OutputP
     if not weights.any():
         return OutputPricing(slack, 0.0, np.zeros((0, problem.rank)), np.zeros(0))
     U, values = climb(Z, weights, starts)
-    return OutputPricing(factored_bound(Z, weights) + slack, float(values[0]), U, values, proven=False)
+    return OutputPricing(factored_bound(Z, weights) + slack, float(values[0]), U, values)
 
 
 def price_outputs(
@@ -171,4 +169,4 @@ def price_outputs(
         upper = min(upper, tree.target + moved + slack)
     directions, reached = np.vstack(U), np.concatenate(values)
     order = np.argsort(-reached, kind="stable")
-    return OutputPricing(upper, best, directions[order], reached[order], nodes, late, outcome is True)
+    return OutputPricing(upper, best, directions[order], reached[order], nodes, late)

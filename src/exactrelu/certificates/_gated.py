@@ -42,7 +42,7 @@ def largest_correlation(octets: Octets, Z: Array, theta: Array) -> float:
     return best
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GatedCertificate(Certificate):
     """A gated network with a dual point that bounds the best objective over given patterns.
 
@@ -61,7 +61,7 @@ class GatedCertificate(Certificate):
     pricing : str, "gates"
     output_bias : bool
         Whether the bound speaks of networks with an output bias too: theta then sums to zero, exactly.
-    hint : None
+    hint, multipliers : None
     patterns : (P, ceil(n/8)) uint8, or None
         The patterns that the bound speaks of, in `numpy.packbits` order; None: all patterns of the data.
     """
