@@ -274,6 +274,23 @@ def test_high_rank_ends_with_a_proven_gap():
     assert train(X, Y, beta, tol=1e-6).objective == solution.objective
 
 
+@pytest.mark.parametrize("loss", ["squared", "softmax"])
+def test_the_relaxation_bounds_better_than_the_network(loss):
+    X, Y = data(16, n=60, r=9, c=3, loss=loss)
+    X = np.vstack([X, 2.0 * X[:10]])  # parallel rows
+    Y = np.concatenate([Y, Y[:10]])
+    problem = make_problem(X, Y, loss, None, None, True)
+    beta = 0.1 * max_beta(X, Y, loss=loss, output_bias=True)
+    nu = problem.dual_point(problem.constant)
+    found = train(X, Y, beta, loss=loss, output_bias=True, tol=1e-4)
+    alone = -np.inf
+    for N in (nu, problem.dual_point(found.network.predict(X))):
+        theta = problem.balanced(N * min(1.0, beta / factored_bound(problem.Z, N)) * (1.0 - 1e-12))
+        alone = max(alone, -problem.loss.conjugate(-theta, problem.y))
+    assert alone < found.lower_bound <= found.objective
+    assert found.certificate.verify(X, Y).cones == 0
+
+
 def test_limits_and_callback():
     X, Y = data(11, n=60, r=3)
     seen = []

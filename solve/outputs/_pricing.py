@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exactrelu._typing import Array, Ints
-from exactrelu.certificates._output_bounds import factored_bound, output_kinks
+from exactrelu.certificates._output_bounds import factored_bound, merged_rows, output_kinks
 from exactrelu.certificates._output_cones import OutputTree
 from exactrelu.solve._problem import OutputsProblem
 
@@ -108,7 +108,9 @@ def price_by_climbs(problem: OutputsProblem, N: Array, starts: Array) -> OutputP
     if not weights.any():
         return OutputPricing(slack, 0.0, np.zeros((0, problem.rank)), np.zeros(0))
     U, values = climb(Z, weights, starts)
-    return OutputPricing(factored_bound(Z, weights) + slack, float(values[0]), U, values)
+    # of the rows that a certificate is checked with: scales that are found for others might be better
+    upper = factored_bound(*merged_rows(problem.Z, N)) + slack
+    return OutputPricing(upper, float(values[0]), U, values)
 
 
 def price_outputs(

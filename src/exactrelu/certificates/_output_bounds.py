@@ -18,6 +18,7 @@ from ._output_cones import OutputTree, VectorKinks
 
 SCALINGS, EXPONENT = 60, 8  # steps towards good scales, and the Schatten norm whose gradient they follow
 STEP = 0.5  # part of the way to the scales at which that gradient vanishes
+LEAST_ROW = 1e-12  # part that every row counts for at least: scales stay finite
 TREE_WORK = 2e8  # cones times rows that a tree may take where a proof may not end: a few minutes
 
 
@@ -32,7 +33,7 @@ def outputs_slack(coordinates: Coordinates, theta: Array) -> float:
     As `rounding_slack` with the lengths of the rows; products of c terms and their lengths add 20 c units of roundoff,
     in which the rounding of rows that are to sum to zero is counted, too.
     """
-    lengths, size = row_norms(theta), 0.0
+    lengths = row_norms(theta)
     size = float(lengths @ row_norms(coordinates.Z))
     return rounding_slack(coordinates, lengths) + 20.0 * theta.shape[1] * UNIT * size
 
@@ -58,24 +59,42 @@ def output_kinks(Z: Array, theta: Array) -> tuple[VectorKinks, float]:
     return VectorKinks(0.5 * (Z.T @ theta), normals, weights), moved
 
 
+def merged_rows(Z: Array, theta: Array) -> tuple[Array, Array]:
+    """Rows (m, r) that occur in Z, each once, and the sums of theta (m, c) over them; those without effect go."""
+    used = theta.any(axis=1) & (row_norms(Z) > 0.0)
+    rows, place = np.unique(Z[used], axis=0, return_inverse=True)
+    sums = np.zeros((len(rows), theta.shape[1]))
+    np.add.at(sums, place.reshape(-1), theta[used])
+    return rows, sums
+
+
 def factored_bound(Z: Array, theta: Array) -> float:
     """An upper bound of ``|theta'(Z u)_+|`` on the unit ball at any rank, O(n (r + c)^2) a step.
 
     With ``t_+ = t/2 + |t|/2`` and any scales d_i > 0 (Cauchy-Schwarz, v a unit vector of R^c)
 
         2 |theta'(Z u)_+| <= |theta'Z u| + sum_i |theta_i.v| |z_i.u| <= |theta'Z|_2 + |theta / d|_2 |d Z|_2 .
+    """
+    rows = theta.any(axis=1) & (row_norms(Z) > 0.0)
+    return best_scales(Z[rows], theta[rows])[0] if rows.any() else 0.0
+
+
+def best_scales(Z: Array, theta: Array, d: Array | None = None, steps: int = SCALINGS) -> tuple[float, Array]:
+    """`factored_bound` with the best scales met, and these (n,).
 
     Scales are sought that make the product small: in place of the spectral norms it takes Schatten norms, whose
     logarithms have gradients.  Any scales prove their bound.
+
+    Parameters
+    ----------
+    Z : (n, r) nonzero rows;  theta : (n, c), not zero
+    d : (n,), to start from;  steps : int
     """
-    weight = row_norms(theta) * row_norms(Z)
-    rows = weight > 0.0
-    if not rows.any():
-        return 0.0
-    linear, Z, theta = np.linalg.norm(Z.T @ theta, 2), Z[rows], theta[rows]
-    d = np.sqrt(row_norms(theta) / row_norms(Z))
-    best = np.inf
-    for _ in range(SCALINGS):
+    if d is None:
+        lengths = row_norms(theta)
+        d = np.sqrt(np.maximum(lengths, LEAST_ROW * lengths.max()) / row_norms(Z))
+    best, kept = np.inf, d
+    for _ in range(steps):
         parts, product = [], 1.0
         for A in (theta / d[:, None], d[:, None] * Z):
             values, vectors = np.linalg.eigh(A.T @ A)
@@ -83,10 +102,12 @@ def factored_bound(Z: Array, theta: Array) -> float:
             product *= float(np.linalg.norm(A, 2))
             # diagonal of A (A'A)^(p-1) A', by which the logarithm of the Schatten norm grows with that of d
             parts.append(np.square(A @ vectors) @ values ** (EXPONENT - 1) + np.finfo(float).tiny)
-        best = min(best, product)
+        if product < best:
+            best, kept = product, d
         left, right = (part / part.sum() for part in parts)
-        d = d * ((left + 1e-12) / (right + 1e-12)) ** (STEP / EXPONENT)
-    return 0.5 * float(linear + best) * (1.0 + 1e-12)
+        d = d * ((left + LEAST_ROW) / (right + LEAST_ROW)) ** (STEP / EXPONENT)
+    linear = float(np.linalg.norm(Z.T @ theta, 2))
+    return 0.5 * (linear + best) * (1.0 + 1e-12), kept
 
 
 def audit_outputs(Z: Array, theta: Array, target: float, *, time_limit: float | None = None) -> Audit:
@@ -105,10 +126,7 @@ def audit_outputs(Z: Array, theta: Array, target: float, *, time_limit: float | 
         was enough.  At high rank a tree gives up after a few minutes of work.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    used = theta.any(axis=1) & (row_norms(Z) > 0.0)
-    Z, place = np.unique(Z[used], axis=0, return_inverse=True)
-    sums = np.zeros((len(Z), theta.shape[1]))
-    np.add.at(sums, place.reshape(-1), theta[used])
+    Z, sums = merged_rows(Z, theta)
     if not sums.any():
         return Audit(True, 0.0, np.zeros(Z.shape[1]), 0)
     scale = 2.0 ** min(int(np.frexp(np.abs(sums).max())[1]), 1000)  # exact, and then no square overflows
