@@ -47,11 +47,12 @@ RESTART_WORK, MAX_RESTARTS, RESTART_STEPS = 6e6, 4, 200
 RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
 CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
 # The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40; fewer
-# than 8 prove less than the relaxation without pairs, and above 3000 samples the search for pairs alone takes seconds.
-PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5, 40, 8, 20, 3000, 64
+# than 8 prove less than the relaxation without pairs.
+PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, MOST_LEAVES = 4e5, 40, 8, 12, 64
 MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
-# Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
-NETWORK_PART, RELAX_PART, DUAL_PART = 0.3, 0.2, 0.6
+# Parts of a time limit: for the network, and for the relaxation of what is left then, less where it only bridges the
+# time until the pairs settle; of these, for its dual point.
+NETWORK_PART, RELAX_PART, FIRST_PART, DUAL_PART = 0.3, 0.2, 0.05, 0.6
 LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
@@ -94,7 +95,8 @@ class HighRankRounds(Rounds):
             return Status.EFFORT
         unlimited = math.isinf(self.options.effort)
         if r >= RELAXED_RANK and not (unlimited and r <= FACET_RANK):
-            self._relax()
+            if self.deadline is not None or not self._pairs_settle:
+                self._relax()
             if self._relax_pairs():
                 return Status.CALLBACK
             if self._certified:
@@ -198,11 +200,22 @@ class HighRankRounds(Rounds):
         self.cells += found.nodes
         return found
 
+    def _pair_rounds(self, effort: float) -> int:
+        """Rounds of the pair bound for such an effort."""
+        n, r = self.problem.bundle.Z.shape
+        return int(effort * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
+
+    @property
+    def _pairs_settle(self) -> bool:
+        """True where the pair bound proves more than the relaxation without pairs, which then is needed no more."""
+        return self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
+
     def _relax(self) -> None:
         """Offer the dual point of the semidefinite relaxation."""
         self._relaxed = True
         effort, now = self.options.effort, time.monotonic()
-        share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, RELAX_PART * (self.deadline - now))
+        part = FIRST_PART if self._pairs_settle else RELAX_PART
+        share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, part * (self.deadline - now))
         timed = math.isinf(effort)
         steps = effort * min(max(RELAX_WORK / self.problem.bundle.Z.size, LEAST_STEPS), MOST_STEPS)
         attempts = ATTEMPTS if timed else min(ATTEMPTS, int(effort) - 1)
@@ -214,9 +227,9 @@ class HighRankRounds(Rounds):
 
     def _relax_pairs(self) -> bool:
         """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off."""
-        effort, n, r = self.options.effort, len(self.problem.bundle.Z), self.problem.rank
-        rounds = int(min(effort, MOST_EFFORT) * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
-        if rounds < LEAST_ROUNDS or n > PAIR_ROWS:
+        effort = self.options.effort
+        rounds = self._pair_rounds(min(effort, MOST_EFFORT))
+        if rounds < LEAST_ROUNDS:
             return False
         called_off = False
 
