@@ -17,6 +17,7 @@ from exactrelu._typing import Array
 from exactrelu.enumerate import count_patterns
 from exactrelu.solve import max_beta, train
 
+from . import _peers_gated as gated_of
 from . import _peers_patterns as patterns_of
 from . import _peers_training as training_of
 from ._instances import diabetes, gaussian, planted
@@ -38,6 +39,7 @@ from ._record import Record, Row, command_line
 Rows = Callable[[Task, Mapping[str, Outcome], str], Iterator[Row]]
 
 ACCURACIES = (1e-3, 1e-6, 1e-8)
+CERTIFIED = (training_of.OURS, gated_of.OURS)  # run to the end of their proofs, whatever is reached before
 REFERENCE = 1e-10  # gap of the certified optimum
 BELOW = 1e-7  # an objective so far below the lower bound, relatively, contradicts it
 CLOSE = 1e-4  # a solver of the convex program that ends further above the optimum disagrees
@@ -91,9 +93,10 @@ def pattern_tasks(threads: int, quick: bool) -> Iterator[Task]:
 
 def training_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Iterator[Row]:
     """One row per accuracy; the objective of every answer is checked against the certified bounds."""
-    outcome, ours = outcomes[peer], outcomes[training_of.OURS]
+    mine = gated_of.OURS if gated_of.OURS in outcomes else training_of.OURS
+    outcome, ours = outcomes[peer], outcomes[mine]
     if ours.status != FINISHED or len(ours.points) != len(task.accuracies):
-        raise RuntimeError(f"{task.name}: {training_of.OURS} did not finish: {ours}")
+        raise RuntimeError(f"{task.name}: {mine} did not finish: {ours}")
     optimum = task.levels[0] / (1.0 + task.accuracies[0])
     # a peer is held to its best answer, however it came to it
     best = min((point.value for point in outcome.points), default=None)
@@ -107,7 +110,7 @@ def training_rows(task: Task, outcomes: Mapping[str, Outcome], peer: str) -> Ite
         note = f"best {best / optimum - 1.0:.1e} above the optimum; {last.note}"
     for accuracy, level, own in zip(task.accuracies, task.levels, ours.points, strict=True):
         # ours end with a proof of the accuracy; the bare objective would be there earlier
-        seconds = own.seconds if peer == training_of.OURS else time_to(outcome.points, level)
+        seconds = own.seconds if peer == mine else time_to(outcome.points, level)
         found = compared(outcome, seconds, own.seconds)
         if wrong:
             found |= {"status": WRONG, "ratio": None, "relation": None}
@@ -151,7 +154,7 @@ def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float) 
                 if task.cells >= stopped.get(rank, task.cells + 1):
                     outcome = Outcome(SKIPPED, message="out of time or memory on a smaller instance")
                 else:
-                    outcome = worker.run(peer, replace(task, levels=()) if name == training_of.OURS else task, limit)
+                    outcome = worker.run(peer, replace(task, levels=()) if name in CERTIFIED else task, limit)
                     if outcome.status not in (FINISHED, ABSENT) and not outcome.points:
                         stopped[rank] = task.cells
                 found[name, task.name] = outcome
@@ -164,6 +167,7 @@ def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float) 
 # Instances, peers, those of the peers that are ours, and how outcomes become rows
 STUDIES: dict[str, tuple[Callable[[int, bool], Iterator[Task]], Mapping[str, Peer], Sequence[str], Rows]] = {
     "training": (training_tasks, training_of.PEERS, (training_of.OURS,), training_rows),
+    "gated": (partial(gated_of.tasks, ACCURACIES), gated_of.PEERS, (gated_of.OURS,), training_rows),
     "patterns": (pattern_tasks, patterns_of.PEERS, (patterns_of.OURS, patterns_of.COUNTED), pattern_rows),
 }
 
@@ -196,8 +200,9 @@ def study(
 
     Parameters
     ----------
-    out_dir : folder for ``peers_training.csv``, ``peers_patterns.csv``, ``peers.md`` and the figures, or None
-    studies : of {"training", "patterns"}
+    out_dir : folder for ``peers_training.csv``, ``peers_patterns.csv``, ``peers.md`` and the figures, or None; the
+        study "gated" alone writes ``peers_gated.csv``, ``peers_gated.md`` and its figure
+    studies : of {"training", "patterns", "gated"}
     time_limit : float, seconds for one run of a peer; all its runs on an instance get twice that
     threads : int, for everybody
     quick : bool, one tiny instance each
@@ -217,7 +222,7 @@ def study(
         raise ValueError(f"time_limit must be positive, got {time_limit!r}")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads!r}")
-    known = [*training_of.PEERS, *patterns_of.PEERS]
+    known = [*training_of.PEERS, *patterns_of.PEERS, *gated_of.PEERS]
     for name in only or ():
         if name not in known:
             raise ValueError(f"there is no peer {name!r}; there are: {'; '.join(known)}")
@@ -235,18 +240,24 @@ def study(
             run(name, record, time_limit, threads, quick, only)
             rows += record.rows
     if out_dir is not None:
-        peers_figure(rows, Path(out_dir) / "peers.png", (training_of.OURS, patterns_of.OURS, patterns_of.COUNTED))
-        (Path(out_dir) / "peers.md").write_text(report(rows), encoding="utf-8")
+        name = "peers_gated" if tuple(studies) == ("gated",) else "peers"
+        ours = (*CERTIFIED, patterns_of.OURS, patterns_of.COUNTED)
+        peers_figure(rows, Path(out_dir) / f"{name}.png", ours)
+        (Path(out_dir) / f"{name}.md").write_text(report(rows), encoding="utf-8")
     return rows
 
 
 def report(rows: Sequence[Row]) -> str:
     """The tables in Markdown, what is absent, and where answers differ; only training has accuracies."""
     parts = [EXPLAINED + "\n"]
-    training = [row for row in rows if row["accuracy"] is not None]
+    timed = [row for row in rows if row["accuracy"] is not None]
+    training = [row for row in timed if row["peer"] not in gated_of.PEERS]
+    gated = [row for row in timed if row["peer"] in gated_of.PEERS]
     if training:
         parts += ["### Training\n", training_tables(training, training_of.OURS)]
-    if len(training) < len(rows):
+    if gated:
+        parts += ["### Gated networks\n", training_tables(gated, gated_of.OURS)]
+    if len(timed) < len(rows):
         patterns = [row for row in rows if row["accuracy"] is None]
         parts += ["### Patterns\n", pattern_tables(patterns, (patterns_of.OURS, patterns_of.COUNTED))]
     lines = disagreements(rows) or ["No answer contradicts ours."]
@@ -257,7 +268,7 @@ def report(rows: Sequence[Row]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, and print the tables."""
     parser = argparse.ArgumentParser(prog="exactrelu bench peers", description=__doc__)
-    parser.add_argument("studies", nargs="*", metavar="training|patterns", help="default: both")
+    parser.add_argument("studies", nargs="*", metavar="training|patterns|gated", help="default: the first two")
     parser.add_argument("--out-dir", help="folder for the CSV files, the Markdown tables and the figures")
     parser.add_argument("--time-limit", type=float, default=15.0, help="seconds for one run of a peer")
     parser.add_argument("--threads", type=int, default=1, help="for everybody (default 1)")

@@ -1,6 +1,6 @@
 """Certified training of ReLU networks: the convex program, its pricing, its certificates."""
 
-from exactrelu.certificates import Certificate, CertificateError, NotProvenError, Verification
+from exactrelu.certificates import Certificate, CertificateError, GatedCertificate, NotProvenError, Verification
 from exactrelu.losses import Loss, PiecewiseLinearLoss, check_loss, get_loss
 
 from ._api import max_beta, path, train
@@ -9,6 +9,7 @@ from ._solution import Solution, State, Status
 __all__ = [
     "Certificate",
     "CertificateError",
+    "GatedCertificate",
     "Loss",
     "NotProvenError",
     "PiecewiseLinearLoss",

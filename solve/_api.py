@@ -17,7 +17,8 @@ from exactrelu.enumerate import max_patterns
 from exactrelu.enumerate._patterns import FALL
 from exactrelu.enumerate.running._tasks import worker_count
 from exactrelu.losses import Loss, PiecewiseLinearLoss
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.losses._library import LOSSES
+from exactrelu.networks import GatedReLUNetwork, Network, ParallelReLUNetwork, ReLUNetwork
 
 from ._problem import Problem, make_problem
 from ._rounds import Options
@@ -44,6 +45,8 @@ def train(
     *,
     layers: int = 2,
     width: int = 1,
+    activation: str = "relu",
+    gates: Any = None,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
     output_bias: bool = False,
@@ -55,7 +58,7 @@ def train(
     max_iter: int | None = None,
     time_limit: float | None = None,
     n_jobs: int | None = None,
-    warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | None = None,
+    warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | GatedReLUNetwork | None = None,
     callback: Callable[[State], object] | None = None,
     random_state: int | np.random.Generator | None = 0,
     verbose: int = 0,
@@ -78,6 +81,14 @@ def train(
         2, or 3 for parallel sub-networks ``f(X) = sum_k ((X W1_k)_+ w2_k)_+ w3_k`` of `width` neurons in their first
         layers, ``|W1_k|_F <= 1``, with the penalty ``beta/2 sum_k (|w2_k|^2 + w3_k^2)`` (Ergen & Pilanci 2021).
         With two layers the width is 1: the result is optimal over all widths.
+    activation : {"relu", "gated"}
+        "gated": minimise ``L(sum_j D_j X v_j) + beta sum_j |v_j|`` over given activation patterns D_j of two layers
+        instead, without cones (Mishkin, Sahiner & Pilanci 2022), for the losses that have a gradient.
+    gates : int, array_like or "all", optional
+        The patterns of gated networks: those of so many random directions, by `random_state` and whatever the columns'
+        units; gate vectors g, (G, d), for the patterns ``X g > 0``; patterns themselves, (P, n) bool or
+        (P, ceil(n/8)) uint8 as `exactrelu.enumerate.sign_patterns` packs them; or all patterns of X.  Default: all,
+        where they are at most 100 000 (from rank 7 on a quarter as many for each rank), else 500 random ones.
     loss : str or Loss
         "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
         "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own
@@ -111,8 +122,8 @@ def train(
         Threads of branch-and-bound pricing, -1 for one per processor.  Default: one, or what an active
         ``joblib.parallel_config`` says.  With several the path to the optimum may differ from run to run; the claims
         are proven all the same.
-    warm_start : Solution, ReLUNetwork or ParallelReLUNetwork, optional
-        A network to start from.
+    warm_start : Solution or network, optional
+        A network to start from; for gated networks one of those that the gates hold.
     callback : callable, optional
         Called with a `State` after every round of pricing; a true return value stops training.
     random_state : int or Generator
@@ -138,9 +149,9 @@ def train(
     """
     problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
     return train_problem(
-        problem, beta, layers=layers, width=width, tol=tol, pricing=pricing, patterns=patterns, effort=effort,
-        max_iter=max_iter, time_limit=time_limit, n_jobs=n_jobs, warm_start=warm_start, callback=callback,
-        random_state=random_state, verbose=verbose,
+        problem, beta, layers=layers, width=width, activation=activation, gates=gates, tol=tol, pricing=pricing,
+        patterns=patterns, effort=effort, max_iter=max_iter, time_limit=time_limit, n_jobs=n_jobs,
+        warm_start=warm_start, callback=callback, random_state=random_state, verbose=verbose,
     )  # fmt: skip
 
 
@@ -151,7 +162,9 @@ def train_problem(
     *,
     layers: int = 2,
     width: int = 1,
-    warm_start: Solution | ReLUNetwork | ParallelReLUNetwork | None = None,
+    activation: str = "relu",
+    gates: Any = None,
+    warm_start: Solution | Network | None = None,
     **options: Any,
 ) -> Solution:
     """`train` on data that `make_problem` has checked, once for several calls.
@@ -159,7 +172,7 @@ def train_problem(
     Parameters
     ----------
     problem : Problem
-    beta, layers, width, warm_start, **options
+    beta, layers, width, activation, gates, warm_start, **options
         As in `train`.
 
     Returns
@@ -175,8 +188,13 @@ def train_problem(
 
     beta = check_positive(beta, "beta")
     _check_network(layers, width)
-    kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
-    trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
+    if _is_gated(problem, activation, gates, layers, options):
+        from .gated import _trainer as gated
+
+        trainer: Any = gated.trainer_of(problem, beta, gates, _checked_options(problem, layers, int(width), **options))
+    else:
+        kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
+        trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
     if warm_start is not None:
         trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
     return trainer.solve()
@@ -189,6 +207,8 @@ def max_beta(
     *,
     layers: int = 2,
     width: int = 1,
+    activation: str = "relu",
+    gates: Any = None,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
     output_bias: bool = False,
@@ -196,6 +216,7 @@ def max_beta(
     tol: float = 1e-9,
     pricing: str = "auto",
     n_jobs: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> float:
     """The smallest weight decay for which the zero network is optimal, ``h*(-grad L(0))``.
 
@@ -204,11 +225,11 @@ def max_beta(
 
     Parameters
     ----------
-    X, y, layers, width, loss, sample_weight, output_bias, rank
+    X, y, layers, width, activation, gates, loss, sample_weight, output_bias, rank
         As in `train`.
     tol : float
-        Relative accuracy.
-    pricing, n_jobs
+        Relative accuracy; gated networks have the figure itself.
+    pricing, n_jobs, random_state
         As in `train`.
 
     Returns
@@ -224,7 +245,8 @@ def max_beta(
         As in `train`.
     """
     problem = make_problem(X, y, loss, rank, sample_weight, output_bias)
-    return max_beta_of(problem, layers=layers, width=width, tol=tol, pricing=pricing, n_jobs=n_jobs)
+    kind: dict[str, Any] = {"activation": activation, "gates": gates, "random_state": random_state}
+    return max_beta_of(problem, layers=layers, width=width, tol=tol, pricing=pricing, n_jobs=n_jobs, **kind)
 
 
 @one_blas_thread
@@ -233,11 +255,20 @@ def max_beta_of(
     *,
     layers: int = 2,
     width: int = 1,
+    activation: str = "relu",
+    gates: Any = None,
     tol: float = 1e-9,
     pricing: str = "auto",
     n_jobs: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> float:
     """`max_beta` of data that `make_problem` has checked."""
+    if _is_gated(problem, activation, gates, layers, {}):
+        from .gated._gates import make_gates
+        from .gated._trainer import price_gates
+
+        nu = problem.dual_point(problem.constant)
+        return price_gates(problem, make_gates(problem, gates, random_state), nu).best
     return float(price_at_zero(problem, layers, width, tol, pricing, n_jobs).best)
 
 
@@ -303,6 +334,10 @@ def path(X: ArrayLike, y: ArrayLike, betas: ArrayLike, **options: Any) -> list[S
     data: dict[str, Any] = {"loss": "squared", "rank": None, "sample_weight": None, "output_bias": False}
     data |= {name: options.pop(name) for name in data.keys() & options.keys()}
     problem = make_problem(X, y, **data)
+    if options.get("activation") == "gated":
+        from .gated._gates import make_gates
+
+        options["gates"] = make_gates(problem, options.get("gates"), options.get("random_state", 0))
     solutions: list[Solution] = []
     for beta in falling(betas):
         start = solutions[-1] if solutions else None
@@ -340,6 +375,24 @@ def _check_network(layers: int, width: int) -> None:
     _require(layers in (2, 3), "layers", "2 or 3", layers)
     _require(_is_integer(width) and width >= 1, "width", "a positive integer", width)
     _require(layers == 3 or width == 1, "width", "1 with two layers, which are optimal over all widths", width)
+
+
+def _is_gated(problem: Problem, activation: str, gates: Any, layers: int, options: dict[str, Any]) -> bool:
+    """Whether gated networks are asked for; ValueError for what does not go with them."""
+    if activation not in ("relu", "gated"):
+        raise ValueError(f"unknown activation {activation!r}; known: relu, gated")
+    if activation == "relu":
+        if gates is not None:
+            raise ValueError("gates are for activation='gated', got activation='relu'")
+        return False
+    _require(layers == 2, "layers", "2 with activation='gated'", layers)
+    patterns = options.get("patterns", "all")
+    _require(patterns == "all", "patterns", "'all' with activation='gated', whose patterns are the gates", patterns)
+    _require(problem.truncation is None, "rank", "None with activation='gated'", problem.truncation)
+    if isinstance(problem.loss, PiecewiseLinearLoss):
+        smooth = ", ".join(name for name, kind in LOSSES.items() if not issubclass(kind, PiecewiseLinearLoss))
+        raise ValueError(f"gated networks take losses with a gradient ({smooth}), got {problem.loss.name!r}")
+    return True
 
 
 def _checked_options(

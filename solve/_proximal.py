@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,6 +43,13 @@ def next_damping(damping: float, step: float) -> float:
     return min(max(10.0 * damping, FIRST_DAMPING), MOST_DAMPING)
 
 
+class Product(Protocol):
+    """Features that are not written down."""
+
+    def __matmul__(self, w: Array, /) -> Array:
+        """Outputs (n,) of weights (N,)."""
+
+
 def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
     """``H`` and ``c`` of the model of the loss at the weights W, whose prediction is f; exact for a quadratic loss.
 
@@ -68,7 +76,7 @@ def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: flo
 
 
 def proximal_newton(
-    A: Array,
+    A: Array | Product,
     problem: Problem,
     beta: float,
     W: Array,
@@ -78,6 +86,7 @@ def proximal_newton(
     damping: float,
     enough: float = -np.inf,
     deadline: float = np.inf,
+    model: Callable[[Any, Problem, Array, Array, float], tuple[Array, Array]] = quadratic_model,
 ) -> float:
     """Minimise F in place from feasible weights, O(n N^2) a step and what `minimise` takes.
 
@@ -90,6 +99,7 @@ def proximal_newton(
     damping : float in, of the first model
     enough : float in, decrease of F, as a part of it, that ends the search when a step that could be full brings less
     deadline : float in, `time.monotonic` value at which to stop
+    model : in, gives what `minimise` takes from (A, problem, W, f, damping); then A needs no more than a product
 
     Returns
     -------
@@ -97,7 +107,7 @@ def proximal_newton(
     """
     for _ in range(MAX_STEPS):
         f = problem.prediction(A @ W.ravel())
-        target = minimise(*quadratic_model(A, problem, W, f, damping))
+        target = minimise(*model(A, problem, W, f, damping))
         if target is None:
             break
         step, decrease = _search(A, problem, beta, W, r, target, f)
@@ -110,7 +120,9 @@ def proximal_newton(
     return damping
 
 
-def _search(A: Array, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array) -> tuple[float, float]:
+def _search(
+    A: Array | Product, problem: Problem, beta: float, W: Array, r: int, target: Array, f: Array
+) -> tuple[float, float]:
     """Move `W` towards `target` until F falls (it is convex along the segment): the step, 0 for none, and the decrease.
 
     The decrease is a part of F.

@@ -123,14 +123,12 @@ class Rounds(ABC):
     def _solution(self, status: Status) -> Solution:
         """The best network with its certificate, the one place where both are put together."""
         problem, beta = self.problem, self.beta
-        neurons = self._reduced()
-        bias = problem.bias(neurons.outputs(problem.Z) @ neurons.signs)
-        network = network_of(neurons, problem.coordinates.V, self.layers, bias)
+        network = self._network()
         objective = float(network.objective(problem.X, problem.y, beta, loss=problem.loss))
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)
         factor = float(truncation_factor(problem.coordinates, problem.loss, problem.y, beta))
-        certificate = Certificate(
+        certificate = self._certificate(
             beta, problem.loss.name, self.layers, self.width, self.theta, objective, lower_bound, gap, network,
             problem.truncation, factor, self.options.pricing, problem.output_bias, self.hint, self.multipliers,
         )  # fmt: skip
@@ -138,6 +136,16 @@ class Rounds(ABC):
         return Solution(
             objective, lower_bound, gap, gap <= self.tol, network, certificate, self.history, status, patterns
         )
+
+    def _network(self) -> Any:
+        """The best network, made as small as its objective allows."""
+        neurons, problem = self._reduced(), self.problem
+        bias = problem.bias(neurons.outputs(problem.Z) @ neurons.signs)
+        return network_of(neurons, problem.coordinates.V, self.layers, bias)
+
+    def _certificate(self, *claims: Any) -> Certificate:
+        """The fields of `Certificate`, in their order, as one of the kind that speaks of these networks."""
+        return Certificate(*claims)
 
     def _accuracy(self, violation: float) -> tuple[float, float]:
         """What pricing is to prove: ``h* <= target``, or else h* to the relative accuracy `rel`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from exactrelu.certificates._certificate import Certificate
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.networks import GatedReLUNetwork, ParallelReLUNetwork, ReLUNetwork
 
 
 class Status(StrEnum):
@@ -68,18 +68,19 @@ class Solution:
     lower_bound : float, proven: no network of any width (any number of sub-networks) is better
     gap : float, ``(objective - lower_bound) / |objective|``
     converged : bool, True only when ``gap <= tol``
-    network : ReLUNetwork, or ParallelReLUNetwork for three layers
-    certificate : Certificate
+    network : ReLUNetwork, ParallelReLUNetwork for three layers, GatedReLUNetwork where that was asked for
+    certificate : Certificate, GatedCertificate for a gated network
     history : list of State, one per round of pricing
     status : Status, ``Status.CERTIFIED`` or what stopped it early
-    patterns : {"all", "sampled"}, where training looked for neurons; the bound speaks of all in both cases
+    patterns : {"all", "sampled"}, where training looked for neurons; the bound speaks of all in both cases.  Of gated
+        networks {"all", "given"}: those that the bound speaks of
     """
 
     objective: float
     lower_bound: float
     gap: float
     converged: bool
-    network: ReLUNetwork | ParallelReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork | GatedReLUNetwork
     certificate: Certificate
     history: list[State] = field(default_factory=list)
     status: Status = Status.CERTIFIED

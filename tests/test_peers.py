@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from exactrelu.bench import _peers_patterns, _peers_training, local_search, peers, reproduce, scaling
+from exactrelu.bench import _peers_gated, _peers_patterns, _peers_training, local_search, peers, reproduce, scaling
 from exactrelu.bench._instances import planted, planted_three
 from exactrelu.bench._measure import measure
 from exactrelu.bench._peers_conic import build_program, working_set
@@ -285,6 +285,15 @@ def test_what_is_absent_is_said(compared_for_real):
         assert (f"- {name} is absent: " in text) == (not present(name))
 
 
+def test_gated_networks_are_compared(tmp_path):
+    names = [_peers_gated.OURS, "CVXPY + Clarabel, gated"]
+    rows = peers.study(tmp_path, studies=["gated"], time_limit=10.0, quick=True, only=names)
+    assert [row["peer"] for row in rows] == [name for _ in range(2) for name in names for _ in peers.ACCURACIES]
+    assert {row["status"] for row in rows if row["accuracy"] >= 1e-6} == {"reached"}
+    assert read_record(tmp_path / "peers_gated.csv")[1] == rows
+    assert "### Gated networks" in (tmp_path / "peers_gated.md").read_text()
+
+
 def test_tables_are_written(compared_for_real):
     folder, rows = compared_for_real
     read = [row for name in ("training", "patterns") for row in read_record(folder / f"peers_{name}.csv")[1]]
@@ -303,7 +312,7 @@ def test_tables_are_written(compared_for_real):
         ({"time_limit": 0.0}, "time_limit must be positive, got 0.0"),
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"only": ["PyLearn"]}, "there is no peer 'PyLearn'; there are: exactrelu;"),
-        ({"studies": ["testing"]}, "studies must be of training, patterns, got 'testing'"),
+        ({"studies": ["testing"]}, "studies must be of training, gated, patterns, got 'testing'"),
     ],
 )
 def test_bad_input(options, message):

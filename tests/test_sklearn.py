@@ -28,7 +28,7 @@ from exactrelu import (
 ESTIMATORS = [ConvexReLURegressor, ConvexReLUClassifier, ConvexReLURegressorCV, ConvexReLUClassifierCV]
 SHARED = {
     "loss", "fit_intercept", "output_bias", "rank", "tol", "effort", "max_iter", "time_limit", "pricing", "patterns",
-    "layers", "width", "random_state", "n_jobs", "verbose",
+    "layers", "width", "activation", "gates", "random_state", "n_jobs", "verbose",
 }  # fmt: skip
 DIABETES = load_diabetes(as_frame=True)
 FRAME = DIABETES.data.loc[:59, ["bmi", "s5"]] * 20.0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import enumerate, solve  # noqa: F401  (left out of __all__, see there)
     from ._model_files import Model, load_model, save_model
     from .estimators import ConvexReLUClassifier, ConvexReLUClassifierCV, ConvexReLURegressor, ConvexReLURegressorCV
-    from .networks import ParallelReLUNetwork, ReLUNetwork
+    from .networks import GatedReLUNetwork, ParallelReLUNetwork, ReLUNetwork
     from .plots import plot_arrangement, plot_function, plot_history, plot_path
 
 __version__ = _version("exactrelu")
@@ -27,6 +27,7 @@ __all__ = [
     "ConvexReLUClassifierCV",
     "ConvexReLURegressor",
     "ConvexReLURegressorCV",
+    "GatedReLUNetwork",
     "Model",
     "ParallelReLUNetwork",
     "ReLUNetwork",
@@ -45,7 +46,7 @@ _ROOMS = {
     "estimators": (
         "ConvexReLUClassifier", "ConvexReLUClassifierCV", "ConvexReLURegressor", "ConvexReLURegressorCV",
     ),
-    "networks": ("ParallelReLUNetwork", "ReLUNetwork"),
+    "networks": ("GatedReLUNetwork", "ParallelReLUNetwork", "ReLUNetwork"),
     "plots": ("plot_arrangement", "plot_function", "plot_history", "plot_path"),
 }  # fmt: skip
 _LAZY = {name: room for room, names in _ROOMS.items() for name in names}

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._table import label_text
-from exactrelu.certificates import Certificate
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork, network_from
+from exactrelu.certificates import Certificate, GatedCertificate
+from exactrelu.networks import GatedReLUNetwork, Network, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
 VECTORS = {"Array": np.float64, "Array | None": np.float64, "Ints | None": np.int64}
+OCTETS = "Octets | None"  # eight to an integer of 64 bits, each row filled up with zeros
 KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
 
@@ -28,7 +29,7 @@ class Model:
 
     Attributes
     ----------
-    networks : tuple of ReLUNetwork or ParallelReLUNetwork
+    networks : tuple of ReLUNetwork, ParallelReLUNetwork or GatedReLUNetwork
         One, or one for each of several classes.
     certificates : tuple of Certificate, one for each network
         None for each in a file written by ``ReLUNetwork.save``.
@@ -36,12 +37,12 @@ class Model:
         Text, numbers and truth values the writer added, such as the name of the target column.
     """
 
-    networks: tuple[ReLUNetwork | ParallelReLUNetwork, ...]
+    networks: tuple[Network, ...]
     certificates: tuple[Certificate | None, ...]
     metadata: dict[str, str | float]
 
     @property
-    def network(self) -> ReLUNetwork | ParallelReLUNetwork:
+    def network(self) -> Any:
         """The network, where there is one; ValueError where there are several."""
         (only,) = self._one(self.networks)
         return only
@@ -60,7 +61,7 @@ class Model:
 
 def save_model(
     path: str | os.PathLike[str],
-    network: ReLUNetwork | ParallelReLUNetwork | Sequence[ReLUNetwork | ParallelReLUNetwork],
+    network: Network | Sequence[Network],
     certificate: Certificate | Sequence[Certificate] | None = None,
     metadata: Mapping[str, str | float] | None = None,
 ) -> None:
@@ -70,7 +71,7 @@ def save_model(
     ----------
     path : str or path
         Taken as it is: no ending is added.  A file of that name is replaced, whole or not at all.
-    network : ReLUNetwork or ParallelReLUNetwork, or a sequence of them
+    network : ReLUNetwork, ParallelReLUNetwork or GatedReLUNetwork, or a sequence of them
     certificate : Certificate, or one for each network, optional
         It must speak of the same network.
     metadata : mapping of str to str or float, optional
@@ -155,7 +156,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> M
     return Model(tuple(networks), tuple(certificates), metadata)
 
 
-def _entries(network: ReLUNetwork | ParallelReLUNetwork, certificate: Certificate | None) -> dict[str, dict[str, Any]]:
+def _entries(network: Any, certificate: Certificate | None) -> dict[str, dict[str, Any]]:
     """What describes a network and its certificate, by section of the file."""
     weights = {key.removeprefix("network."): value for key, value in network.arrays().items()}
     if certificate is None:
@@ -168,15 +169,17 @@ def _entries(network: ReLUNetwork | ParallelReLUNetwork, certificate: Certificat
     for field in _stored_fields(certificate):
         value = getattr(certificate, field.name)
         if value is not None:
-            claims[field.name] = value if field.type in VECTORS else KINDS[str(field.type)](value)
+            if field.type == OCTETS:
+                claims[field.name] = _words(value)
+            else:
+                claims[field.name] = value if field.type in VECTORS else KINDS[str(field.type)](value)
     return {"network": weights, "certificate": claims}
 
 
-def _certificate_from(
-    held: Mapping[str, NDArray[Any]], network: ReLUNetwork | ParallelReLUNetwork, name: str
-) -> Certificate:
+def _certificate_from(held: Mapping[str, NDArray[Any]], network: Any, name: str) -> Certificate:
     """The certificate of these entries, each of the type that its field has, or ValueError."""
-    stored = _stored_fields(Certificate)
+    kind = GatedCertificate if isinstance(network, GatedReLUNetwork) else Certificate
+    stored = _stored_fields(kind)
     # what this version does not know it could not check
     strange = sorted(set(held) - {field.name for field in stored})
     if strange:
@@ -191,9 +194,11 @@ def _certificate_from(
             values[field.name] = _vector(
                 held[field.name], VECTORS[str(field.type)], f"{name}: certificate.{field.name}"
             )
+        elif field.type == OCTETS:
+            values[field.name] = _octets(held[field.name], held.get("dual"), f"{name}: certificate.{field.name}")
         else:
             values[field.name] = take(held, field.name, KINDS[str(field.type)], f"{name}, certificate")
-    return Certificate(network=network, **values)
+    return kind(network=network, **values)
 
 
 def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[Any]]:
@@ -207,6 +212,20 @@ def _vector(value: NDArray[Any], kind: type, what: str) -> NDArray[Any]:
     if not np.isfinite(value).all():
         raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
     return value
+
+
+def _words(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Octets (P, k) as integers of 64 bits, (P, ceil(k/8))."""
+    padded = np.pad(octets, ((0, 0), (0, -octets.shape[1] % 8)))
+    return np.ascontiguousarray(padded).view("<i8").astype(np.int64)
+
+
+def _octets(words: NDArray[Any], dual: NDArray[Any] | None, what: str) -> NDArray[np.uint8]:
+    """The octets of `_words`, a row for the samples of the dual point."""
+    width = 0 if dual is None else (dual.size + 7) // 8
+    if words.ndim != 2 or words.dtype != np.int64 or words.shape[1] != (width + 7) // 8:
+        raise ValueError(f"{what} must be integers, {(width + 7) // 8} a pattern, got {words.dtype} {words.shape}")
+    return np.ascontiguousarray(words.astype("<i8").view(np.uint8)[:, :width])
 
 
 def _section(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

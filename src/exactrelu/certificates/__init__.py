@@ -1,5 +1,6 @@
 """Certificates: a network, a dual point, and the proof that no network is better."""
 
 from ._certificate import Certificate, CertificateError, NotProvenError, Verification
+from ._gated import GatedCertificate
 
-__all__ = ["Certificate", "CertificateError", "NotProvenError", "Verification"]
+__all__ = ["Certificate", "CertificateError", "GatedCertificate", "NotProvenError", "Verification"]

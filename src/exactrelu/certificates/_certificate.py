@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._limits import one_blas_thread
 from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss, get_loss, with_weights
-from exactrelu.networks import ParallelReLUNetwork, ReLUNetwork
+from exactrelu.networks import GatedReLUNetwork, ParallelReLUNetwork, ReLUNetwork
 
 from ._audit import audit_dual
 from ._bounds import dual_rounding, dual_value, relative_gap, rounding_slack, scale_advice, truncation_factor
@@ -108,20 +108,22 @@ class Certificate:
     objective: float
     lower_bound: float
     gap: float
-    network: ReLUNetwork | ParallelReLUNetwork
+    network: ReLUNetwork | ParallelReLUNetwork | GatedReLUNetwork
     rank: int | None = None
     truncation_factor: float = 1.0
     pricing: str = "bound"
     output_bias: bool = False
     hint: Array | None = None
     multipliers: Ints | None = None
+    _networks: ClassVar[tuple[type, ...]] = (ReLUNetwork, ParallelReLUNetwork)
 
     def __repr__(self) -> str:
         """The claim in one line, without the dual point."""
         layers = f"{self.layers}" if self.layers == 2 else f"{self.layers}, width={self.width}"
         return (
-            f"Certificate(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, objective={self.objective:.10g}, "
-            f"lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, n={np.size(self.dual)})"
+            f"{type(self).__name__}(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, "
+            f"objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, "
+            f"n={np.size(self.dual)})"
         )
 
     @one_blas_thread
@@ -297,6 +299,8 @@ class Certificate:
         if not isinstance(self.loss, str):
             raise CertificateError(f"loss must be a name, got {self.loss!r}")
         network = self.network
+        if not isinstance(network, self._networks):
+            raise CertificateError(f"a {type(self).__name__} cannot speak of a {type(network).__name__}")
         if self.layers not in (2, 3) or self.width < 1 or network.layers != self.layers:
             claimed = f"{self.layers} layers of width {self.width}, the network has {network.layers}"
             raise CertificateError(f"the certificate claims {claimed}")

@@ -99,6 +99,14 @@ def _add_table(parser: argparse.ArgumentParser, nargs: str | None, text: str) ->
     parser.add_argument("--drop-missing", action="store_true", help="leave out rows with a missing value such as ?")
 
 
+def _gates(text: str) -> str | int:
+    """The patterns of gated networks."""
+    try:
+        return text if text == "all" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number or all, got {text!r}") from None
+
+
 def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.description = "Train on every column of a file but the target. Without a file: a built-in demo."
     parser.set_defaults(run=fit)
@@ -117,6 +125,16 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--width", type=int, default=1, help="neurons in the first layer of a three-layer sub-network (default 1)"
     )
+    parser.add_argument(
+        "--activation",
+        choices=("relu", "gated"),
+        default="relu",
+        help="gated: the group lasso over activation patterns",
+    )
+    parser.add_argument(
+        "--gates", type=_gates, metavar="N|all",
+        help="so many random patterns, or all of the data, for --activation gated (default: all where they are few)",
+    )  # fmt: skip
     parser.add_argument(
         "--intercept", action=argparse.BooleanOptionalAction, default=True, help="append a column of ones (default)"
     )

@@ -12,6 +12,7 @@ import numpy as np
 from exactrelu._checks import check_positive
 from exactrelu._model_files import save_model
 from exactrelu._typing import Array
+from exactrelu.certificates import GatedCertificate
 from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
@@ -33,6 +34,8 @@ def fit(args: argparse.Namespace) -> int:
     """Train on a file or on the demo, report, write what was asked for; returns the exit code."""
     from exactrelu.estimators._training import make_problems, train_network
 
+    if args.gates is not None and args.activation != "gated":
+        raise ValueError("--gates needs --activation gated")
     demo = args.data is None
     task = _demo(args) if demo else _task(args)
     out, picture = args.out or (DEMO_MODEL if demo else None), args.plot or (DEMO_PICTURE if demo else None)
@@ -57,7 +60,8 @@ def fit(args: argparse.Namespace) -> int:
         solution = train_network(
             problem, beta, intercept=task.intercept, tol=args.tol, pricing=args.pricing, max_iter=args.max_iter,
             time_limit=None if left is None else left / (len(problems) - number), patterns=args.patterns, effort=effort,
-            layers=args.layers, width=args.width, n_jobs=args.jobs, verbose=0 if args.quiet else 1,
+            layers=args.layers, width=args.width, activation=args.activation, gates=args.gates, n_jobs=args.jobs,
+            verbose=0 if args.quiet else 1,
         )  # fmt: skip
         solutions.append(solution)
         if solution.status == "interrupted" and len(problems) > 1:
@@ -150,8 +154,6 @@ def _patterns(problem: Problem, clock: Clock) -> str:
 
 def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> float:
     """The weight decay asked for, in numbers: with several networks a part of the largest `max_beta`."""
-    from exactrelu.solve._api import price_at_zero
-
     if args.beta is not None:
         beta = check_positive(args.beta, "beta")
         say("weight decay", f"beta = {beta:.8g}")
@@ -160,18 +162,25 @@ def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> fl
     left = clock.left(MAX_BETA_PART)
     each = None if left is None else left / len(problems)
     with at_work("max_beta", args.quiet):
-        priced = max(
-            (price_at_zero(problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=each)
-             for problem in problems),
-            key=lambda found: found.best,
-        )  # fmt: skip
-    if priced.best == 0.0:
+        best, upper = max(_max_beta(problem, args, each) for problem in problems)
+    if best == 0.0:
         say("weight decay", "beta = 1: a network without neurons is optimal for every weight decay")
         return 1.0
-    beta = ratio * float(priced.best)
-    least = "" if priced.upper <= priced.best * (1.0 + 2.0 * BETA_TOL) else f", which is at least {priced.best:.8g}"
+    beta = ratio * best
+    least = "" if upper <= best * (1.0 + 2.0 * BETA_TOL) else f", which is at least {best:.8g}"
     say("weight decay", f"beta = {beta:.8g} = {ratio:g} x max_beta{least}")
     return beta
+
+
+def _max_beta(problem: Problem, args: argparse.Namespace, seconds: float | None) -> tuple[float, float]:
+    """`max_beta` of one network, and a proven upper bound of it."""
+    from exactrelu.solve._api import max_beta_of, price_at_zero
+
+    if args.activation == "gated":
+        best = max_beta_of(problem, layers=args.layers, activation="gated", gates=args.gates)
+        return best, best
+    found = price_at_zero(problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=seconds)
+    return float(found.best), float(found.upper)
 
 
 def _summary(task: Task, solutions: list[Solution], tol: float, seconds: float) -> None:
@@ -209,6 +218,9 @@ def score(outputs: Array, y: Array, labels: tuple[str, ...] | None, loss: str) -
 
 def _scope(solution: Solution) -> str:
     claim = solution.certificate
+    if isinstance(claim, GatedCertificate):
+        number = "all" if claim.patterns is None else f"these {len(claim.patterns):,}"
+        return f"no gated network over {number} patterns is better"
     if claim.layers == 2:
         return "no network of any width is better"
     return f"no number of sub-networks of width {claim.width} is better"

@@ -25,7 +25,7 @@ from ._task import DEMO, class_factors, standardised_as, trained_columns, traine
 
 def verify(args: argparse.Namespace) -> int:
     """Check the certificates of a model against its data; returns the exit code."""
-    from exactrelu.certificates import CertificateError, NotProvenError
+    from exactrelu.certificates import CertificateError, GatedCertificate, NotProvenError
 
     clock = Clock(args.time_limit)
     model = load_model(args.model)
@@ -52,7 +52,8 @@ def verify(args: argparse.Namespace) -> int:
             return DOES_NOT_HOLD
         say("recomputed", _figures(found.objective, found.lower_bound, found.gap))
         say("dual norm", f"at most {found.dual_norm:.10g}, weight decay {claim.beta:.10g}")
-        say("verdict", f"holds ({found.cones:,} cones, {clock.seconds:.2f} s)")
+        looked_at = "patterns" if isinstance(claim, GatedCertificate) else "cones"
+        say("verdict", f"holds ({found.cones:,} {looked_at}, {clock.seconds:.2f} s)")
     return verdict
 
 

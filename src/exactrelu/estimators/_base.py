@@ -23,7 +23,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from exactrelu._checks import check_positive
 from exactrelu._typing import Array
 from exactrelu.losses import LogisticLoss, Loss, PoissonLoss, get_loss
-from exactrelu.networks import Network
+from exactrelu.networks import GatedReLUNetwork, Network
 from exactrelu.networks._classes import classes_of, signed_targets
 from exactrelu.networks._export import to_onnx, to_torch
 from exactrelu.solve import Solution, Status
@@ -129,6 +129,8 @@ class ConvexReLU(Exports, Files, BaseEstimator):
     patterns: str = "all"
     layers: int = 2
     width: int = 1
+    activation: str = "relu"
+    gates: Any = None
     random_state: Any = 0
     n_jobs: int | None = None
     verbose: int = 0
@@ -155,7 +157,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
             problem, beta, intercept=self.fit_intercept, layers=self.layers, width=self.width, pricing=self.pricing,
             patterns=self.patterns, tol=self._tolerance, effort=self.effort if effort is None else effort,
             max_iter=self.max_iter, time_limit=self.time_limit, n_jobs=n_jobs, warm_start=start,
-            random_state=self._seed(), verbose=int(self.verbose),
+            random_state=self._seed(), verbose=int(self.verbose), activation=self.activation, gates=self.gates,
         )  # fmt: skip
 
     @property
@@ -171,6 +173,8 @@ class ConvexReLU(Exports, Files, BaseEstimator):
     def _top(self, problems: list[Problem]) -> float:
         """The largest `max_beta` of the problems; where all are 0 there is nothing to learn, and any number will do."""
         kind: dict[str, Any] = {"layers": self.layers, "width": self.width, "pricing": self.pricing}
+        if self.activation != "relu":
+            kind |= {"activation": self.activation, "gates": self.gates, "random_state": self._seed()}
         return max(max_beta_of(problem, tol=TOP_ACCURACY, **kind) for problem in problems) or 1.0
 
     def _starts(self, count: int, d: int) -> Sequence[Any]:
@@ -179,6 +183,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         fit = len(last) == count and all(
             network.n_features == d
             and network.intercept == self.fit_intercept
+            and isinstance(network, GatedReLUNetwork) == (self.activation == "gated")
             and (network.layers == 2 or (self.layers == 3 and network.width == self.width))
             for network in last
         )

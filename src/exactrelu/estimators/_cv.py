@@ -182,7 +182,7 @@ class ConvexReLURegressorCV(Regression, _PathSearch):
     loss, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
         As for `ConvexReLURegressor`; `time_limit` is for each network.  From rank 4 on only the network that is chosen
         is proven, with the effort asked for.
-    width, random_state
+    width, activation, gates, random_state
         As for `ConvexReLURegressor`.
     n_jobs : int, default=None
         Folds at the same time (joblib).
@@ -254,7 +254,7 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
         As for `ConvexReLURegressorCV`.
     loss, class_weight, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
         As for `ConvexReLUClassifier`; `time_limit` is for each network.
-    width, random_state
+    width, activation, gates, random_state
         As for `ConvexReLUClassifier`.
     n_jobs, verbose
         As for `ConvexReLURegressorCV`.

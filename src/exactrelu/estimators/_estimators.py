@@ -55,6 +55,10 @@ class ConvexReLURegressor(Regression, OneDecay):
         "sampled": neurons are sought by climbs and descents alone, whatever the rank.
     layers, width : int, default=2 and 1
         Depth of the network, and width of a sub-network's first layer.
+    activation : {"relu", "gated"}, default="relu"
+        "gated": a `GatedReLUNetwork`, optimal over the patterns that `gates` asks for.
+    gates : int, array_like or "all", default=None
+        As for `exactrelu.solve.train`; gate vectors have a last entry for the intercept, where there is one.
     random_state : int, Generator, RandomState or None, default=0
         Of the random networks and directions that descents start from.
     warm_start : bool, default=False
@@ -157,7 +161,7 @@ class ConvexReLUClassifier(Classification, OneDecay):
         Loss on the labels -1 and +1; only "logistic" gives probabilities.
     fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers, width
         As for `ConvexReLURegressor`.
-    random_state, warm_start
+    activation, gates, random_state, warm_start
         As for `ConvexReLURegressor`.
     n_jobs : int, default=None
         Number of classes trained at the same time (joblib) when there are more than two, else threads of pricing.

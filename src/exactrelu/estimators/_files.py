@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from exactrelu._model_files import Model, feature_names, load_model, save_model, trained_classes
 from exactrelu._table import label_text
+from exactrelu.certificates import GatedCertificate
 from exactrelu.losses import Loss, get_loss
 from exactrelu.networks._archive import MAX_BYTES
 
@@ -183,6 +184,8 @@ def _packed(value: Any) -> Any:
     """A parameter for JSON: a dict as its pairs, because keys such as labels need not be text."""
     if isinstance(value, Mapping):
         return {"pairs": [[_packed(key), _packed(entry)] for key, entry in value.items()]}
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8:  # packed patterns: as integers they would be vectors
+        return {"octets": value.tolist()}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, list | tuple):
@@ -191,6 +194,8 @@ def _packed(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict) and "octets" in value:
+        return np.array(value["octets"], np.uint8)
     if isinstance(value, dict):
         return {key: _unpacked(entry) for key, entry in value["pairs"]}
     return value
@@ -198,10 +203,13 @@ def _unpacked(value: Any) -> Any:
 
 def _parameters_of(claim: Certificate) -> dict[str, Any]:
     """What a certificate tells of the parameters that it was trained with."""
+    gated: dict[str, Any] = {}
+    if isinstance(claim, GatedCertificate):
+        gated = {"activation": "gated", "gates": "all" if claim.patterns is None else claim.patterns}
     return {
         "beta": claim.beta, "loss": claim.loss, "layers": claim.layers, "width": claim.width, "rank": claim.rank,
         "fit_intercept": claim.network.intercept, "output_bias": claim.output_bias,
-    }  # fmt: skip
+    } | gated  # fmt: skip
 
 
 def _check_alike(claims: list[Certificate], loss: Any) -> None:

@@ -280,7 +280,10 @@ class Network(SetOnce, ABC):
         """
         network = network_from(read_archive(path, max_bytes), os.fspath(path))
         if not isinstance(network, cls):
-            raise ValueError(f"{os.fspath(path)} holds a network of {network.layers} layers, not {cls.layers}")
+            kinds = f"a network of {network.layers} layers, not {cls.layers}"
+            if network.layers == cls.layers:
+                kinds = f"a {type(network).__name__}, not a {cls.__name__}"
+            raise ValueError(f"{os.fspath(path)} holds {kinds}")
         return network
 
 
@@ -293,10 +296,11 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
     """The network held by the arrays of the model file `name`, or ValueError."""
     held = {key.removeprefix("network."): value for key, value in arrays.items() if key.startswith("network.")}
     layers = take(held, "layers", int, f"{name}, network") if "layers" in held else 2  # the first files did not say
-    kinds: dict[int, Any] = {kind.layers: kind for kind in Network.__subclasses__()}
-    if layers not in kinds:
+    kinds: list[Any] = [kind for kind in Network.__subclasses__() if kind.layers == layers]
+    if not kinds:
         raise ValueError(f"{name} holds a network of {layers} layers, this version reads 2 and 3")
-    kind = kinds[layers]
+    # of the kinds of this depth the one whose weights are there
+    kind = max(kinds, key=lambda kind: sum(part in held for part in kind._parts))
     expected = ("layers", *kind._parts, "intercept")
     missing = [key for key in expected if key not in held]
     if missing:

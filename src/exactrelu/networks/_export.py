@@ -64,8 +64,12 @@ def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> to
     # a module of its own, because its classes inherit from PyTorch's
     from . import _torch as modules
 
-    parts = []
+    parts: list[Any] = []
     for network in networks:
+        if is_gated(network):
+            gates, linear = gated_weights(network)
+            parts.append(modules.gated_layers(*gates, *linear, output_bias=network.output_bias))
+            continue
         weights = weights_of(network)
         build = modules.two_layers if network.layers == 2 else modules.three_layers
         parts.append(build(weights.first, weights.bias, *weights.later, output_bias=weights.output_bias))
@@ -147,6 +151,20 @@ class Weights(NamedTuple):
     output_bias: float
 
 
+def is_gated(network: Exportable) -> bool:
+    """Whether it is a `GatedReLUNetwork`."""
+    return "network.gates" in network.arrays()
+
+
+def gated_weights(network: Exportable) -> list[tuple[Array, Array | None]]:
+    """Gates and weights of a gated network, (d, m) each, and their intercepts (m,) or None; at least one gate."""
+    held = network.arrays()
+    parts = [held["network.gates"], held["network.V"]]
+    if parts[0].shape[1] == 0:
+        parts = [np.zeros((len(part), 1)) for part in parts]
+    return [(part[:-1], part[-1]) if network.intercept else (part, None) for part in parts]
+
+
 def weights_of(network: Exportable) -> Weights:
     """The weights of a network; at least one neuron, be it of zeros, for runtimes that need one."""
     held = network.arrays()
@@ -166,9 +184,9 @@ def weights_of(network: Exportable) -> Weights:
 
 def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, NDArray[Any]]) -> list[Any]:
     """The nodes from ``X`` to the outputs (n,) of one network; its weights are added to `constants`."""
-    first, bias, later, output_bias = weights_of(network)
     deep = network.layers == 3
-    nodes, value = [], "X"
+    nodes: list[Any] = []
+    value = "X"
 
     def step(kind: str, name: str, *inputs: str) -> str:
         nodes.append(helper.make_node(kind, list(inputs), [prefix + name]))
@@ -178,6 +196,21 @@ def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, N
         constants[prefix + name] = array
         return prefix + name
 
+    output_bias = network.output_bias
+    if is_gated(network):
+        parts = {}
+        for name, (weight, shift) in zip(("gates", "V"), gated_weights(network), strict=True):
+            parts[name] = step("MatMul", f"{name}.product", "X", constant(name, weight))
+            if shift is not None:
+                parts[name] = step("Add", f"{name}.shifted", parts[name], constant(f"{name}.b", shift))
+        zero = constant("zero", np.array(0.0))
+        chosen = step("Where", "chosen", step("Greater", "active", parts["gates"], zero), parts["V"], zero)
+        step("ReduceSum", "output", chosen, constant("axis", np.array([1])))
+        nodes[-1].attribute.append(helper.make_attribute("keepdims", 0))
+        if output_bias:
+            step("Add", "biased", prefix + "output", constant("output_bias", np.array(output_bias)))
+        return nodes
+    first, bias, later, _ = weights_of(network)
     value = step("MatMul", "first", "X", constant("W1" if deep else "W", first))  # (n, m) or (K, n, m)
     if bias is not None:
         value = step("Add", "shifted", value, constant("b", bias[:, None, :] if deep else bias))

@@ -95,6 +95,46 @@ def two_layers(W: Array, b: Array | None, alpha: Array, *, output_bias: float) -
     return nn.Sequential(first, nn.ReLU(), last, nn.Flatten(0))
 
 
+class GatedLayers(nn.Module):
+    """Gated networks ``f(x) = sum_j 1[x . g_j + c_j > 0] (x . v_j + b_j) + output_bias``.
+
+    Attributes
+    ----------
+    gates : Linear, g and c, fixed
+    linear : Linear, v and b
+    output_bias : () parameter, None without an output bias
+    """
+
+    output_bias: Tensor | None
+
+    def __init__(self, n_features: int, n_gates: int, bias: bool = False, output_bias: bool = False) -> None:
+        super().__init__()
+        self.gates = skip_init(nn.Linear, n_features, n_gates, bias=bias, dtype=torch.float64)
+        self.gates.requires_grad_(False)  # a step has no slope
+        self.linear = skip_init(nn.Linear, n_features, n_gates, bias=bias, dtype=torch.float64)
+        self.register_parameter(
+            "output_bias", nn.Parameter(torch.zeros((), dtype=torch.float64)) if output_bias else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (n,) for inputs (n, d)."""
+        output = torch.where(self.gates(x) > 0.0, self.linear(x), 0.0).sum(dim=1)
+        return output if self.output_bias is None else output + self.output_bias
+
+
+def gated_layers(gates: Array, c: Array | None, V: Array, b: Array | None, *, output_bias: float) -> GatedLayers:
+    """Gated layers of gates and weights (d, m), and their intercepts (m,) or None."""
+    module = GatedLayers(gates.shape[0], gates.shape[1], bias=c is not None, output_bias=output_bias != 0.0)
+    with torch.no_grad():
+        for layer, weight, bias in ((module.gates, gates, c), (module.linear, V, b)):
+            layer.weight.copy_(_tensor(weight.T))
+            if bias is not None:
+                layer.bias.copy_(_tensor(bias))
+        if module.output_bias is not None:
+            module.output_bias.fill_(output_bias)
+    return module
+
+
 def three_layers(W1: Array, b1: Array | None, w2: Array, w3: Array, *, output_bias: float) -> ParallelSubnetworks:
     """Parallel sub-networks; W1 (K, d, m), b1 (K, m) or None, w2 (K, m), w3 (K,)."""
     K, d, m = W1.shape

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrelu._typing import Array
+from exactrelu.networks import GatedReLUNetwork
 
 from ._axes import (
     DIVERGING,
@@ -235,7 +236,10 @@ def _add_colourbar(axes: Axes, collection: PathCollection, n: int, dual: bool, b
 
 
 def _mark_neurons(axes: Axes, drawable: Drawable, cells: DrawnCells) -> None:
-    """The neurons' directions: triangles that point up where the output weight is positive, down where negative."""
+    """The neurons' directions: triangles that point up where the output weight is positive, down where negative.
+
+    Gates have no sign, and point up.
+    """
     found = [neurons(network) for network in drawable.networks]
     # in the coordinates of the picture; what lies outside of the row space has no effect on the data
     W = cells.coordinates.V.T @ np.hstack([first for first, _ in found])
@@ -243,7 +247,9 @@ def _mark_neurons(axes: Axes, drawable: Drawable, cells: DrawnCells) -> None:
     length = np.linalg.norm(W, axis=0)
     seen = length > 1e-12 * length.max(initial=0.0)
     unit, signs = (W[:, seen] / length[seen]).T, signs[seen]
-    for sign, marker, label in ((1.0, "^", "neuron, output weight > 0"), (-1.0, "v", "neuron, output weight < 0")):
+    gated = isinstance(drawable.networks[0], GatedReLUNetwork)
+    up = "gate" if gated else "neuron, output weight > 0"
+    for sign, marker, label in ((1.0, "^", up), (-1.0, "v", "neuron, output weight < 0")):
         places = _places(unit[signs == sign])
         if len(places):
             axes.plot(*places.T, marker, ms=9, color=ORANGE, mec=INK, mew=1.1, zorder=4, label=label)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, get_loss
-from exactrelu.networks import Network, ParallelReLUNetwork, ReLUNetwork
+from exactrelu.networks import GatedReLUNetwork, Network, ParallelReLUNetwork, ReLUNetwork
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,10 +156,13 @@ def _known_loss(loss: str | Loss) -> Loss | None:
 def neurons(network: Network) -> tuple[Array, Array]:
     """Weights (inputs, m) of the neurons that are not zero, and the signs (m,) with which they enter the output.
 
-    For three layers those of the first layer, all sub-networks side by side.
+    For three layers those of the first layer, all sub-networks side by side; of gated networks the gates, which have no
+    sign of their own: 1.
     """
     if isinstance(network, ReLUNetwork):
         first, sign = network.W, np.sign(network.alpha)
+    elif isinstance(network, GatedReLUNetwork):
+        first, sign = network.gates, np.ones(network.n_neurons)
     else:
         assert isinstance(network, ParallelReLUNetwork)
         first = network.W1.transpose(1, 0, 2).reshape(network.W1.shape[1], -1)

@@ -1,0 +1,1 @@
+"""Gated ReLU networks: the group lasso over given activation patterns, without cones."""

@@ -1,0 +1,202 @@
+"""Training of gated networks: the group lasso over given patterns, by a working set in Gram form.
+
+    minimise  L(sum_j D_j Z v_j, y) + beta sum_j |v_j|        dual:  |Z' D_j nu| <= beta  for all j
+
+A round prices all patterns in one pass over their bits (`_bits.pyx`), which gives the bound, and solves the problem
+over the patterns in use and those that violate most, to an accuracy that the round is worth: with sweeps and Newton
+steps of the master of ReLU networks (`master/_quadratic.py`), whose cones here are whole spaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from exactrelu._typing import Array, Bools, Ints
+from exactrelu.certificates._certificate import Certificate
+from exactrelu.certificates._gated import GatedCertificate, pack_gates
+from exactrelu.networks import GatedReLUNetwork
+from exactrelu.solve._neurons import Neurons
+from exactrelu.solve._problem import Problem
+from exactrelu.solve._proximal import LEAST_DAMPING, damped, proximal_newton
+from exactrelu.solve._rounds import Options, Rounds
+
+from ._features import Features, Gram
+from ._gates import Gates, make_gates
+from ._rows import Rows, solve_rows
+
+# Patterns that join in a round: as many as are in use, and at least so many coordinates.
+FRESH_COORDINATES, LEAST_FRESH = 60, 4
+# Violation of the working set's optimality conditions, in units of beta, to which a round solves: a part of the largest
+# violation of all patterns, and at the end a part of tol.
+OF_VIOLATION, OF_TOL = 0.5, 0.1
+# Accuracy of a model's minimiser: a part of what is asked for, or of how far its centre is from it.
+MODEL_OF_TOL, MODEL_OF_VIOLATION = 0.1, 1e-2
+
+
+def trainer_of(problem: Problem, beta: float, gates: Any, options: Options) -> GatedTrainer:
+    """A trainer over the patterns that `gates` asks for, see `exactrelu.solve.train`."""
+    made = make_gates(problem, gates, options.random_state)
+    patterns = "all" if made.complete else "given"
+    return GatedTrainer(problem, beta, made, replace(options, pricing="gates", patterns=patterns))
+
+
+@dataclass(frozen=True)
+class Priced:
+    """All patterns at a dual point.
+
+    Attributes
+    ----------
+    norms : (P,) ``|Z' D_j nu|``
+    best, upper : float, the largest of them, without and with what rounding may hide
+    nodes : int, P
+    late : bool, False: a pass over the bits is not interrupted
+    """
+
+    norms: Array
+    best: float
+    upper: float
+    nodes: int
+    late: bool = False
+
+
+def price_gates(problem: Problem, gates: Gates, nu: Array) -> Priced:
+    """``|Z' D_j nu|`` for all patterns. O(n P r / 8)."""
+    sums = gates.correlations(problem.Z, nu)
+    norms = np.sqrt(np.einsum("jr,jr->j", sums, sums))
+    best = float(norms.max(initial=0.0))
+    return Priced(norms, best, best + problem.slack(nu), len(gates))
+
+
+class Sweeps:
+    """Counts sweeps, as masters do for the history."""
+
+    sweeps = 0
+
+
+class GatedTrainer(Rounds):
+    """One run over given patterns; `support` (K,) are those in use, `best.W` (K, r) their weights."""
+
+    layers = 2
+
+    def __init__(self, problem: Problem, beta: float, gates: Gates, options: Options) -> None:
+        super().__init__(problem, beta, 1, options)
+        self.gates = gates
+        self.master = Sweeps()
+        self.support: Ints = np.zeros(0, np.int64)
+        self.outputs = problem.constant
+        # the working set and its patterns (K, n); Gram blocks of a quadratic loss
+        self._set: Ints = np.zeros(0, np.int64)
+        self._active: Bools = np.zeros((0, len(problem.y)), np.bool_)
+        self._gram = Gram()
+        self._damping = 0.0
+        self.objective = np.inf
+        self._keep(self.support, np.zeros((0, problem.rank)), problem.constant)
+
+    def start_from(self, network: object) -> None:
+        """Start from the weights of a gated network, at those of its patterns that are among the gates."""
+        if not isinstance(network, GatedReLUNetwork):
+            raise ValueError(f"warm_start must be a gated network, got {type(network).__name__}")
+        X, V = self.problem.X, self.problem.coordinates.V
+        if len(network.V) != X.shape[1]:
+            raise ValueError(f"warm_start has {len(network.V)} inputs, X has {X.shape[1]} columns")
+        place = self.gates.find(pack_gates(X, network.gates.T))
+        kept, first = np.unique(place[place >= 0], return_index=True)
+        weights = np.ascontiguousarray((network.V.T @ V)[place >= 0][first])
+        self._set, self._active = kept, self.gates.active(kept)
+        self._keep(kept, weights, self.problem.prediction(self._features().outputs(weights)))
+
+    def _features(self) -> Features:
+        return Features(self._active, self.problem.Z)
+
+    def _keep(self, index: Ints, W: Array, outputs: Array) -> None:
+        """Make these the best weights when they are."""
+        lengths = np.sqrt(np.einsum("kr,kr->k", W, W))
+        value = self.problem.loss.value(outputs, self.problem.y) + self.beta * float(lengths.sum())
+        if value <= self.objective:
+            used = lengths > 0.0
+            self.objective, self.outputs, self.support = float(value), outputs, index[used]
+            self.best = Neurons.of_two_layers(np.ones(int(used.sum())), np.ascontiguousarray(W[used]))
+
+    def _price(self, violation: float) -> Priced:
+        """All patterns at the dual point of the current weights."""
+        self.nu = self.problem.dual_point(self.outputs)
+        return self._spend(price_gates(self.problem, self.gates, self.nu))
+
+    def _improve(self, priced: Priced, exact: bool) -> None:
+        """Solve over the patterns in use and the most violated ones; with `exact` as accurately as tol asks."""
+        r = self.problem.rank
+        fresh = max(LEAST_FRESH, FRESH_COORDINATES // max(r, 1), len(self.support))
+        norms = priced.norms.copy()
+        norms[self.support] = np.inf
+        count = min(len(norms), len(self.support) + fresh)
+        chosen = np.argpartition(-norms, count - 1)[:count] if count else np.zeros(0, np.int64)
+        violating = chosen[norms[chosen] > self.beta]
+        self._set_working(np.sort(violating).astype(np.int64))
+        if len(self._set) == 0:
+            return
+        fine = OF_TOL * self.tol
+        tol = fine if exact else max(fine, OF_VIOLATION * min(1.0, priced.best / self.beta - 1.0))
+        W = np.zeros((len(self._set), r))
+        W[np.searchsorted(self._set, self.support)] = self.best.W
+        self._solve(W, tol)
+        self._keep(self._set, W, self.problem.prediction(self._features().outputs(W)))
+
+    def _set_working(self, chosen: Ints) -> None:
+        """Replace the working set by these patterns, ascending."""
+        known, active = np.isin(chosen, self._set), np.empty((len(chosen), len(self.problem.y)), np.bool_)
+        active[known] = self._active[np.isin(self._set, chosen)]
+        active[~known] = self.gates.active(chosen[~known])
+        self._set, self._active = chosen, active
+
+    def _rows(self, weight: Array, f: Array, gradient: Array, gram: Gram) -> Rows:
+        """The loss at outputs f as ``1/2 sum_i weight_i (f_i - target_i)^2``."""
+        root = np.sqrt(weight)
+        target = root * f - np.divide(gradient, root, out=np.zeros_like(root), where=root > 0.0)
+        bias = root if self.problem.output_bias else None
+        return Rows(self._set, self._active, root[:, None] * self.problem.Z, target, self.beta, bias, gram)
+
+    def _solve(self, W: Array, tol: float) -> None:
+        """Minimise over the working set in place, to a violation of `tol` in units of beta."""
+        problem, loss, y = self.problem, self.problem.loss, self.problem.y
+        deadline = np.inf if self.deadline is None else self.deadline
+        if loss.quadratic:
+            f = np.zeros(len(y))
+            rows = self._rows(loss.curvature(f, y), f, loss.gradient(f, y), self._gram)
+            self.master.sweeps += solve_rows(rows, W, tol, deadline)
+            return
+
+        def model(_A: Any, _problem: Problem, _W: Array, f: Array, damping: float) -> tuple[Array, Array]:
+            return damped(loss.curvature(f, y), max(damping, LEAST_DAMPING)), f
+
+        def minimise(weight: Array, f: Array) -> Array | None:
+            rows = self._rows(weight, f, loss.gradient(f, y), Gram())
+            violation = rows.violation(W)
+            if violation <= tol:
+                return None
+            target = W.copy()
+            accuracy = max(MODEL_OF_TOL * tol, MODEL_OF_VIOLATION * violation)
+            self.master.sweeps += solve_rows(rows, target, accuracy, deadline)
+            return target
+
+        self._damping = proximal_newton(
+            self._features(), problem, self.beta, W, problem.rank, minimise, damping=self._damping,
+            deadline=deadline, model=model,
+        )  # fmt: skip
+
+    def _reduced(self) -> Neurons:
+        """The weights as they are."""
+        return self.best
+
+    def _network(self) -> Any:
+        """The patterns in use with their gate vectors, largest weights first."""
+        order = np.argsort(-self.best.norms, kind="stable")
+        gates = self.gates.vectors_of(self.problem.X, self.support[order])
+        V = self.problem.coordinates.V @ self.best.W[order].T
+        f = Features(self.gates.active(self.support), self.problem.Z).outputs(self.best.W)
+        return GatedReLUNetwork(gates.T, V, output_bias=self.problem.bias(f))
+
+    def _certificate(self, *claims: Any) -> Certificate:
+        return replace(GatedCertificate(*claims), patterns=None if self.gates.complete else self.gates.octets)
