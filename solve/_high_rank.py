@@ -28,7 +28,7 @@ from ._neurons import Neurons
 from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
 from ._rounds import Rounds
-from ._solution import Status
+from ._solution import State, Status
 from .pairs import PairResult, solve_pairs
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
@@ -54,6 +54,7 @@ MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends 
 # time until the pairs settle; of these, for its dual point.
 NETWORK_PART, RELAX_PART, FIRST_PART, DUAL_PART = 0.3, 0.2, 0.05, 0.6
 LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
+PAIR_PART = 0.25  # of what is left, for the pair bound where cones may well end: above `RELAXED_RANK`
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
@@ -73,7 +74,7 @@ class HighRankRounds(Rounds):
     outputs: Array
     value: float
     only_slide = False
-    _relaxed = False
+    _relaxed = _stop = False
 
     @abstractmethod
     def _keep(self, neurons: Neurons) -> None:
@@ -120,7 +121,10 @@ class HighRankRounds(Rounds):
         return relative_gap(self.objective, self.lower_bound) <= self.tol
 
     def _price_or_relax(self, price: Callable[[int | None], Pricing]) -> Pricing:
-        """``price(limit)``; where it takes long, the relaxation is solved first, once."""
+        """``price(limit)``; where it takes long, the relaxations are solved first, once.
+
+        At rank 6 cones close gaps that the pair bound cannot, and take minutes for what it proves in seconds.
+        """
         limit = self._cone_limit
         if self._relaxed or limit is not None or self.problem.rank < RELAXED_RANK:
             return self._spend(price(limit))
@@ -128,7 +132,13 @@ class HighRankRounds(Rounds):
         if priced.nodes < RELAX_AFTER or priced.late:
             return priced
         self._relax()
+        self._stop = self.problem.rank > RELAXED_RANK and self._relax_pairs(PAIR_PART, leaves=2)
+        if self._stop or self._certified:
+            return priced
         return self._spend(price(None))
+
+    def _called_off(self, state: State) -> bool:
+        return self._stop or super()._called_off(state)
 
     def _network_first(self) -> Status | None:
         """A good network, from any start: climbs and descents in turn, then restarts while they help.
@@ -225,8 +235,11 @@ class HighRankRounds(Rounds):
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
             self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
 
-    def _relax_pairs(self) -> bool:
-        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off."""
+    def _relax_pairs(self, part: float = 1.0 - LAST_PART, leaves: int | None = None) -> bool:
+        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off.
+
+        part : of the time left;  leaves : at most, by default as many as effort and time allow
+        """
         effort = self.options.effort
         rounds = self._pair_rounds(min(effort, MOST_EFFORT))
         if rounds < LEAST_ROUNDS:
@@ -242,14 +255,16 @@ class HighRankRounds(Rounds):
 
         timed, until = self.deadline is not None, self.deadline
         if until is not None:
-            until -= LAST_PART * (until - time.monotonic())
-        leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
+            until -= (1.0 - part) * (until - time.monotonic())
+        if leaves is None:
+            leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
         result = solve_pairs(
             self.model, self.beta, deadline=until, effort=rounds, leaves=leaves,
             n_jobs=self.options.n_jobs, callback=offer,
         )  # fmt: skip
         if len(result.signs) and not called_off:
             self._descend(Neurons.of_two_layers(result.signs, result.directions), RESTART_STEPS)
+        self.first_round = len(self.history)
         return called_off
 
 
