@@ -170,7 +170,7 @@ def violated(R: Array, most: int, tolerance: float, known: Ints) -> tuple[Ints, 
 
 
 def first_leaf(Z: Array, sign: float, k: int, partners: int) -> Leaf:
-    """A leaf without fixed rows whose pairs are the most opposite directions, `partners` of each slack, as `violated` seeks."""
+    """A leaf without fixed rows; its pairs are the most opposite directions, `partners` of each slack."""
     n, r = Z.shape
     D = np.vstack([Z, -Z])
     keys, _ = violated(D, min(partners, 2 * n), -np.inf if n < 2 else -2.0, np.zeros(0, dtype=np.int64))
