@@ -1,7 +1,14 @@
 """Certified training of ReLU networks: the convex program, its pricing, its certificates."""
 
-from exactrelu.certificates import Certificate, CertificateError, GatedCertificate, NotProvenError, Verification
-from exactrelu.losses import Loss, PiecewiseLinearLoss, check_loss, get_loss
+from exactrelu.certificates import (
+    Certificate,
+    CertificateError,
+    GatedCertificate,
+    NotProvenError,
+    OutputsCertificate,
+    Verification,
+)
+from exactrelu.losses import Loss, PiecewiseLinearLoss, VectorLoss, check_loss, get_loss
 
 from ._api import max_beta, path, train
 from ._solution import Solution, State, Status
@@ -12,10 +19,12 @@ __all__ = [
     "GatedCertificate",
     "Loss",
     "NotProvenError",
+    "OutputsCertificate",
     "PiecewiseLinearLoss",
     "Solution",
     "State",
     "Status",
+    "VectorLoss",
     "Verification",
     "check_loss",
     "get_loss",

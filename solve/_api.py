@@ -20,11 +20,12 @@ from exactrelu.losses import Loss, PiecewiseLinearLoss
 from exactrelu.losses._library import LOSSES
 from exactrelu.networks import GatedReLUNetwork, Network, ParallelReLUNetwork, ReLUNetwork
 
-from ._problem import Problem, make_problem
+from ._problem import OutputsProblem, Problem, make_problem
 from ._rounds import Options
 from ._solution import Solution, State
 
 if TYPE_CHECKING:
+    from .outputs._pricing import OutputPricing
     from .pricing._climb import Pricing
 
 WAYS = ("auto", "bound", "enumerate")  # of pricing
@@ -192,6 +193,10 @@ def train_problem(
         from .gated import _trainer as gated
 
         trainer: Any = gated.trainer_of(problem, beta, gates, _checked_options(problem, layers, int(width), **options))
+    elif isinstance(problem, OutputsProblem):
+        from .outputs import _trainer as outputs
+
+        trainer = outputs.OutputsTrainer(problem, beta, 1, _checked_options(problem, layers, int(width), **options))
     else:
         kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
         trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
@@ -280,7 +285,7 @@ def price_at_zero(
     pricing: str = "auto",
     n_jobs: int | None = None,
     time_limit: float | None = None,
-) -> Pricing:
+) -> Pricing | OutputPricing:
     """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
     from . import _three_layers, _two_layers
     from ._high_rank import cones_of_effort
@@ -290,6 +295,11 @@ def price_at_zero(
     options = _checked_options(
         problem, layers, int(width), tol=tol, pricing=pricing, n_jobs=n_jobs, time_limit=time_limit
     )
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    if isinstance(problem, OutputsProblem):
+        from .outputs._trainer import price_zero
+
+        return price_zero(problem, options.tol, deadline)
     nu, way = problem.dual_point(problem.constant), options.pricing
     limit = None
     dimension = problem.rank * int(width)
@@ -301,7 +311,7 @@ def price_at_zero(
     ends: dict[str, Any] = {
         "limit": limit,
         "n_jobs": options.n_jobs,
-        "deadline": None if time_limit is None else time.monotonic() + time_limit,
+        "deadline": deadline,
     }
     if layers == 2:
         return _two_layers.PRICERS[way](problem, nu, rel=options.tol, **ends)
@@ -386,6 +396,8 @@ def _is_gated(problem: Problem, activation: str, gates: Any, layers: int, option
             raise ValueError("gates are for activation='gated', got activation='relu'")
         return False
     _require(layers == 2, "layers", "2 with activation='gated'", layers)
+    if isinstance(problem, OutputsProblem):
+        raise ValueError(f"gated networks have one output, got targets of shape {problem.y.shape}")
     patterns = options.get("patterns", "all")
     _require(patterns == "all", "patterns", "'all' with activation='gated', whose patterns are the gates", patterns)
     _require(problem.truncation is None, "rank", "None with activation='gated'", problem.truncation)
@@ -424,6 +436,12 @@ def _checked_options(
     _require(seconds, "time_limit", "positive seconds or None", time_limit)
     _require(callback is None or callable(callback), "callback", "callable or None", callback)
     _require(isinstance(verbose, int | np.integer), "verbose", "an integer", verbose)
+    if isinstance(problem, OutputsProblem):
+        if layers == 3:
+            raise ValueError(f"three layers have one output, got layers=3 and targets of shape {problem.y.shape}")
+        if pricing == "enumerate":
+            raise ValueError("several outputs are priced by bound and prune, got pricing='enumerate'")
+        pricing = "bound"
     if patterns == "sampled" and layers == 3:
         raise ValueError("patterns='sampled' is for two layers, got layers=3")
     if layers == 3 and isinstance(problem.loss, PiecewiseLinearLoss):

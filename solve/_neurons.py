@@ -162,6 +162,8 @@ def neurons_of(network: object, V: Array, layers: int, width: int) -> Neurons:
     if not isinstance(network, (ReLUNetwork, ParallelReLUNetwork)) or network.layers > layers:
         wanted = "a two-layer network" if layers == 2 else "a network"
         raise ValueError(f"warm_start must be {wanted}, got {type(network).__name__}")
+    if network.n_outputs is not None:
+        raise ValueError(f"warm_start must be a network with one output, got one with {network.n_outputs} outputs")
     if isinstance(network, ParallelReLUNetwork):
         # an intercept is one more input, the last: weights are those of the data with their column of ones
         first, second, outer = network.W1, network.w2, network.w3

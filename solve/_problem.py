@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +13,11 @@ from exactrelu._checks import check_matrix, check_scale, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import balanced, rounding_slack
+from exactrelu.certificates._output_bounds import balanced_outputs, outputs_slack
 from exactrelu.enumerate import Arrangement, merge_parallel
-from exactrelu.losses import Loss, PiecewiseLinearLoss, get_loss
+from exactrelu.losses import Loss, PiecewiseLinearLoss, VectorLoss, get_loss
 from exactrelu.losses._constant import balanced_slopes, best_constant
+from exactrelu.losses._several import best_constants, is_softmax, vector_loss, vector_targets
 from exactrelu.losses._weighted import WeightedLoss, with_weights
 
 EPS = float(np.finfo(float).eps)
@@ -90,7 +93,7 @@ class Problem:
     @cached_property
     def constant(self) -> Array:
         """Prediction (n,) of the network without neurons."""
-        return self.prediction(np.zeros(len(self.y)))
+        return self.prediction(np.zeros_like(self.y))
 
     @cached_property
     def size(self) -> float:
@@ -118,6 +121,15 @@ class Problem:
             return balanced(-balanced_slopes(self.loss, f, self.y))
         return balanced(-self.loss.gradient(f, self.y))
 
+    @property
+    def sums_are_exact(self) -> bool:
+        """Whether sums of dual points must be zero exactly."""
+        return self.output_bias
+
+    def balanced(self, theta: Array) -> Array:
+        """A dual point near theta (n,) that sums to zero exactly."""
+        return balanced(theta)
+
     def centred(self, features: Array, weight: Array) -> Array:
         """What of features (n, ...) an output bias leaves to be fitted: their weighted means, weight (n,), go."""
         total = float(weight.sum())
@@ -131,6 +143,40 @@ class Problem:
         So dual points scaled by it leave room for the rounding of whoever proves them again (see `rounding_slack`).
         """
         return 2.0 * rounding_slack(self.coordinates, nu, width)
+
+
+@dataclass(frozen=True)
+class OutputsProblem(Problem):
+    """The same for several outputs: `y`, predictions, biases and dual points have a column for each.
+
+    Attributes
+    ----------
+    y : (n, c), one-hot for the softmax loss
+    loss : VectorLoss
+    """
+
+    loss: VectorLoss
+
+    def bias(self, f: Array) -> Any:
+        """The best output biases (c,) for outputs f (n, c); zeros where networks have none."""
+        return best_constants(self.loss, f, self.y) if self.output_bias else np.zeros(self.y.shape[1])
+
+    def dual_point(self, f: Array) -> Array:
+        """``-grad L(f)`` of a prediction f, (n, c), with sums that are exactly zero where bounds need that."""
+        return self.balanced(-self.loss.gradient(f, self.y))
+
+    @property
+    def sums_are_exact(self) -> bool:
+        """Whether sums of dual points must be zero exactly: of columns, or of rows for the softmax loss."""
+        return self.output_bias or is_softmax(self.loss)
+
+    def balanced(self, theta: Array) -> Array:
+        """A dual point near theta (n, c) whose sums are exact, see `balanced_outputs`."""
+        return balanced_outputs(theta, self.loss, self.y, self.output_bias)
+
+    def slack(self, nu: Array, width: int = 1) -> float:
+        """As for one output, from `outputs_slack`."""
+        return 2.0 * outputs_slack(self.coordinates, nu)
 
 
 @dataclass(frozen=True)
@@ -154,6 +200,12 @@ class Bundle:
         """Weights (m,) with ``sum_j weights_j (Z_j.u)_+ = sum_i nu_i (z_i.u)_+`` for every u."""
         sums = np.bincount(self.index, nu[self.rows] * self.length, minlength=len(self.Z))
         return sums.astype(np.float64)  # of no rows, bincount makes integers
+
+    def row_weights(self, nu: Array) -> Array:
+        """The same for several outputs: nu (n, c), weights (m, c)."""
+        sums = np.zeros((len(self.Z), nu.shape[1]))
+        np.add.at(sums, self.index, nu[self.rows] * self.length[:, None])
+        return sums
 
 
 def bundle_rows(Z: Array, exact: Array) -> Bundle:
@@ -198,16 +250,30 @@ def make_problem(
         When one of them is not legal; the message shows what arrived.  O(n d min(n, d)).
     """
     data = check_matrix(X)
-    targets = check_vector(y, data.shape[0])
+    _check_bias(output_bias)
+    rows = vector_targets(loss, y, len(data))
+    if rows is not None:
+        several = vector_loss(loss, rows.shape[1], sample_weight, len(data))
+        several.check_targets(rows)
+        check_scale(rows, "y")
+        return _made(OutputsProblem, data, rows, several, rank, output_bias)
+    targets = check_vector(np.ravel(y) if np.shape(y)[1:] == (1,) else y, data.shape[0])
     chosen = get_loss(loss)
     chosen.check_targets(targets)
     weighted = with_weights(chosen, sample_weight, len(targets))
     if isinstance(weighted, WeightedLoss):
         check_scale(weighted.weight, "sample_weight")
+    return _made(Problem, data, targets, weighted, rank, output_bias)
+
+
+def _check_bias(output_bias: object) -> None:
     if not isinstance(output_bias, bool | np.bool_):
         raise ValueError(f"output_bias must be True or False, got {output_bias!r}")
+
+
+def _made(kind: type[Problem], data: Array, y: Array, loss: Any, rank: int | None, output_bias: bool) -> Problem:
+    """A problem in isometric coordinates."""
     coordinates = row_space(data, rank)
-    truncation = None if rank is None else int(rank)
-    problem = Problem(data, targets, weighted, coordinates, truncation, bool(output_bias))
+    problem = kind(data, y, loss, coordinates, None if rank is None else int(rank), bool(output_bias))
     problem.constant  # noqa: B018  # raises where no constant is best
     return problem

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from exactrelu._typing import Array, Ints
-from exactrelu.certificates._bounds import balanced, dual_value, relative_gap, truncation_factor
+from exactrelu.certificates._bounds import dual_value, relative_gap, truncation_factor
 from exactrelu.certificates._certificate import Certificate
 
 from ._neurons import Neurons, network_of
@@ -71,7 +71,7 @@ class Rounds(ABC):
         self.started = time.monotonic()
         self.deadline = None if options.time_limit is None else self.started + options.time_limit
         self.objective, self.cells, self.cones_left = np.inf, 0, np.inf
-        self.nu = self.theta = np.zeros(len(problem.y))
+        self.nu = self.theta = np.zeros_like(problem.y)
         self.lower_bound = dual_value(problem.loss, self.theta, problem.y)
         self.hint: Array | None = None
         self.multipliers: Ints | None = None
@@ -179,12 +179,12 @@ class Rounds(ABC):
         """The dual point nu scaled to ``h* <= beta``; with an output bias it sums to zero, before and after."""
         # a trifle smaller, so that no rounding takes theta out of the domain of the conjugate
         scale = (self.beta / upper if upper > self.beta else 1.0) * (1.0 - 4.0 * EPS)
-        if not self.problem.output_bias:
+        if not self.problem.sums_are_exact:
             return nu * scale
         # Rounding theta to a sum of zero may raise h* by what it changes, times the rows' lengths.
         for _ in range(BALANCINGS):
-            theta = balanced(nu * scale)
-            moved = float(np.abs(theta - nu * scale) @ self.problem.lengths) * (1.0 + 1e-9)
+            theta = self.problem.balanced(nu * scale)
+            moved = float(row_sizes(theta - nu * scale) @ self.problem.lengths) * (1.0 + 1e-9)
             if scale * upper + moved <= self.beta:
                 return theta
             scale *= 1.0 - 2.0 * moved / self.beta - 4.0 * EPS
@@ -241,3 +241,8 @@ class Rounds(ABC):
         """True when many rounds, exact steps among them, moved neither the objective nor the bound."""
         h = self.history[self.first_round :]
         return len(h) > END_ROUNDS and h[-1].gap > END_PART * h[-END_ROUNDS].gap
+
+
+def row_sizes(theta: Array) -> Array:
+    """The sizes of numbers (n,), or the lengths of rows (n, c), (n,)."""
+    return np.abs(theta) if theta.ndim == 1 else np.asarray(np.linalg.norm(theta, axis=1))

@@ -150,7 +150,7 @@ def test_binary_classifier_is_the_solver():
 
 
 def test_more_classes_take_one_network_each():
-    model = ConvexReLUClassifier(beta=0.3).fit(IRIS_X, IRIS_Y)
+    model = ConvexReLUClassifier(beta=0.3, multi_class="ovr").fit(IRIS_X, IRIS_Y)
     assert len(model.networks_) == len(model.certificates_) == 3
     assert not hasattr(model, "network_")
     for k, certificate in enumerate(model.certificates_):
@@ -164,14 +164,14 @@ def test_more_classes_take_one_network_each():
 
 
 def test_refitting_forgets_the_single_network():
-    model = ConvexReLUClassifier().fit(IRIS_X[50:], IRIS_Y[50:])
+    model = ConvexReLUClassifier(multi_class="ovr").fit(IRIS_X[50:], IRIS_Y[50:])
     assert hasattr(model, "network_")
     assert not hasattr(model.fit(IRIS_X, IRIS_Y), "network_")
 
 
 def test_classes_in_parallel():
-    alone = ConvexReLUClassifier(beta=0.3).fit(IRIS_X, IRIS_Y)
-    together = ConvexReLUClassifier(beta=0.3, n_jobs=2).fit(IRIS_X, IRIS_Y)
+    alone = ConvexReLUClassifier(beta=0.3, multi_class="ovr").fit(IRIS_X, IRIS_Y)
+    together = ConvexReLUClassifier(beta=0.3, multi_class="ovr", n_jobs=2).fit(IRIS_X, IRIS_Y)
     np.testing.assert_allclose(together.decision_function(IRIS_X), alone.decision_function(IRIS_X), rtol=1e-9)
 
 

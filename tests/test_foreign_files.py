@@ -107,7 +107,7 @@ WRONG = {
         "alpha must be finite, got nan at .1. .1 bad entries.",
     ),
     "shapes": (changed(**{"network.alpha": np.ones(3)}), "W has 2 columns but alpha has length 3"),
-    "dimensions": (changed(**{"network.alpha": np.ones((2, 1))}), r"alpha must be 1-D, got shape \(2, 1\)"),
+    "dimensions": (changed(**{"network.alpha": np.ones((2, 1, 1))}), r"alpha must be 1-D, got shape \(2, 1, 1\)"),
     "single precision": (changed(**{"network.alpha": np.ones(2, "f4")}), "alpha holds values of type <f4, models have"),
     "big-endian": (changed(**{"network.alpha": np.ones(2, ">f8")}), "alpha holds values of type >f8"),
     "bytes": (changed(**{"metadata.note": np.array(b"abc")}), r"metadata.note holds values of type \|S3"),

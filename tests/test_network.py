@@ -77,7 +77,8 @@ def test_objective(intercept):
     ("W", "alpha", "intercept", "message"),
     [
         ([1.0, 2.0], [1.0], False, r"W must be 2-D, got shape \(2,\)"),
-        ([[1.0, 2.0]], [[1.0, 2.0]], False, r"alpha must be 1-D, got shape \(1, 2\)"),
+        ([[1.0, 2.0]], [[1.0, 2.0]], False, "W has 2 columns but alpha has length 1"),
+        ([[1.0, 2.0]], [[[1.0], [2.0]]], False, r"alpha must be 1-D, got shape \(1, 2, 1\)"),
         ([[1.0, 2.0]], [1.0], False, "W has 2 columns but alpha has length 1"),
         ([[1.0]], [np.nan], False, r"alpha must be finite, got nan at \[0\] \(1 bad entries\)"),
         ([["a"]], [1.0], False, "W must be numeric"),

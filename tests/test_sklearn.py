@@ -43,7 +43,8 @@ def test_parameters(kind):
     """One explicit argument per parameter, kept as given, and the first one positional."""
     cv = kind.__name__.endswith("CV")
     own = {"beta_ratios", "betas", "eps", "cv", "scoring"} if cv else {"beta_ratio", "beta", "warm_start"}
-    assert set(kind().get_params()) == SHARED | own | ({"class_weight"} if is_classifier(kind()) else set())
+    of_classes = {"class_weight", "multi_class"} if is_classifier(kind()) else set()
+    assert set(kind().get_params()) == SHARED | own | of_classes
     parameters = list(inspect.signature(kind).parameters.values())
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == ["beta_ratios" if cv else "beta_ratio"]
@@ -160,7 +161,7 @@ def test_cross_validation_returns_probabilities_and_estimators():
     assert chances.shape == (150, 3)
     found = cross_validate(model, PETALS, SPECIES, cv=3, scoring=["accuracy", "neg_log_loss"], return_estimator=True)
     assert found["test_accuracy"].min() > 0.85
-    assert all(len(part.networks_) == 3 for part in found["estimator"])
+    assert all(part.network_.n_outputs == 3 for part in found["estimator"])
 
 
 def test_several_outputs():
@@ -171,8 +172,11 @@ def test_several_outputs():
         alone = ConvexReLURegressor(beta=0.5).fit(FRAME, Y[:, k])
         assert part.objective_ == pytest.approx(alone.objective_, rel=2e-4)
         part.certificate_.verify(FRAME, Y[:, k])
-    with pytest.raises(ValueError, match=r"y should be a 1d array, got an array of shape \(60, 2\)"):
-        ConvexReLURegressor().fit(FRAME, Y)
+    joint = ConvexReLURegressor(beta=0.5).fit(FRAME, Y)
+    assert joint.predict(FRAME).shape == (60, 2)
+    # neurons that are shared cost less than neurons of each output
+    assert joint.objective_ < sum(part.objective_ for part in model.estimators_)
+    joint.certificate_.verify(FRAME, Y)
 
 
 def test_warm_start_goes_on_from_the_last_network():
@@ -245,7 +249,7 @@ def test_not_fitted(kind):
 
 
 def test_fitted_estimators_are_kept(tmp_path):
-    model = ConvexReLUClassifier(beta=0.3).fit(PETALS, SPECIES)
+    model = ConvexReLUClassifier(beta=0.3, multi_class="ovr").fit(PETALS, SPECIES)
     joblib.dump(model, tmp_path / "model.joblib")
     for copy in (joblib.load(tmp_path / "model.joblib"), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(copy.predict_proba(PETALS), model.predict_proba(PETALS))

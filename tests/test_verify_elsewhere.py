@@ -130,7 +130,7 @@ def test_labels_that_are_numbers():
 def test_one_class_against_the_others(capsys):
     X, labels = IRIS.data[::5, 2:], NAMES[::5]
     table(**columns(X), species=labels)
-    model = ConvexReLUClassifier(beta=0.5, tol=1e-3).fit(X, labels)
+    model = ConvexReLUClassifier(beta=0.5, tol=1e-3, multi_class="ovr").fit(X, labels)
     for name, network, certificate in zip(model.classes_, model.networks_, model.certificates_, strict=True):
         save_model("model.npz", network, certificate, {"target": "species", "positive_label": str(name)})
         assert main(["verify", "model.npz", "data.csv"]) == 0

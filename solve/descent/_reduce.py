@@ -21,19 +21,28 @@ def without_dependent(Z: Array, neurons: Neurons) -> Neurons:
     does not grow, until one vanishes (Caratheodory); at most n are left, and fewer when their outputs span less.
     Those that are never active go first.  O(n K^2) for each that is removed.
     """
-    while len(neurons):
-        outputs = neurons.outputs(Z) * neurons.signs
+    scale = without_dependence(neurons.outputs(Z) * neurons.signs, neurons.norms)
+    return neurons.times(scale).take(scale > 0.0)
+
+
+def without_dependence(outputs: Array, norms: Array) -> Array:
+    """Factors (K,) of columns of outputs (N, K), whose weighted sum stays: zero for those that the others make up for.
+
+    The sum of the norms (K,) times the factors does not grow.
+    """
+    scale = np.ones(len(norms))
+    left = np.flatnonzero(outputs.any(axis=0))
+    scale[~outputs.any(axis=0)] = 0.0
+    while len(left):
+        held = outputs[:, left] * scale[left]
         # columns of length 1: dependence is a matter of directions
-        size = np.linalg.norm(outputs, axis=0)
-        if not size.all():
-            neurons = neurons.take(size > 0.0)
-            continue
-        # outputs / size @ vt[-1] = values[-1] u, about zero where they are dependent
-        _, values, vt = np.linalg.svd(outputs / size, full_matrices=len(size) > len(Z))
+        size = np.linalg.norm(held, axis=0)
+        # held / size @ vt[-1] = values[-1] u, about zero where they are dependent
+        _, values, vt = np.linalg.svd(held / size, full_matrices=len(size) > len(held))
         if len(values) == len(size) and values[-1] > DEPENDENT * values[0]:
             break
         z = vt[-1] / size
-        if z @ neurons.norms > 0.0:
+        if z @ (norms[left] * scale[left]) > 0.0:
             # towards the smaller penalty: of z and -z one does not let it grow
             z = -z
         if z.min() >= 0.0:
@@ -42,9 +51,10 @@ def without_dependent(Z: Array, neurons: Neurons) -> Neurons:
             # 1 + t z_k reaches zero at t = -1/z_k
             limits = np.where(z < 0.0, -1.0 / z, np.inf)
         gone = int(np.argmin(limits))
-        left = np.delete(np.arange(len(neurons)), gone)
-        neurons = neurons.times(np.maximum(1.0 + limits[gone] * z, 0.0)).take(left)
-    return neurons
+        scale[left] *= np.maximum(1.0 + limits[gone] * z, 0.0)
+        scale[left[gone]] = 0.0
+        left = left[scale[left] > 0.0]
+    return scale
 
 
 def merge_neurons(Z: Array, neurons: Neurons) -> Neurons:

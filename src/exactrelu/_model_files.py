@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._table import label_text
-from exactrelu.certificates import Certificate, GatedCertificate
+from exactrelu.certificates import Certificate, GatedCertificate, OutputsCertificate
 from exactrelu.networks import GatedReLUNetwork, Network, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
 # How the fields of a certificate are stored, by their annotation; a field that is None has no entry.
 VECTORS = {"Array": np.float64, "Array | None": np.float64, "Ints | None": np.int64}
+MATRIX = "Matrix"  # the dual point of several outputs
 OCTETS = "Octets | None"  # eight to an integer of 64 bits, each row filled up with zeros
 KINDS: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool, "int | None": int}
 
@@ -172,13 +173,16 @@ def _entries(network: Any, certificate: Certificate | None) -> dict[str, dict[st
             if field.type == OCTETS:
                 claims[field.name] = _words(value)
             else:
-                claims[field.name] = value if field.type in VECTORS else KINDS[str(field.type)](value)
+                plain = field.type in VECTORS or field.type == MATRIX
+                claims[field.name] = value if plain else KINDS[str(field.type)](value)
     return {"network": weights, "certificate": claims}
 
 
 def _certificate_from(held: Mapping[str, NDArray[Any]], network: Any, name: str) -> Certificate:
     """The certificate of these entries, each of the type that its field has, or ValueError."""
-    kind = GatedCertificate if isinstance(network, GatedReLUNetwork) else Certificate
+    kind: type[Certificate] = Certificate if network.n_outputs is None else OutputsCertificate
+    if isinstance(network, GatedReLUNetwork):
+        kind = GatedCertificate
     stored = _stored_fields(kind)
     # what this version does not know it could not check
     strange = sorted(set(held) - {field.name for field in stored})
@@ -194,6 +198,8 @@ def _certificate_from(held: Mapping[str, NDArray[Any]], network: Any, name: str)
             values[field.name] = _vector(
                 held[field.name], VECTORS[str(field.type)], f"{name}: certificate.{field.name}"
             )
+        elif field.type == MATRIX:
+            values[field.name] = _vector(held[field.name], np.float64, f"{name}: certificate.{field.name}", ndim=2)
         elif field.type == OCTETS:
             values[field.name] = _octets(held[field.name], held.get("dual"), f"{name}: certificate.{field.name}")
         else:
@@ -206,9 +212,10 @@ def _stored_fields(certificate: Certificate | type[Certificate]) -> list[Field[A
     return [field for field in fields(certificate) if field.name != "network"]
 
 
-def _vector(value: NDArray[Any], kind: type, what: str) -> NDArray[Any]:
-    if value.ndim != 1 or value.dtype != kind:
-        raise ValueError(f"{what} must be a vector of {kind.__name__}, got {value.dtype} of shape {value.shape}")
+def _vector(value: NDArray[Any], kind: type, what: str, ndim: int = 1) -> NDArray[Any]:
+    if value.ndim != ndim or value.dtype != kind:
+        shape = "vector" if ndim == 1 else "matrix"
+        raise ValueError(f"{what} must be a {shape} of {kind.__name__}, got {value.dtype} of shape {value.shape}")
     if not np.isfinite(value).all():
         raise ValueError(f"{what} must be finite, got {int((~np.isfinite(value)).sum())} entries that are not")
     return value

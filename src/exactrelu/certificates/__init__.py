@@ -2,5 +2,13 @@
 
 from ._certificate import Certificate, CertificateError, NotProvenError, Verification
 from ._gated import GatedCertificate
+from ._outputs import OutputsCertificate
 
-__all__ = ["Certificate", "CertificateError", "GatedCertificate", "NotProvenError", "Verification"]
+__all__ = [
+    "Certificate",
+    "CertificateError",
+    "GatedCertificate",
+    "NotProvenError",
+    "OutputsCertificate",
+    "Verification",
+]

@@ -7,6 +7,7 @@ import numpy as np
 from exactrelu._coordinates import Coordinates
 from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss
+from exactrelu.losses._several import WeightedVectorLoss
 
 UNIT = 0.5 * float(np.finfo(float).eps)  # unit roundoff of double precision
 MAX_DEPTH = 100  # splits of a cone after which a proof gives up; 40 where much is to do
@@ -23,8 +24,10 @@ def dual_value(loss: Loss, theta: Array, y: Array) -> float:
 
 def dual_rounding(loss: Loss, theta: Array, y: Array) -> float:
     """A bound of the rounding error of ``-L*(-theta)``: of its n terms, and of their sum."""
-    size = float(np.abs(loss.conjugates(-theta, y)).sum() + np.abs(theta) @ (np.abs(y) + np.abs(theta)))
-    return (8 * len(y) + 200) * UNIT * size
+    # vdot: several outputs are one long vector
+    products = np.vdot(np.abs(theta), np.abs(y) + np.abs(theta))
+    size = float(np.abs(loss.conjugates(-theta, y)).sum() + products)
+    return (8 * y.size + 200) * UNIT * size
 
 
 def balanced(theta: Array) -> Array:
@@ -112,10 +115,10 @@ def truncation_factor(coordinates: Coordinates, loss: Loss, y: Array, beta: floa
     """
     if not coordinates.truncated:
         return 1.0
-    weight = loss.weight if isinstance(loss, WeightedLoss) else np.ones(len(y))
+    weight = loss.weight if isinstance(loss, WeightedLoss | WeightedVectorLoss) else np.ones(len(y))
     ratio = coordinates.sigma / beta
     if loss.root_lipschitz:
-        at_zero = 2.0 * loss.value(np.zeros(len(y)), y) * float(weight.max())
+        at_zero = 2.0 * loss.value(np.zeros_like(y), y) * float(weight.max())
         return (1.0 + 0.5 * ratio * float(np.sqrt(at_zero))) ** 2
     return 1.0 + ratio * loss.lipschitz * float(np.linalg.norm(weight))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from exactrelu._checks import check_matrix, check_vector
 from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._limits import one_blas_thread
 from exactrelu._typing import Array, Ints
-from exactrelu.losses import Loss, WeightedLoss, get_loss, with_weights
+from exactrelu.losses import Loss, get_loss, with_weights
 from exactrelu.networks import GatedReLUNetwork, ParallelReLUNetwork, ReLUNetwork
 
 from ._audit import audit_dual
@@ -116,6 +116,7 @@ class Certificate:
     hint: Array | None = None
     multipliers: Ints | None = None
     _networks: ClassVar[tuple[type, ...]] = (ReLUNetwork, ParallelReLUNetwork)
+    _several: ClassVar[bool] = False  # whether it speaks of several outputs: then theta has a column for each
 
     def __repr__(self) -> str:
         """The claim in one line, without the dual point."""
@@ -123,7 +124,7 @@ class Certificate:
         return (
             f"{type(self).__name__}(beta={self.beta:.6g}, loss={self.loss!r}, layers={layers}, "
             f"objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2e}, "
-            f"n={np.size(self.dual)})"
+            f"n={np.shape(self.dual)[0]})"
         )
 
     @one_blas_thread
@@ -197,8 +198,7 @@ class Certificate:
         """The objective of the network, recomputed, held against what is claimed of it."""
         network = self.network
         objective = loss.value(network._outputs(data), targets) + self.beta * network.penalty
-        weighted = isinstance(loss, WeightedLoss)
-        advice = "" if weighted else "; sample weights it was trained with must be passed"
+        advice = "" if hasattr(loss, "weight") else "; sample weights it was trained with must be passed"
         if not np.isfinite(objective):  # then no claim could be told from another
             raise CertificateError(f"objective: claimed {self.objective:.17g}, recomputed {objective:.17g}{advice}")
         self._compare("objective", self.objective, objective, rtol * abs(objective), advice)
@@ -241,8 +241,12 @@ class Certificate:
                     return 0
             factors = None if self.hint is None else unpacked_factors(np.asarray(self.hint, float), coordinates.V)
             audit = audit_dual(coordinates.Z, self.dual, most - slack, factors=factors, time_limit=time_limit)
-        if audit.proven:
-            return audit.cones
+        if not audit.proven:
+            self._not_proven(audit, coordinates.rank, most, slack, time_limit)
+        return audit.cones
+
+    def _not_proven(self, audit: Any, rank: int, most: float, slack: float, time_limit: float | None) -> NoReturn:
+        """Raise what a search that did not end with a proof says."""
         worst, beta = f"{audit.worst_value:.17g}", f"{self.beta:.17g}"
         if audit.worst_value > most + slack:
             raise CertificateError(
@@ -253,9 +257,12 @@ class Certificate:
             message += scale_advice(slack, self.beta)
         else:
             limit = "" if time_limit is None else f" within {time_limit} s"
-            message = f"dual feasibility was not proven{limit} ({audit.cones} cones, rank {coordinates.rank}); "
+            message = f"dual feasibility was not proven{limit} ({audit.cones} cones, rank {rank}); "
             message += f"largest value met {worst}, beta = {beta}"
-        raise NotProvenError(message, worst_value=audit.worst_value, cones=audit.cones, **figures)
+        raise NotProvenError(
+            message, beta=self.beta, worst_value=audit.worst_value, cones=audit.cones, slack=slack,
+            time_limit=time_limit,
+        )  # fmt: skip
 
     def _check_data(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, given: Loss | None
@@ -273,15 +280,19 @@ class Certificate:
         except ValueError as error:
             raise CertificateError(f"loss: claimed {self.loss!r}, but {error}") from None
         loss = with_weights(loss, sample_weight, len(targets))
-        network = self.network
         if self.dual.shape != targets.shape:
             raise ValueError(f"the certificate is for {self.dual.shape[0]} samples, the data have {len(targets)}")
-        if self.network.intercept:
+        return self._with_ones(data), targets, loss
+
+    def _with_ones(self, data: Array) -> Array:
+        """The data as the network takes them, the column of ones included; ValueError for another number of columns."""
+        network = self.network
+        if network.intercept:
             data = np.column_stack([data, np.ones(len(data))])
         inputs = network.n_features + network.intercept
         if inputs != data.shape[1]:
             raise ValueError(f"the network has {inputs} inputs, the data {data.shape[1]}")
-        return data, targets, loss
+        return data
 
     def _check_fields(self) -> None:
         """Refuse claims that mean nothing, whatever the data."""
@@ -306,16 +317,27 @@ class Certificate:
             raise CertificateError(f"the certificate claims {claimed}")
         if isinstance(network, ParallelReLUNetwork) and network.width > self.width:
             raise CertificateError(f"width: claimed {self.width}, the network has {network.width}")
-        if not isinstance(self.dual, np.ndarray) or self.dual.ndim != 1 or self.dual.dtype.kind not in "fi":
-            raise CertificateError(f"theta must be a vector of numbers, got {type(self.dual).__name__}")
+        if (network.n_outputs is not None) != self._several:
+            raise CertificateError(
+                f"a {type(self).__name__} cannot speak of a network with {network.n_outputs} outputs"
+            )
+        ndim = 2 if self._several else 1
+        if not isinstance(self.dual, np.ndarray) or self.dual.ndim != ndim or self.dual.dtype.kind not in "fi":
+            kind = "matrix" if self._several else "vector"
+            raise CertificateError(f"theta must be a {kind} of numbers, got {type(self.dual).__name__}")
         if not np.isfinite(self.dual).all():
             raise CertificateError("theta holds values that are not finite")
         if not isinstance(self.output_bias, bool):
             raise CertificateError(f"output_bias must be True or False, got {self.output_bias!r}")
-        if network.output_bias and not self.output_bias:
+        if np.any(network.output_bias) and not self.output_bias:
+            shown = np.array2string(np.asarray(network.output_bias), precision=6)
             raise CertificateError(
-                f"the network has an output bias of {network.output_bias:g}, the certificate speaks of networks without"
+                f"the network has an output bias of {shown}, the certificate speaks of networks without"
             )
+        self._check_sums()
+
+    def _check_sums(self) -> None:
+        """Refuse a theta whose sum is not exactly what its bound needs."""
         total = math.fsum(self.dual)  # correctly rounded: zero only when the sum is
         if self.output_bias and total != 0.0:
             raise CertificateError(f"theta must sum to zero for networks with an output bias, the sum is {total:.17g}")

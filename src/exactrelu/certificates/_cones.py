@@ -50,6 +50,11 @@ class Kinks(NamedTuple):
     convex: Array
     concave: Array
 
+    @property
+    def rows(self) -> int:
+        """Number of kinks."""
+        return len(self.convex) + len(self.concave)
+
     def __call__(self, points: Array) -> Array:
         """F at points (..., r)."""
         convex, concave = np.abs(points @ self.convex.T).sum(axis=-1), np.abs(points @ self.concave.T).sum(axis=-1)
@@ -73,16 +78,17 @@ class ConeTree:
     worst : float, largest ``F(u)`` met on a unit vector u
     direction : (r,) that vector
     cones : int, cones looked at
+    stuck : bool, whether it met a cone that was split `MAX_DEPTH` times: it gets no further
     """
 
-    def __init__(self, kinks: Kinks, target: float) -> None:
+    def __init__(self, kinks: Any, target: float) -> None:
         r = len(kinks.linear)
         self._kinks = kinks
         self.target, self.worst, self.direction, self.cones = target, 0.0, np.zeros(r), 0
         # Cones that wait, with the kinks that are left in them, and the number of splits that made them.  Cones of
         # one entry are of one family, children side by side: most rows do not cut any of them.
         self._stack = [(simplex_cones(r), kinks, 0)]
-        self._done = 0.0
+        self._done, self.stuck = 0.0, False
 
     def run(self, work: float, deadline: float | None) -> bool | None:
         """Go on until everything is proven (True), or refuted (False), or `work` or time is used up (None).
@@ -99,7 +105,7 @@ class ConeTree:
             if self._done > end or (deadline is not None and time.monotonic() > deadline):
                 return None
             cones, kinks, depth = self._stack.pop()
-            rows, r = len(kinks.convex) + len(kinks.concave), cones.shape[1]
+            rows, r = kinks.rows, cones.shape[1]
             batch = max(1, min(MAX_CONES, BATCH // (r * max(rows, 1))))
             if len(cones) > batch:
                 self._stack.append((cones[:-batch], kinks, depth))
@@ -107,13 +113,14 @@ class ConeTree:
             self.cones += len(cones)
             self._done += len(cones) * (rows + r)
             children, left = self._look_at(cones, kinks)
+            # whoever goes on, with a larger target perhaps, finds them here again: what is dropped counts as proven
+            self.stuck = deep = len(children) > 0 and depth == MAX_DEPTH
+            if len(children):
+                self._stack.append((cones, kinks, depth) if deep else (children, left, depth + 1))
             if self.worst > self.target:
                 return False
-            if len(children):
-                if depth == MAX_DEPTH:  # whoever goes on finds them here again: what is dropped would count as proven
-                    self._stack.append((cones, kinks, depth))
-                    return None
-                self._stack.append((children, left, depth + 1))
+            if deep:
+                return None
         return True
 
     @property
@@ -151,7 +158,7 @@ class ConeTree:
         points = np.einsum("bj,bji->bi", shares, cones)
         points /= np.linalg.norm(points, axis=1)[:, None]
         self._meet(points, kinks(points))
-        return _halves(cones, dots, shares), kinks
+        return halves(cones, dots, shares), kinks
 
     def _meet(self, points: Array, values: Array) -> None:
         top = int(np.argmax(values))
@@ -170,7 +177,7 @@ def _without_decided(kinks: Kinks, cones: Array) -> tuple[Kinks, Array, Array]:
     """
     dots, concave_dots = cones @ kinks.convex.T, cones @ kinks.concave.T
     at_rays = cones @ kinks.linear + np.abs(dots).sum(axis=2) - np.abs(concave_dots).sum(axis=2)
-    side, concave_side = _side(dots), _side(concave_dots)
+    side, concave_side = side_of_rows(dots), side_of_rows(concave_dots)
     cut, concave_cut = np.isnan(side), np.isnan(concave_side)
     if cut.all() and concave_cut.all():
         return kinks, dots, at_rays
@@ -178,7 +185,7 @@ def _without_decided(kinks: Kinks, cones: Array) -> tuple[Kinks, Array, Array]:
     return Kinks(linear, kinks.convex[cut], kinks.concave[concave_cut]), dots[:, :, cut], at_rays
 
 
-def _side(dots: Array) -> Array:
+def side_of_rows(dots: Array) -> Array:
     """The side (k,) of every row on which all rays (B, r) lie, +1 or -1; nan for rows that cut."""
     low, high = dots.min(axis=(0, 1), initial=0.0), dots.max(axis=(0, 1), initial=0.0)
     return np.where(low >= 0.0, 1.0, np.where(high <= 0.0, -1.0, np.nan))
@@ -283,12 +290,17 @@ def _grouped(concave: Array, centre: Array) -> Array:
     return np.array([concave[part].sum(axis=0) for part in parts])
 
 
-def _halves(cones: Array, dots: Array, shares: Array) -> Array:
+def halves(cones: Array, dots: Array, shares: Array, bends: Array | None = None) -> Array:
     """Every cone in two, (B, r, r) to (2 B, r, r), children side by side.
 
     The edge is the one on which interpolation errs most near the maximiser: a row with values p and -q at the ends of
     an edge has the error ``2 min(p, q)``, each weighted with the share of its ray.  It is cut at the kink of the row
     that errs most, or, when that is one of many, where the maximiser lies along it.
+
+    Parameters
+    ----------
+    cones : (B, r, r);  dots : (B, r, k), values of the rows at the rays;  shares : (B, r)
+    bends : (B, r, r), optional, errors on the edges that no row makes
     """
     count, r, _ = cones.shape
     rows = np.arange(count)
@@ -297,6 +309,8 @@ def _halves(cones: Array, dots: Array, shares: Array) -> Array:
     worst, first, second = np.full(count, -1.0), np.zeros(count, np.int64), np.ones(count, np.int64)
     for j, k in itertools.combinations(range(r), 2):
         error = (size[:, j] + size[:, k] - np.abs(weighted[:, j] + weighted[:, k])).sum(axis=1)
+        if bends is not None:
+            error = error + bends[:, j, k]
         more = error > worst
         worst[more], first[more], second[more] = error[more], j, k
     flat = worst <= 1e-13 * size.sum(axis=(1, 2))  # no row cuts: the search fell short, a smaller cone may help it

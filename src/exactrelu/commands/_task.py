@@ -11,8 +11,8 @@ import numpy as np
 from exactrelu._model_files import feature_names, listed, trained_classes
 from exactrelu._table import Table, TableError, label_text
 from exactrelu._typing import Array
-from exactrelu.losses import get_loss
-from exactrelu.networks._classes import classes_of, signed_targets
+from exactrelu.losses import SoftmaxLoss, get_loss
+from exactrelu.networks._classes import classes_of, joint_targets, signed_targets
 
 DEMO = "built-in demo"
 
@@ -174,13 +174,16 @@ def class_factors(targets: list[Array], notes: Mapping[str, str | float]) -> Arr
 
 
 def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> list[Array]:
-    """The targets of every network; labels as -1 and +1, in the order that a model with these notes knows.
+    """The targets of every network; labels in the order that a model with these notes knows.
+
+    They are -1 and +1, or one-hot rows for one network that learnt all classes.
 
     Raises
     ------
     ValueError
         When the column holds labels that the model does not know.
     """
+    targets_of = joint_targets if loss == SoftmaxLoss.name else signed_targets
     known = trained_classes(notes)
     if known:
         index, labels = table.labels(name)
@@ -188,15 +191,15 @@ def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], l
             shown = tuple(known) if len(known) < 6 else f"{len(known)} others"
             raise ValueError(f"{table.path}: column {name!r} has labels {labels}, the model knows {shown}")
         # an estimator may have sorted them otherwise: numbers kept as text, say
-        return signed_targets(np.array([known.index(label) for label in labels])[index], len(known))
+        return targets_of(np.array([known.index(label) for label in labels])[index], len(known))
     if "positive_label" in notes:  # one class against all others
         label = label_text(notes["positive_label"])
         positive = table.is_label(name, label)
         if not positive.any():
             raise ValueError(f"{table.path}: column {name!r} has no label {label!r}")
         return [np.where(positive, 1.0, -1.0)]
-    if not get_loss(loss).labels:
+    if not get_loss(loss).labels and loss != SoftmaxLoss.name:
         return [table.numbers(name)]
     # In the order that the estimators and `exactrelu fit` give them; a wrong one would fail the proof.
     index, labels = table.labels(name)
-    return signed_targets(index, len(labels))
+    return targets_of(index, len(labels))

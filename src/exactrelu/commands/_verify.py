@@ -26,6 +26,7 @@ from ._task import DEMO, class_factors, standardised_as, trained_columns, traine
 def verify(args: argparse.Namespace) -> int:
     """Check the certificates of a model against its data; returns the exit code."""
     from exactrelu.certificates import CertificateError, GatedCertificate, NotProvenError
+    from exactrelu.losses import SoftmaxLoss
 
     clock = Clock(args.time_limit)
     model = load_model(args.model)
@@ -33,6 +34,11 @@ def verify(args: argparse.Namespace) -> int:
     if len(claims) < len(model.networks):
         raise ValueError(f"{args.model} holds a network without a certificate")
     _check_loss(claims[0].loss)
+    if claims[0].network.n_outputs is not None and claims[0].loss != SoftmaxLoss.name:
+        raise ValueError(
+            f"{args.model} has {claims[0].network.n_outputs} outputs, a table has one target: verify it with "
+            "exactrelu.load_model(...).certificate.verify(X, Y)"
+        )
     X, targets, weights = _training_data(args, model.metadata, claims[0].loss)
     if len(targets) != len(claims):
         raise ValueError(f"{args.model} holds {len(claims)} networks, the data ask for {len(targets)}")
@@ -59,7 +65,7 @@ def verify(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """Write what a model predicts for the rows of a file; returns the exit code."""
-    from exactrelu.losses import LogisticLoss, get_loss
+    from exactrelu.losses import LogisticLoss, SoftmaxLoss, get_loss
 
     check_output(args.out)
     model = load_model(args.model)
@@ -71,19 +77,24 @@ def predict(args: argparse.Namespace) -> int:
     outputs = np.column_stack([network.predict(X) for network in model.networks])
     labels, claim = trained_classes(model.metadata), model.certificates[0]
     loss = None if claim is None else get_loss(claim.loss)
+    columns: dict[str, list[object]] = {}
     if labels:
-        predictions = [labels[k] for k in classes_of(outputs)]
+        columns["prediction"] = [labels[k] for k in classes_of(outputs)]
     else:
-        predictions = (outputs[:, 0] if loss is None else loss.predict(outputs[:, 0])).tolist()
-    columns: dict[str, list[object]] = {"prediction": list(predictions)}
+        for k, output in enumerate(outputs.T):
+            name = "prediction" if outputs.shape[1] == 1 else f"prediction {k + 1}"
+            columns[name] = (output if loss is None else loss.predict(output)).tolist()
     if labels and len(labels) == 2 and isinstance(loss, LogisticLoss):
         columns[f"probability of {labels[1]}"] = scipy.special.expit(outputs[:, 0]).tolist()
+    if labels and isinstance(loss, SoftmaxLoss):
+        chances = scipy.special.softmax(outputs, axis=1)
+        columns |= {f"probability of {label}": column.tolist() for label, column in zip(labels, chances.T, strict=True)}
     if args.out is None:
         _write(sys.stdout, columns)
     else:
         with open(args.out, "w", newline="", encoding="utf-8") as file:
             _write(file, columns)
-        say("written", f"{args.out}: {len(predictions)} predictions")
+        say("written", f"{args.out}: {len(outputs)} predictions")
     return CERTIFIED
 
 

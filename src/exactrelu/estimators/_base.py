@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from exactrelu._checks import check_positive
 from exactrelu._typing import Array
-from exactrelu.losses import LogisticLoss, Loss, PoissonLoss, get_loss
+from exactrelu.losses import LogisticLoss, Loss, PoissonLoss, SoftmaxLoss, VectorLoss, get_loss
 from exactrelu.networks import GatedReLUNetwork, Network
-from exactrelu.networks._classes import classes_of, signed_targets
+from exactrelu.networks._classes import classes_of, joint_targets, signed_targets
 from exactrelu.networks._export import to_onnx, to_torch
 from exactrelu.solve import Solution, Status
 from exactrelu.solve._api import max_beta_of
@@ -59,8 +59,8 @@ class Exports:
         Returns
         -------
         torch.nn.Module
-            Regressors: outputs equal `predict`.  Classifiers: outputs equal `decision_function`, (n,) for two classes
-            and (n, k) for more, one column for each of `classes_`.
+            Regressors: outputs equal `predict`, (n, c) for several.  Classifiers: outputs equal `decision_function`,
+            (n,) for two classes and (n, k) for more, one column for each of `classes_`.
 
         Raises
         ------
@@ -145,9 +145,13 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         """One training problem per network."""
         _warn_of_scales(X)
         return make_problems(
-            X, targets, intercept=self.fit_intercept, loss=self.loss, rank=self.rank, sample_weight=sample_weight,
-            output_bias=self.output_bias,
+            X, targets, intercept=self.fit_intercept, loss=self._training_loss(targets), rank=self.rank,
+            sample_weight=sample_weight, output_bias=self.output_bias,
         )  # fmt: skip
+
+    def _training_loss(self, targets: list[Array]) -> str | Loss:
+        """The loss that these targets are learnt with."""
+        return self.loss
 
     def _train(
         self, problem: Problem, beta: float, n_jobs: int | None, start: Any = None, effort: float | None = None
@@ -177,11 +181,13 @@ class ConvexReLU(Exports, Files, BaseEstimator):
             kind |= {"activation": self.activation, "gates": self.gates, "random_state": self._seed()}
         return max(max_beta_of(problem, tol=TOP_ACCURACY, **kind) for problem in problems) or 1.0
 
-    def _starts(self, count: int, d: int) -> Sequence[Any]:
-        """The last networks where `count` of them are wanted and they take `d` features; None for each otherwise."""
-        last = getattr(self, "networks_", [])
+    def _starts(self, targets: list[Array], d: int) -> Sequence[Any]:
+        """The last networks where there is one for each of the targets, of `d` features; None for each otherwise."""
+        last, count = getattr(self, "networks_", []), len(targets)
+        outputs = targets[0].shape[1] if targets[0].ndim == 2 else None
         fit = len(last) == count and all(
             network.n_features == d
+            and network.n_outputs == outputs
             and network.intercept == self.fit_intercept
             and isinstance(network, GatedReLUNetwork) == (self.activation == "gated")
             and (network.layers == 2 or (self.layers == 3 and network.width == self.width))
@@ -224,8 +230,11 @@ class ConvexReLU(Exports, Files, BaseEstimator):
 
     def _check_regression(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Data and targets as float64, as scikit-learn checks them."""
-        data, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        return data, np.asarray(targets, dtype=np.float64)
+        data, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True, multi_output=True)
+        targets = np.asarray(targets, dtype=np.float64)
+        if targets.shape[1:] == (1,):
+            targets = column_or_1d(targets, warn=True)
+        return data, targets
 
     def _check_classification(
         self, X: ArrayLike, y: ArrayLike
@@ -236,7 +245,12 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         classes, index = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y must hold at least two classes, got one class: {classes.tolist()[0]!r}")
-        return data, labels, classes, signed_targets(index, len(classes))
+        joint = len(classes) > 2 and self._is_joint()
+        return data, labels, classes, (joint_targets if joint else signed_targets)(index, len(classes))
+
+    def _is_joint(self) -> bool:
+        """Whether one network learns more than two classes."""
+        return False
 
     def _repr_html_inner(self) -> str:
         """scikit-learn's display, and under it the figures of the certificate."""
@@ -348,9 +362,22 @@ class Regression(RegressorMixin, ConvexReLU):
 
         Returns
         -------
-        (n,) array
+        (n,) array, (n, c) for several outputs
         """
-        return get_loss(self.loss).predict(self._outputs(X)[:, 0])
+        outputs = self._outputs(X)
+        outputs = outputs if self.networks_[0].n_outputs is not None else outputs[:, 0]
+        loss = get_loss(self.loss)
+        return (
+            loss.predict(outputs.ravel()).reshape(outputs.shape)
+            if not isinstance(loss, VectorLoss)
+            else loss.predict(outputs)
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        """scikit-learn's description: several outputs are learnt by one network."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
     def _exponential(self) -> bool:
         """Rates for the Poisson loss; ValueError for a link function that nothing is known of."""
@@ -374,6 +401,23 @@ class Classification(ClassifierMixin, ConvexReLU):
     _: KW_ONLY
     loss: str | Loss = "logistic"
     class_weight: dict[Any, float] | str | None = None
+    multi_class: str = "auto"
+
+    def _is_joint(self) -> bool:
+        """Whether one network with the softmax loss learns more than two classes; ValueError for an unknown wish."""
+        if self.multi_class not in ("auto", "softmax", "ovr"):
+            raise ValueError(f"multi_class must be 'auto', 'softmax' or 'ovr', got {self.multi_class!r}")
+        legal = _is_logistic(self) and self.layers == 2 and self.activation == "relu" and self.pricing != "enumerate"
+        if self.multi_class == "softmax" and not legal:
+            raise ValueError(
+                "multi_class='softmax' is for loss='logistic', two layers, activation='relu' and pricing by bound, got "
+                f"loss={self.loss!r}, layers={self.layers}, activation={self.activation!r}, pricing={self.pricing!r}"
+            )
+        return legal and self.multi_class != "ovr"
+
+    def _training_loss(self, targets: list[Array]) -> str | Loss:
+        """Softmax where one network learns all classes."""
+        return SoftmaxLoss.name if targets[0].ndim == 2 else self.loss
 
     def _weighted(self, labels: NDArray[Any], sample_weight: Array | None) -> Array | None:
         """The weights of the samples (n,), times those of their classes; None when there are neither."""
@@ -412,7 +456,7 @@ class Classification(ClassifierMixin, ConvexReLU):
 
     @available_if(_is_logistic)
     def predict_proba(self, X: ArrayLike) -> Array:
-        """Probabilities of the classes; for more than two, those of each against the rest, normalised.
+        """Probabilities of the classes: of networks of each against the rest, normalised.
 
         Parameters
         ----------
@@ -425,6 +469,8 @@ class Classification(ClassifierMixin, ConvexReLU):
         outputs = self._outputs(X)
         if outputs.shape[1] == 1:
             return expit(np.column_stack([-outputs[:, 0], outputs[:, 0]]))
+        if self.networks_[0].n_outputs is not None:
+            return np.asarray(softmax(outputs, axis=1))
         chances = np.maximum(expit(outputs), np.finfo(float).tiny)  # not all of a row may vanish
         return chances / chances.sum(axis=1, keepdims=True)
 
@@ -443,5 +489,7 @@ class Classification(ClassifierMixin, ConvexReLU):
         outputs = self._outputs(X)
         if outputs.shape[1] == 1:
             return log_expit(np.column_stack([-outputs[:, 0], outputs[:, 0]]))
+        if self.networks_[0].n_outputs is not None:
+            return np.asarray(log_softmax(outputs, axis=1))
         logs = np.maximum(log_expit(outputs), np.log(np.finfo(float).tiny))
         return logs - logsumexp(logs, axis=1, keepdims=True)

@@ -117,6 +117,8 @@ class _PathSearch(ConvexReLU):
         """The plain estimator with the given networks."""
         kind = ConvexReLUClassifier if is_classifier(self) else ConvexReLURegressor
         member = kind(loss=self.loss)
+        if isinstance(self, Classification):
+            member.multi_class = self.multi_class
         member.networks_ = [solution.network for solution in solutions]
         member.n_features_in_ = self.n_features_in_
         if is_classifier(self):
@@ -254,7 +256,7 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
         As for `ConvexReLURegressorCV`.
     loss, class_weight, fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers
         As for `ConvexReLUClassifier`; `time_limit` is for each network.
-    width, activation, gates, random_state
+    multi_class, width, activation, gates, random_state
         As for `ConvexReLUClassifier`.
     n_jobs, verbose
         As for `ConvexReLURegressorCV`.
@@ -263,7 +265,7 @@ class ConvexReLUClassifierCV(Classification, _PathSearch):
     ----------
     beta_, betas_, scores_, best_index_, best_score_
         As for `ConvexReLURegressorCV`.
-    path_ : list of Solution for two classes; for more, list of lists with one Solution per class
+    path_ : list of Solution; with one network per class, list of lists with one Solution each
     classes_, networks_, certificates_, network_, certificate_, objective_, lower_bound_, gap_, n_iter_
         As for `ConvexReLUClassifier`, trained on all data with `beta_`.
 

@@ -17,7 +17,8 @@ class ConvexReLURegressor(Regression, OneDecay):
     """Two-layer ReLU network for regression, trained to certified global optimality.
 
     Minimises ``sum_i l(f(x_i), y_i) + beta/2 sum_k (|w_k|^2 + alpha_k^2)`` over networks
-    ``f(x) = sum_k alpha_k (w_k . x)_+`` of *every* width (Pilanci & Ergen 2020).
+    ``f(x) = sum_k alpha_k (w_k . x)_+`` of *every* width (Pilanci & Ergen 2020).  With targets (n, c) one network has c
+    outputs, which share their neurons: then ``|alpha_k|^2`` is that of a vector.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class ConvexReLURegressor(Regression, OneDecay):
         Parameters
         ----------
         X : (n, d) array_like
-        y : (n,) array_like
+        y : (n,) array_like, or (n, c) for several outputs, which one network learns
         sample_weight : (n,) array_like, optional
             Factors of the samples' losses; they scale the loss against `beta`.
 
@@ -137,7 +138,7 @@ class ConvexReLURegressor(Regression, OneDecay):
         """
         data, targets = self._check_regression(X, y)
         weight = check_weight(sample_weight, data)
-        (start,) = self._starts(1, data.shape[1]) if self.warm_start else [None]
+        (start,) = self._starts([targets], data.shape[1]) if self.warm_start else [None]
         problems = self._problems(data, [targets], weight)
         self.beta_ = self._decay(problems)
         self._record(interruptible([self._train(problems[0], self.beta_, self.n_jobs, start)]))
@@ -148,8 +149,8 @@ class ConvexReLURegressor(Regression, OneDecay):
 class ConvexReLUClassifier(Classification, OneDecay):
     """Two-layer ReLU network for classification, trained to certified global optimality.
 
-    Two classes take one network, trained on labels -1 and +1; more classes take one network per class,
-    each against the rest, and each with its own certificate.
+    Two classes take one network, trained on labels -1 and +1.  More classes take one network with an output for each,
+    trained with the softmax loss, or one network per class, each against the rest, with certificates of their own.
 
     Parameters
     ----------
@@ -159,12 +160,16 @@ class ConvexReLUClassifier(Classification, OneDecay):
         Factors of the classes' losses; "balanced": as if all classes had equally many samples.
     loss : {"logistic", "hinge", "squared_hinge", "squared"} or exactrelu.solve.Loss, default="logistic"
         Loss on the labels -1 and +1; only "logistic" gives probabilities.
+    multi_class : {"auto", "softmax", "ovr"}, default="auto"
+        More than two classes: "softmax", one network with the multinomial cross-entropy in place of the logistic loss;
+        "ovr", one network for each class against the rest; "auto": softmax for the logistic loss of two-layer ReLU
+        networks, unless `pricing` is "enumerate".
     fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers, width
         As for `ConvexReLURegressor`.
     activation, gates, random_state, warm_start
         As for `ConvexReLURegressor`.
     n_jobs : int, default=None
-        Number of classes trained at the same time (joblib) when there are more than two, else threads of pricing.
+        Number of networks trained at the same time (joblib) when there is one per class, else threads of pricing.
     verbose : int, default=0
         1 prints a line per round on standard error.
 
@@ -172,10 +177,10 @@ class ConvexReLUClassifier(Classification, OneDecay):
     ----------
     classes_ : (k,) array
     networks_, certificates_ : list
-        One entry for two classes, one per class otherwise.  A certificate's targets are +1 for its class
-        (the second one, when there are two) and -1 for the rest.
+        One entry, or one per class with "ovr".  A certificate's targets are the labels where there is one network for
+        more than two classes; else +1 for its class (the second one, when there are two) and -1 for the rest.
     network_, certificate_ : ReLUNetwork, Certificate
-        Only for two classes.
+        Only where there is one.
     objective_, lower_bound_ : float
         Sums over the networks.
     gap_ : float
@@ -204,7 +209,7 @@ class ConvexReLUClassifier(Classification, OneDecay):
     warm_start: bool = False
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train one network for two classes, one per class for more.
+        """Train one network, or one per class.
 
         Parameters
         ----------
@@ -233,7 +238,7 @@ class ConvexReLUClassifier(Classification, OneDecay):
         data, labels, classes, targets = self._check_classification(X, y)
         weight = self._weighted(labels, check_weight(sample_weight, data))
         same = self.warm_start and np.array_equal(getattr(self, "classes_", ()), classes)
-        starts = self._starts(len(targets), data.shape[1]) if same else [None] * len(targets)
+        starts = self._starts(targets, data.shape[1]) if same else [None] * len(targets)
         self.classes_ = classes
         jobs, threads = (self.n_jobs, 1) if len(targets) > 1 else (1, self.n_jobs)
         problems = self._problems(data, targets, weight)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from exactrelu._model_files import Model, feature_names, load_model, save_model, trained_classes
 from exactrelu._table import label_text
 from exactrelu.certificates import GatedCertificate
-from exactrelu.losses import Loss, get_loss
+from exactrelu.losses import Loss, SoftmaxLoss, get_loss
 from exactrelu.networks._archive import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class Files:
         if len(claims) < len(model.networks):
             raise ValueError("it holds a network without a certificate, which exactrelu.load_model reads")
         notes, first = model.metadata, claims[0]
-        kind = "ConvexReLUClassifier" if get_loss(first.loss).labels else "ConvexReLURegressor"
+        of_classes = get_loss(first.loss).labels or first.loss == SoftmaxLoss.name
+        kind = "ConvexReLUClassifier" if of_classes else "ConvexReLURegressor"
         if (kind := str(notes.get("estimator", kind))) != cls.__name__:
             raise ValueError(f"it holds a {kind}, not a {cls.__name__}")
         if "scale" in notes:
@@ -122,7 +123,8 @@ class Files:
         if unknown := told.keys() - set(cls._get_param_names()):  # type: ignore[attr-defined]
             raise ValueError(f"a {cls.__name__} has no parameter {min(unknown)!r}")
         estimator = cls(**{key: _unpacked(value) for key, value in told.items()})
-        _check_alike(claims, estimator.loss)  # type: ignore[attr-defined]
+        joint = is_classifier(estimator) and first.network.n_outputs is not None
+        _check_alike(claims, SoftmaxLoss.name if joint else estimator.loss)  # type: ignore[attr-defined]
         estimator._hold(claims)  # type: ignore[attr-defined]
         estimator.beta_, estimator.n_features_in_ = first.beta, first.network.n_features  # type: ignore[attr-defined]
         if "features" in notes:
@@ -132,7 +134,7 @@ class Files:
         fitted = _object(notes, "fitted") if "fitted" in notes else {}
         if is_classifier(estimator):
             labels = _labels(fitted) if "classes" in fitted else np.array(trained_classes(notes))
-            _require(len(labels) == (2 if len(claims) == 1 else len(claims)), f"the classes of {len(claims)}", labels)
+            _require(len(labels) == _n_classes(claims), f"{_n_classes(claims)} classes", labels)
             estimator.classes_ = labels
         for key in cls._fitted_names():
             if key in fitted:
@@ -207,9 +209,15 @@ def _parameters_of(claim: Certificate) -> dict[str, Any]:
     if isinstance(claim, GatedCertificate):
         gated = {"activation": "gated", "gates": "all" if claim.patterns is None else claim.patterns}
     return {
-        "beta": claim.beta, "loss": claim.loss, "layers": claim.layers, "width": claim.width, "rank": claim.rank,
+        "beta": claim.beta, "loss": "logistic" if claim.loss == SoftmaxLoss.name else claim.loss,
+        "layers": claim.layers, "width": claim.width, "rank": claim.rank,
         "fit_intercept": claim.network.intercept, "output_bias": claim.output_bias,
     } | gated  # fmt: skip
+
+
+def _n_classes(claims: list[Certificate]) -> int:
+    """The number of classes that these networks tell apart."""
+    return (claims[0].network.n_outputs or 2) if len(claims) == 1 else len(claims)
 
 
 def _check_alike(claims: list[Certificate], loss: Any) -> None:

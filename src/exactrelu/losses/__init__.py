@@ -13,10 +13,13 @@ from ._library import (
     SquaredLoss,
     get_loss,
 )
+from ._several import EntrywiseLoss
+from ._vector import SoftmaxLoss, VectorLoss
 from ._weighted import WeightedLoss, check_loss, with_weights
 
 __all__ = [
     "AbsoluteLoss",
+    "EntrywiseLoss",
     "HingeLoss",
     "HuberLoss",
     "LogisticLoss",
@@ -24,8 +27,10 @@ __all__ = [
     "PiecewiseLinearLoss",
     "PoissonLoss",
     "QuantileLoss",
+    "SoftmaxLoss",
     "SquaredHingeLoss",
     "SquaredLoss",
+    "VectorLoss",
     "WeightedLoss",
     "check_loss",
     "get_loss",

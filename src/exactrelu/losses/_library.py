@@ -13,6 +13,7 @@ import scipy
 from exactrelu._typing import Array
 
 from ._base import Loss
+from ._vector import SoftmaxLoss
 
 
 class SquaredLoss(Loss):
@@ -281,8 +282,8 @@ def get_loss(loss: str | Loss) -> Loss:
     Parameters
     ----------
     loss : str or Loss
-        "absolute", "hinge", "huber", "logistic", "poisson", "quantile", "squared" or "squared_hinge";
-        "huber:1.35" and "quantile:0.9" give the threshold (default 1) and the quantile (default 0.5).
+        "absolute", "hinge", "huber", "logistic", "poisson", "quantile", "squared", "squared_hinge", or "softmax" for
+        several outputs; "huber:1.35" and "quantile:0.9" give the threshold (default 1) and the quantile (default 0.5).
 
     Returns
     -------
@@ -295,6 +296,8 @@ def get_loss(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
+    if loss == SoftmaxLoss.name:
+        return SoftmaxLoss()
     name, colon, parameter = str(loss).partition(":")
     if name not in LOSSES or (colon and name not in WITH_PARAMETER):
         raise ValueError(f"unknown loss {loss!r}; known losses: {', '.join(LOSSES)}")

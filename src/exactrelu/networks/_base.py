@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from exactrelu._checks import check_array
 from exactrelu._typing import Array
 from exactrelu.losses import Loss, get_loss, with_weights
+from exactrelu.losses._several import vector_loss, vector_targets
 
 from ._archive import MAX_BYTES, read_archive, take, write_archive
 
@@ -39,39 +40,57 @@ class Network(SetOnce, ABC):
     layers : int
     intercept : bool
         Whether the data get a column of ones appended, whose weights are the last row of the first layer.
-    output_bias : float
+    output_bias : float, or (c,) array for several outputs
         What is added to the outputs, free of penalty.
     """
 
     layers: ClassVar[int]
     intercept: bool
-    output_bias: float
+    output_bias: Any
     _parts: ClassVar[tuple[str, ...]]  # attributes that hold the weights, from the first layer on
     _sizes: ClassVar[tuple[str, ...]]  # attributes that `repr` shows
 
     @classmethod
-    def _trusted(cls, *weights: Array, intercept: bool = False, output_bias: float = 0.0) -> Self:
+    def _trusted(cls, *weights: Array, intercept: bool = False, output_bias: Any = 0.0) -> Self:
         """A network of float64 arrays that are known to be legal: no check, no copy, only views that are read-only."""
         network = cls.__new__(cls)
         network._hold(*weights, intercept=intercept, output_bias=output_bias)
         return network
 
-    def _hold(self, *weights: Array, intercept: bool, output_bias: float) -> None:
+    def _hold(self, *weights: Array, intercept: bool, output_bias: Any) -> None:
         """Set the weights, once and for all."""
         for name, value in zip(self._parts, weights, strict=True):
             view = value.view()
             view.flags.writeable = False
             setattr(self, name, view)
         self.intercept = bool(intercept)
-        self.output_bias = float(check_array(output_bias, "output_bias", 0))
+        if self.n_outputs is None:
+            self.output_bias = float(check_array(output_bias, "output_bias", 0))
+        else:
+            self.output_bias = self._biases(output_bias, self.n_outputs)
         rows = self._first.shape[-2]
         if rows < 1 + self.intercept:
             given = f"shape {self._first.shape}, intercept={self.intercept}"
             raise ValueError(f"{self._parts[0]} must have a row per feature, got {given}")
 
+    @staticmethod
+    def _biases(given: ArrayLike, c: int) -> Array:
+        """A constant for each of several outputs, (c,), read-only; 0 stands for none."""
+        bias = check_array(np.zeros(c) if np.ndim(given) == 0 and not np.any(given) else given, "output_bias", 1).copy()
+        if len(bias) != c:
+            raise ValueError(f"output_bias must have one entry for each of {c} outputs, got {len(bias)}")
+        bias.flags.writeable = False
+        return bias
+
     def __repr__(self) -> str:
         """The network's size."""
-        names = ("n_features", *self._sizes, "intercept", *(["output_bias"] if self.output_bias else []), "layers")
+        names = (
+            "n_features",
+            *self._sizes,
+            "intercept",
+            *(["output_bias"] if np.any(self.output_bias) else []),
+            "layers",
+        )
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     @property
@@ -84,6 +103,11 @@ class Network(SetOnce, ABC):
     def n_features(self) -> int:
         """Number of columns the data must have (the column of ones is not counted)."""
         return int(self._first.shape[-2]) - self.intercept
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs c where `predict` gives (n, c); None for one output, (n,)."""
+        return None
 
     @property
     @abstractmethod
@@ -124,7 +148,7 @@ class Network(SetOnce, ABC):
 
         Returns
         -------
-        (n,) array
+        (n,) array, (n, c) for several outputs
 
         Raises
         ------
@@ -163,7 +187,8 @@ class Network(SetOnce, ABC):
         ----------
         X : (n, d) array_like
         y : (n,) array_like
-            Targets; labels -1 and +1 for the losses of classification.
+            Targets; labels -1 and +1 for the losses of classification.  Several outputs: (n, c), or labels for
+            "softmax".
         beta : float
             Weight decay.
         loss : str or Loss
@@ -180,6 +205,14 @@ class Network(SetOnce, ABC):
             As `predict`, for an unknown loss, and targets that are not legal for it.
         """
         output = self.predict(X)
+        if self.n_outputs is not None:
+            rows = vector_targets(loss, y, len(output))
+            if rows is None or rows.shape != output.shape:
+                given = np.shape(y) if rows is None else rows.shape
+                raise ValueError(f"the network has outputs of shape {output.shape}, got targets of shape {given}")
+            several = vector_loss(loss, self.n_outputs, sample_weight, len(output))
+            several.check_targets(rows)
+            return several.value(output, rows) + float(beta) * self.penalty
         targets = check_array(y, "y", 1, len(output))
         chosen = get_loss(loss)
         chosen.check_targets(targets)
@@ -198,14 +231,15 @@ class Network(SetOnce, ABC):
     def to_torch(self) -> torch.nn.Module:
         """The network as a PyTorch module in double precision, with the same predictions up to rounding.
 
-        Inputs (n, d), outputs (n,); `X` is taken as `predict` takes it: an intercept is a bias inside.  The weights are
-        copies, and parameters that can be trained on; the certificate does not speak of what becomes of them.
+        Inputs (n, d), outputs (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a bias inside.  The
+        weights are copies, and parameters that can be trained on; the certificate does not speak of what becomes of
+        them.
 
         Returns
         -------
         torch.nn.Module
-            Two layers: a ``Sequential`` of Linear, ReLU, Linear and Flatten.  Three layers: a module with parameters
-            ``W1`` (K, d, m), ``b1`` (K, 1, m) or None, ``w2`` (K, m, 1) and ``w3`` (K,).
+            Two layers: a ``Sequential`` of Linear, ReLU, Linear and, for one output, Flatten.  Three layers: a module
+            with parameters ``W1`` (K, d, m), ``b1`` (K, 1, m) or None, ``w2`` (K, m, 1) and ``w3`` (K,).
 
         Raises
         ------
@@ -219,8 +253,8 @@ class Network(SetOnce, ABC):
     def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto:
         """The network as an ONNX model in double precision, opset 17, with the same predictions up to rounding.
 
-        Input "X", (n, d) for any n, output "f", (n,); `X` is taken as `predict` takes it: an intercept is a bias
-        inside.
+        Input "X", (n, d) for any n, output "f", (n,) or (n, c); `X` is taken as `predict` takes it: an intercept is a
+        bias inside.
 
         Parameters
         ----------
@@ -314,7 +348,10 @@ def network_from(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
             raise ValueError(f"{name}: network.{key} must be float64, got {value.dtype} of shape {value.shape}")
     intercept = take(held, "intercept", bool, f"{name}, network")
     # the first files had none
-    bias = take(held, "output_bias", float, f"{name}, network") if "output_bias" in held else 0.0
+    bias: Any = 0.0
+    if "output_bias" in held:
+        several = held["output_bias"].ndim == 1 and held["output_bias"].dtype == np.float64
+        bias = held["output_bias"] if several else take(held, "output_bias", float, f"{name}, network")
     try:
         return kind(*weights, intercept=intercept, output_bias=bias)
     except ValueError as error:

@@ -13,6 +13,11 @@ def signed_targets(index: Ints | Array, classes: int) -> list[Array]:
     return [np.where(index == k, 1.0, -1.0) for k in positive]
 
 
+def joint_targets(index: Ints | Array, classes: int) -> list[Array]:
+    """The one-hot rows (n, classes) that one network with an output for each class learns."""
+    return [np.eye(classes)[np.asarray(index, dtype=np.int64)]]
+
+
 def classes_of(outputs: Array) -> Ints:
     """The class that the outputs (n, networks) speak for, (n,): of two the second where positive, else the largest."""
     return (outputs[:, 0] > 0.0).astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)

@@ -34,7 +34,9 @@ class Exportable(Protocol):
     @property
     def n_features(self) -> int: ...
     @property
-    def output_bias(self) -> float: ...
+    def output_bias(self) -> Any: ...
+    @property
+    def n_outputs(self) -> int | None: ...
     def arrays(self) -> dict[str, Any]: ...
 
 
@@ -47,7 +49,7 @@ def require(module: str, extra: str) -> Any:
 
 
 def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> torch.nn.Module:
-    """One module for one network, with outputs (n,), or for several, with outputs (n, k).
+    """One module for one network, with outputs (n,) or (n, c), or for several, with outputs (n, k).
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> to
 def to_onnx(
     networks: Sequence[Exportable], path: str | os.PathLike[str] | None = None, *, exponential: bool = False
 ) -> onnx.ModelProto:
-    """One model for one network, with outputs (n,), or for several, with outputs (n, k).
+    """One model for one network, with outputs (n,) or (n, c), or for several, with outputs (n, k).
 
     Parameters
     ----------
@@ -114,7 +116,8 @@ def to_onnx(
         nodes.append(helper.make_node("Exp", [nodes[-1].output[0]], ["rates"]))
     # whatever the last node is, its output has the name that users ask for
     nodes[-1].output[0] = "f"
-    shape = ["n", len(outputs)] if len(outputs) > 1 else ["n"]
+    several = networks[0].n_outputs if len(outputs) == 1 else len(outputs)
+    shape = ["n"] if several is None else ["n", several]
     graph = helper.make_graph(
         nodes,
         "relu_network",
@@ -141,14 +144,14 @@ class Weights(NamedTuple):
     ----------
     first : (d, m) first layer, or (K, d, m)
     bias : (m,) or (K, m), None without an intercept
-    later : alpha (m,), or w2 (K, m) and w3 (K,)
-    output_bias : float
+    later : alpha (m,) or (m, c), or w2 (K, m) and w3 (K,)
+    output_bias : float, or (c,)
     """
 
     first: Array
     bias: Array | None
     later: tuple[Array, ...]
-    output_bias: float
+    output_bias: Any
 
 
 def is_gated(network: Exportable) -> bool:
@@ -176,7 +179,7 @@ def weights_of(network: Exportable) -> Weights:
     if later[0].size == 0:
         one = (1,) * first.ndim  # one sub-network, of one neuron
         first = np.zeros((*one[:-2], first.shape[-2], 1))
-        later = tuple(np.zeros(one[: layer.ndim]) for layer in later)
+        later = tuple(np.zeros((1, *layer.shape[1:]) if network.layers == 2 else one[: layer.ndim]) for layer in later)
     if not network.intercept:
         return Weights(first, None, later, network.output_bias)
     return Weights(first[..., :-1, :], first[..., -1, :], later, network.output_bias)
@@ -221,6 +224,6 @@ def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, N
         value = step("MatMul", "output", constant("w3", later[1]), value)
     else:
         value = step("MatMul", "output", value, constant("alpha", later[0]))
-    if output_bias:
+    if np.any(output_bias):
         step("Add", "biased", value, constant("output_bias", np.array(output_bias)))
     return nodes

@@ -80,18 +80,21 @@ class Exponential(nn.Module):
         return torch.exp(x)
 
 
-def two_layers(W: Array, b: Array | None, alpha: Array, *, output_bias: float) -> nn.Sequential:
-    """``(x W + b)_+ alpha + output_bias`` as linear layers; W (d, m), b (m,) or None, alpha (m,)."""
+def two_layers(W: Array, b: Array | None, alpha: Array, *, output_bias: Array | float) -> nn.Sequential:
+    """``(x W + b)_+ alpha + output_bias`` as linear layers; W (d, m), b (m,) or None, alpha (m,) or (m, c)."""
     d, m = W.shape
     first = skip_init(nn.Linear, d, m, bias=b is not None, dtype=torch.float64)  # no draw from torch's generator
-    last = skip_init(nn.Linear, m, 1, bias=output_bias != 0.0, dtype=torch.float64)
+    rows = np.atleast_2d(alpha.T)  # one for each output
+    last = skip_init(nn.Linear, m, len(rows), bias=bool(np.any(output_bias)), dtype=torch.float64)
     with torch.no_grad():
         first.weight.copy_(_tensor(W.T))
         if b is not None:
             first.bias.copy_(_tensor(b))
-        last.weight.copy_(_tensor(alpha[None, :]))
+        last.weight.copy_(_tensor(rows))
         if last.bias is not None:
-            last.bias.fill_(output_bias)
+            last.bias.copy_(_tensor(np.broadcast_to(output_bias, len(rows))))
+    if alpha.ndim == 2:
+        return nn.Sequential(first, nn.ReLU(), last)
     return nn.Sequential(first, nn.ReLU(), last, nn.Flatten(0))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,26 +13,27 @@ from ._base import Network, frozen
 
 
 class ReLUNetwork(Network):
-    """A two-layer network ``f(x) = sum_k alpha_k (w_k·x)_+ + b``.
+    """A two-layer network ``f(x) = sum_k alpha_k (w_k·x)_+ + b``, with one output or several.
 
     Parameters
     ----------
     W : (d, m) array_like
         First layer, one column per neuron.
-    alpha : (m,) array_like
-        Output weights.
+    alpha : (m,) or (m, c) array_like
+        Output weights; c of them for each neuron of a network with c outputs.
     intercept : bool
         Whether the first layer has an intercept: the data then get a column of ones appended, and `W`
         has one more row than the data have columns.
-    output_bias : float
+    output_bias : float or (c,) array_like
         Added to the outputs; it is free of penalty.
 
     Attributes
     ----------
     W, alpha : read-only float64 arrays
     intercept : bool
-    output_bias : float
+    output_bias : float, or read-only (c,) array for several outputs
     layers : int, 2
+    n_outputs : int, c, or None where alpha is (m,) and predictions are (n,)
 
     Raises
     ------
@@ -51,10 +54,18 @@ class ReLUNetwork(Network):
     _parts = ("W", "alpha")
     _sizes = ("n_neurons",)
 
-    def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False, output_bias: float = 0.0) -> None:
-        self._hold(frozen(W, "W", 2), frozen(alpha, "alpha", 1), intercept=intercept, output_bias=output_bias)
+    def __init__(self, W: ArrayLike, alpha: ArrayLike, intercept: bool = False, output_bias: Any = 0.0) -> None:
+        outer = frozen(alpha, "alpha", 2 if np.ndim(alpha) == 2 else 1)
+        if outer.shape[1:] == (0,):
+            raise ValueError(f"alpha must have a column for each output, got shape {outer.shape}")
+        self._hold(frozen(W, "W", 2), outer, intercept=intercept, output_bias=output_bias)
         if self.W.shape[1] != self.alpha.shape[0]:
             raise ValueError(f"W has {self.W.shape[1]} columns but alpha has length {self.alpha.shape[0]}")
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs c where alpha is (m, c); None where it is (m,)."""
+        return None if self.alpha.ndim == 1 else int(self.alpha.shape[1])
 
     @property
     def n_neurons(self) -> int:
@@ -63,11 +74,25 @@ class ReLUNetwork(Network):
 
     @property
     def penalty(self) -> float:
-        """``1/2 sum_k (|w_k|^2 + alpha_k^2)``."""
+        """``1/2 sum_k (|w_k|^2 + |alpha_k|^2)``."""
         return 0.5 * float(np.sum(self.W**2) + np.sum(self.alpha**2))
 
+    def single_outputs(self) -> list[ReLUNetwork]:
+        """One network for each output, with all of the neurons; this one where there is one output.
+
+        Returns
+        -------
+        list of ReLUNetwork
+        """
+        if self.n_outputs is None:
+            return [self]
+        return [
+            ReLUNetwork(self.W, alpha, self.intercept, bias)
+            for alpha, bias in zip(self.alpha.T, self.output_bias.tolist(), strict=True)
+        ]
+
     def _weighted(self, inputs: Array) -> Array:
-        """``(X W)_+ alpha``, (n,)."""
+        """``(X W)_+ alpha``, (n,) or (n, c)."""
         hidden = inputs @ self.W
         np.maximum(hidden, 0.0, out=hidden)
         output: Array = hidden @ self.alpha

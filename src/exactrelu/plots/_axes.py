@@ -78,7 +78,7 @@ class Drawable:
 
     Attributes
     ----------
-    networks : list of ReLUNetwork or ParallelReLUNetwork, one, or one per class
+    networks : list of ReLUNetwork or ParallelReLUNetwork, one, or one per class or output
     transform : maps points (k, d) to the networks' features
     read : maps outputs of the network to the values that are drawn
     classes : the two or more labels that the outputs tell apart, None for numeric targets
@@ -105,6 +105,12 @@ class Drawable:
         return np.column_stack([self.read(network.predict(features)) for network in self.networks])
 
 
+def _each_output(networks: Sequence[Network]) -> list[Network]:
+    """Networks of one output each, which is what curves and maps show."""
+    several = [network.single_outputs() if isinstance(network, ReLUNetwork) else [network] for network in networks]
+    return [network for group in several for network in group]
+
+
 def as_drawable(given: Any) -> Drawable:
     """A network, Solution, fitted estimator, or pipeline or search around one, as something to draw.
 
@@ -116,16 +122,16 @@ def as_drawable(given: Any) -> Drawable:
         For an estimator that was not fitted.
     """
     if isinstance(given, Network):
-        return Drawable([given], _same, _same, None)
+        return Drawable(_each_output([given]), _same, _same, None)
     # by what they have, not by class: importing the estimators would import scikit-learn
     if hasattr(given, "certificate") and hasattr(given, "network"):
         loss = _known_loss(given.certificate.loss)
         classes = np.array([-1, 1]) if loss is not None and loss.labels else None
-        return Drawable([given.network], _same, _same if loss is None else loss.predict, classes)
+        return Drawable(_each_output([given.network]), _same, _same if loss is None else loss.predict, classes)
     if hasattr(given, "networks_"):
         classes = getattr(given, "classes_", None)
         loss = _known_loss(given.loss) if classes is None else None  # of classes the outputs are drawn
-        return Drawable(given.networks_, _same, _same if loss is None else loss.predict, classes)
+        return Drawable(_each_output(given.networks_), _same, _same if loss is None else loss.predict, classes)
     # a search over parameters, and below a pipeline: what they wrap is drawn
     if hasattr(given, "best_estimator_"):
         return as_drawable(given.best_estimator_)

@@ -160,6 +160,11 @@ def _targets(
 ) -> tuple[Array, NDArray[Any] | None]:
     """Numbers to draw, and the classes: labels become their index, two of them -1 and +1."""
     given = np.asarray(y)
+    if drawable.classes is None and (count := len(drawable.networks)) > 1:
+        raise ValueError(
+            f"a picture shows one output or classes, this network has {count} outputs: draw its single_outputs() one "
+            f"by one, each with its targets, got y of shape {given.shape}"
+        )
     if given.shape != (len(X),):
         raise ValueError(f"X has {len(X)} rows, got y of shape {given.shape}")
     labels, names = drawable.classes, drawable.classes

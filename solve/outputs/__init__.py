@@ -1,0 +1,1 @@
+"""Networks with several outputs: pricing, master problem and descents for vectors of output weights."""
