@@ -95,7 +95,8 @@ def draw(rows: Sequence[Row], path: str) -> None:
             axis.plot([r["rank"] for r in mine], [max(r["gap"], SHOWN) for r in mine], "o", ms=3, color=colour)
             axis.plot(*zip(*medians(mine), strict=True), "-", lw=1.4, color=colour, label=f"{part:g} max_beta")
         axis.set(xlabel="rank", ylabel="proven gap", xscale="log", yscale="log")
-        ticks = [tick for tick in OCTAVES if tick <= max(row["rank"] for row in rows)]
+        ranks = [row["rank"] for row in rows]
+        ticks = [tick for tick in OCTAVES if min(ranks) <= 2 * tick and tick <= max(ranks)]
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.legend()
