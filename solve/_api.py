@@ -74,8 +74,9 @@ def train(
     ----------
     X : (n, d) array_like
         Finite numbers.  There is no intercept: append a column of ones for one.
-    y : (n,) array_like
-        Targets; labels -1 and +1 for the losses of classification.
+    y : (n,) or (n, c) array_like
+        Targets; labels -1 and +1 for the losses of classification.  With c >= 2 columns one network has c outputs,
+        ``f(X) = sum_k (X w_k)_+ alpha_k'`` with ``|alpha_k|^2`` in the penalty; (n, 1) is one output, as (n,).
     beta : float
         Weight decay, positive, against a loss that is a sum (not a mean) over the samples.
     layers, width : int
@@ -93,7 +94,8 @@ def train(
     loss : str or Loss
         "squared" (``1/2 |f - y|^2``), "huber", "absolute", "quantile", "poisson" (log link); for labels "logistic",
         "hinge", "squared_hinge".  "huber:1.35" and "quantile:0.9" give a parameter.  Or an instance of your own
-        `Loss`.
+        `Loss`.  Several outputs take those with a gradient, entry by entry, "softmax" (multinomial cross-entropy of
+        labels (n,) or one-hot rows), or your own `VectorLoss`.
     sample_weight : (n,) array_like, optional
         Factors, at least 0, of the samples' losses.
     output_bias : bool
@@ -156,7 +158,6 @@ def train(
     )  # fmt: skip
 
 
-@one_blas_thread
 def train_problem(
     problem: Problem,
     beta: float,
@@ -185,7 +186,18 @@ def train_problem(
     ValueError
         As `train`, for options that are not legal.
     """
-    from . import _three_layers, _two_layers  # with them comes SciPy's linear algebra, which loads for half a second
+    from . import _three_layers, _two_layers  # noqa: F401  # with them comes SciPy's linear algebra, half a second
+
+    network = warm_start.network if isinstance(warm_start, Solution) else warm_start
+    return _trained(problem, beta, layers, width, activation, gates, network, options)
+
+
+@one_blas_thread  # here, too: of a BLAS that the imports have brought nobody knew before
+def _trained(
+    problem: Problem, beta: float, layers: int, width: int, activation: str, gates: Any, start: Network | None,
+    options: dict[str, Any],
+) -> Solution:  # fmt: skip
+    from . import _three_layers, _two_layers
 
     beta = check_positive(beta, "beta")
     _check_network(layers, width)
@@ -200,8 +212,8 @@ def train_problem(
     else:
         kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
         trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
-    if warm_start is not None:
-        trainer.start_from(warm_start.network if isinstance(warm_start, Solution) else warm_start)
+    if start is not None:
+        trainer.start_from(start)
     return trainer.solve()
 
 

@@ -62,7 +62,7 @@ def train_plane(Z, Y, beta, loss="squared", tol=4e-7, rounds=14):
     the weight decay times that cosine gives a lower bound: the triangle inequality splits its output weights.
     """
     ends = arcs(Z)
-    angles = np.concatenate([np.linspace(low, high, 4)[:-1] for low, high in itertools.pairwise(ends)])
+    angles = np.concatenate([np.linspace(low, high, 3)[:-1] for low, high in itertools.pairwise(ends)])
     for _ in range(rounds):
         P = np.maximum(Z @ np.array([np.cos(angles), np.sin(angles)]), 0.0)
         widths = np.diff(np.append(angles, angles[0] + 2 * np.pi))

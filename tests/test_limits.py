@@ -1,5 +1,8 @@
 """The limit on BLAS threads is one for the process: Python threads that share it leave it as they found it."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -63,3 +66,20 @@ def test_an_error_restores_too(two_threads):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert blas_threads() == before
+
+
+def test_a_blas_that_is_loaded_inside_is_limited_too():
+    """Training loads SciPy, and with it a second BLAS, after its own limit was set."""
+    script = """
+import numpy as np, sys
+from threadpoolctl import threadpool_info
+from exactrelu.solve import train
+assert "scipy.linalg" not in sys.modules
+X, found = np.random.default_rng(0).standard_normal((30, 3)), []
+blas = lambda: [l["num_threads"] for l in threadpool_info() if l["user_api"] == "blas"]
+train(X, X[:, 0], 1.0, callback=lambda _: found.append(blas()) or True)
+print(*found[0])
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert set(done.stdout.split()) == {"1"}

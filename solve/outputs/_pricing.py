@@ -22,6 +22,9 @@ FINE_CLIMB = 200  # steps from a direction that the tree found
 SLICE = 2e6  # cones times rows between two looks at what to do: a second or two
 # Where a tree may not end: loose bounds first, so that its work proves something.
 STAGES = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01)
+# Where h* exceeds the target a proof is only as accurate as a part of the excess, and at least to a tenth: the next
+# network is a better one.
+OF_VIOLATION, COARSE = 0.3, 0.1
 AT_ONCE = 1 << 21  # entries of rows times directions that climbs hold at a time: 16 MB
 
 
@@ -36,7 +39,6 @@ class OutputPricing:
     U : (K, r) unit directions of large value, best first;  values : (K,)
     nodes : int, cones visited
     late : bool, True when the deadline ended it early (`upper` is valid all the same)
-    proven : bool, whether a tree proved `upper`
     """
 
     upper: float
@@ -45,7 +47,6 @@ class OutputPricing:
     values: Array
     nodes: int = 0
     late: bool = False
-    proven: bool = True
 
 
 def climb(Z: Array, N: Array, starts: Array, steps: int = CLIMB_STEPS) -> tuple[Array, Array]:
@@ -107,7 +108,7 @@ def price_by_climbs(problem: OutputsProblem, N: Array, starts: Array) -> OutputP
     if not weights.any():
         return OutputPricing(slack, 0.0, np.zeros((0, problem.rank)), np.zeros(0))
     U, values = climb(Z, weights, starts)
-    return OutputPricing(factored_bound(Z, weights) + slack, float(values[0]), U, values, proven=False)
+    return OutputPricing(factored_bound(Z, weights) + slack, float(values[0]), U, values)
 
 
 def price_outputs(
@@ -120,7 +121,7 @@ def price_outputs(
     ----------
     problem : OutputsProblem;  N : (n, c);  starts : (m, r), nonzero, to climb from
     target : float, a bound that is good enough
-    rel : float, relative accuracy when h* is above the target
+    rel : float, relative accuracy, or better, when h* is above the target but not far
     deadline : float, `time.monotonic` value at which to stop
     work : float, cones times rows after which to stop with what is proven by then
 
@@ -137,7 +138,10 @@ def price_outputs(
     best = climbed.best
 
     def goal() -> float:
-        return target - slack if best <= target - slack else best * (1.0 + rel)
+        if best <= target - slack:
+            return target - slack
+        far = best / target - 1.0 if target > 0.0 else 0.0
+        return best * (1.0 + max(rel, min(COARSE, OF_VIOLATION * far)))
 
     def found(tree: OutputTree) -> None:
         nonlocal best
@@ -165,4 +169,4 @@ def price_outputs(
         upper = min(upper, tree.target + moved + slack)
     directions, reached = np.vstack(U), np.concatenate(values)
     order = np.argsort(-reached, kind="stable")
-    return OutputPricing(upper, best, directions[order], reached[order], nodes, late, outcome is True)
+    return OutputPricing(upper, best, directions[order], reached[order], nodes, late)

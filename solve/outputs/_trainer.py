@@ -117,8 +117,8 @@ class OutputsTrainer(Rounds):
         self.nu = self.problem.dual_point(self.outputs)
         if self.problem.rank == 0:
             return OutputPricing(self.problem.slack(self.nu), 0.0, np.zeros((0, 0)), np.zeros(0))
-        target, rel = self._accuracy(violation)
-        return self._spend(self._tree(target, rel, np.inf))
+        fine = FINE * self.tol
+        return self._spend(self._tree(self.beta * (1.0 + fine), fine, np.inf))
 
     def _improve(self, priced: OutputPricing, exact: bool) -> None:
         """Descend with the violating directions, then the master and climbs in turn; with `exact` these alone."""

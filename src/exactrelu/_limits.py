@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,26 +18,36 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_controller = cache(ThreadpoolController)  # looks at every library that is loaded: once
+
+@cache
+def _controller_of(_scipy_is_loaded: bool) -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _controller() -> ThreadpoolController:
+    """What looked at every library that is loaded; again after SciPy has brought a BLAS of its own."""
+    return _controller_of("scipy.linalg" in sys.modules)
 
 
 class _OneThread:
     """The limit on BLAS threads, shared by all Python threads: BLAS knows one number for the whole process.
 
     The first that comes in saves the number, the last that leaves restores it.  Were each to do so for himself, one
-    that came in second would save, and restore at its end, the limit of the first.
+    that came in second would save, and restore at its end, the limit of the first.  One who finds more libraries than
+    the first did limits them too: training loads SciPy inside.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._saved: Any = None
+        self._saved: list[tuple[ThreadpoolController, Any]] = []
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
-            if self._inside == 0:
-                self._saved = _controller().limit(limits=1, user_api="blas")
+            controller = _controller()
+            if all(known is not controller for known, _ in self._saved):
+                self._saved.append((controller, controller.limit(limits=1, user_api="blas")))
                 give_up_control()
             self._inside += 1
         try:
@@ -44,8 +55,8 @@ class _OneThread:
         finally:
             with self._lock:
                 self._inside -= 1
-                if self._inside == 0:
-                    self._saved.restore_original_limits()
+                while self._inside == 0 and self._saved:
+                    self._saved.pop()[1].restore_original_limits()
                     give_up_control()
 
 

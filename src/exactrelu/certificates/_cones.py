@@ -187,7 +187,8 @@ def _without_decided(kinks: Kinks, cones: Array) -> tuple[Kinks, Array, Array]:
 
 def side_of_rows(dots: Array) -> Array:
     """The side (k,) of every row on which all rays (B, r) lie, +1 or -1; nan for rows that cut."""
-    low, high = dots.min(axis=(0, 1), initial=0.0), dots.max(axis=(0, 1), initial=0.0)
+    flat = dots.reshape(dots.shape[0] * dots.shape[1], dots.shape[2])
+    low, high = flat.min(axis=0, initial=0.0), flat.max(axis=0, initial=0.0)
     return np.where(low >= 0.0, 1.0, np.where(high <= 0.0, -1.0, np.nan))
 
 

@@ -99,10 +99,10 @@ def ray_bounds(at_rays: Array, dots: Array, weights: Array) -> tuple[Array, Arra
     square, c = np.einsum("kc,kc->k", weights, weights), weights.shape[1]
     # the difference of two squares errs by their rounding, whose root is no longer small: it is added
     across = np.sqrt((square - along**2).clip(0.0) + 4.0 * (c + 4) * UNIT * square)
-    up = dots.clip(0.0)
-    down = up - dots
-    d = 2.0 * np.where((up.sum(axis=1) <= down.sum(axis=1))[:, None, :], up, down)
-    errors = d @ np.stack([(-along).clip(0.0), along.clip(0.0), across], axis=2)  # (B, r, 3)
+    # the side whose sum over the rays is smaller: positive parts where the values sum to less than zero, else negative
+    d = np.maximum(np.where(dots.sum(axis=1) <= 0.0, 1.0, -1.0)[:, None, :] * dots, 0.0)
+    parts = np.stack([np.maximum(-along, 0.0), np.maximum(along, 0.0), across], axis=1)
+    errors = 2.0 * (d @ parts.transpose(0, 2, 1))  # (B, r, 3)
     x = np.einsum("blc,bc->bl", at_rays, v)
     y = np.linalg.norm(at_rays - x[:, :, None] * v[:, None, :], axis=2)
     most = np.maximum(np.maximum(x + errors[:, :, 0], errors[:, :, 1] - x), 0.0)

@@ -163,10 +163,11 @@ def neurons(network: Network) -> tuple[Array, Array]:
     """Weights (inputs, m) of the neurons that are not zero, and the signs (m,) with which they enter the output.
 
     For three layers those of the first layer, all sub-networks side by side; of gated networks the gates, which have no
-    sign of their own: 1.
+    sign of their own: 1, as neurons with several outputs.
     """
     if isinstance(network, ReLUNetwork):
-        first, sign = network.W, np.sign(network.alpha)
+        first, alpha = network.W, network.alpha
+        sign = np.sign(alpha) if alpha.ndim == 1 else alpha.any(axis=1).astype(np.float64)
     elif isinstance(network, GatedReLUNetwork):
         first, sign = network.gates, np.ones(network.n_neurons)
     else:
