@@ -37,6 +37,7 @@ SETTLED = 1e-3  # part of the objective that a descent with coarse rounding must
 WORK, ROUNDS, SMALL_GAIN = 5e6, 8, 1e-4
 TREE_RANK = 8  # above it a tree of that work proves less than a bound that needs none
 REDUCED_ENTRIES = 3e7  # entries of outputs times neurons squared up to which dependent neurons are sought
+DEEP_TOL = 1e-3  # violation, in units of beta, that the master may leave where gaps stay larger than a hundredth
 SAME = 1.0 + 1e-14  # factor by which rounding may raise the objective of a reduced network
 
 
@@ -139,7 +140,7 @@ class OutputsTrainer(Rounds):
         """Optimal output weights over the directions known and those that climbs add until they find none."""
         held = (self.neurons if neurons is None else neurons).joined(fresh)
         for _ in range(TURNS):
-            self._keep(self.master.solve(held, MASTER_TOL * self.tol))
+            self._keep(self.master.solve(held, DEEP_TOL if self._deep else MASTER_TOL * self.tol))
             if self._late():
                 return
             N = self.problem.bundle.row_weights(self.problem.dual_point(self.outputs))
