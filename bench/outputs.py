@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -197,8 +198,8 @@ def others(task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
 METHODS: dict[str, Callable[..., dict[str, Any]]] = {
     "joint": joint,
     "separate": separate,
-    "L-BFGS": lambda *args: local_search(*args, adam=False),
-    "Adam": lambda *args: local_search(*args, adam=True),
+    "L-BFGS": partial(local_search, adam=False),
+    "Adam": partial(local_search, adam=True),
 }
 
 

@@ -28,7 +28,7 @@ from ._neurons import Neurons
 from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
 from ._rounds import Rounds
-from ._solution import Status
+from ._solution import State, Status
 from .pairs import PairResult, solve_pairs
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
@@ -47,12 +47,14 @@ RESTART_WORK, MAX_RESTARTS, RESTART_STEPS = 6e6, 4, 200
 RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
 CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
 # The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40; fewer
-# than 8 prove less than the relaxation without pairs, and above 3000 samples the search for pairs alone takes seconds.
-PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, PAIR_ROWS, MOST_LEAVES = 4e5, 40, 8, 20, 3000, 64
+# than 8 prove less than the relaxation without pairs.
+PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, MOST_LEAVES = 4e5, 40, 8, 12, 64
 MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
-# Parts of a time limit: for the network, and for the relaxation of what is left then; of these, for its dual point.
-NETWORK_PART, RELAX_PART, DUAL_PART = 0.3, 0.2, 0.6
+# Parts of a time limit: for the network, and for the relaxation of what is left then, less where it only bridges the
+# time until the pairs settle; of these, for its dual point.
+NETWORK_PART, RELAX_PART, FIRST_PART, DUAL_PART = 0.3, 0.2, 0.05, 0.6
 LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
+PAIR_PART = 0.25  # of what is left, for the pair bound where cones may well end: above `RELAXED_RANK`
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
@@ -72,7 +74,7 @@ class HighRankRounds(Rounds):
     outputs: Array
     value: float
     only_slide = False
-    _relaxed = False
+    _relaxed = _stop = False
 
     @abstractmethod
     def _keep(self, neurons: Neurons) -> None:
@@ -94,7 +96,8 @@ class HighRankRounds(Rounds):
             return Status.EFFORT
         unlimited = math.isinf(self.options.effort)
         if r >= RELAXED_RANK and not (unlimited and r <= FACET_RANK):
-            self._relax()
+            if self.deadline is not None or not self._pairs_settle:
+                self._relax()
             if self._relax_pairs():
                 return Status.CALLBACK
             if self._certified:
@@ -118,7 +121,10 @@ class HighRankRounds(Rounds):
         return relative_gap(self.objective, self.lower_bound) <= self.tol
 
     def _price_or_relax(self, price: Callable[[int | None], Pricing]) -> Pricing:
-        """``price(limit)``; where it takes long, the relaxation is solved first, once."""
+        """``price(limit)``; where it takes long, the relaxations are solved first, once.
+
+        At rank 6 cones close gaps that the pair bound cannot, and take minutes for what it proves in seconds.
+        """
         limit = self._cone_limit
         if self._relaxed or limit is not None or self.problem.rank < RELAXED_RANK:
             return self._spend(price(limit))
@@ -126,7 +132,13 @@ class HighRankRounds(Rounds):
         if priced.nodes < RELAX_AFTER or priced.late:
             return priced
         self._relax()
+        self._stop = self.problem.rank > RELAXED_RANK and self._relax_pairs(PAIR_PART, leaves=2)
+        if self._stop or self._certified:
+            return priced
         return self._spend(price(None))
+
+    def _called_off(self, state: State) -> bool:
+        return self._stop or super()._called_off(state)
 
     def _network_first(self) -> Status | None:
         """A good network, from any start: climbs and descents in turn, then restarts while they help.
@@ -198,11 +210,22 @@ class HighRankRounds(Rounds):
         self.cells += found.nodes
         return found
 
+    def _pair_rounds(self, effort: float) -> int:
+        """Rounds of the pair bound for such an effort."""
+        n, r = self.problem.bundle.Z.shape
+        return int(effort * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
+
+    @property
+    def _pairs_settle(self) -> bool:
+        """True where the pair bound proves more than the relaxation without pairs, which then is needed no more."""
+        return self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
+
     def _relax(self) -> None:
         """Offer the dual point of the semidefinite relaxation."""
         self._relaxed = True
         effort, now = self.options.effort, time.monotonic()
-        share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, RELAX_PART * (self.deadline - now))
+        part = FIRST_PART if self._pairs_settle else RELAX_PART
+        share = RELAX_SECONDS if self.deadline is None else min(RELAX_SECONDS, part * (self.deadline - now))
         timed = math.isinf(effort)
         steps = effort * min(max(RELAX_WORK / self.problem.bundle.Z.size, LEAST_STEPS), MOST_STEPS)
         attempts = ATTEMPTS if timed else min(ATTEMPTS, int(effort) - 1)
@@ -212,11 +235,14 @@ class HighRankRounds(Rounds):
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
             self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
 
-    def _relax_pairs(self) -> bool:
-        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off."""
-        effort, n, r = self.options.effort, len(self.problem.bundle.Z), self.problem.rank
-        rounds = int(min(effort, MOST_EFFORT) * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
-        if rounds < LEAST_ROUNDS or n > PAIR_ROWS:
+    def _relax_pairs(self, part: float = 1.0 - LAST_PART, leaves: int | None = None) -> bool:
+        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off.
+
+        part : of the time left;  leaves : at most, by default as many as effort and time allow
+        """
+        effort = self.options.effort
+        rounds = self._pair_rounds(min(effort, MOST_EFFORT))
+        if rounds < LEAST_ROUNDS:
             return False
         called_off = False
 
@@ -229,14 +255,16 @@ class HighRankRounds(Rounds):
 
         timed, until = self.deadline is not None, self.deadline
         if until is not None:
-            until -= LAST_PART * (until - time.monotonic())
-        leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
+            until -= (1.0 - part) * (until - time.monotonic())
+        if leaves is None:
+            leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
         result = solve_pairs(
             self.model, self.beta, deadline=until, effort=rounds, leaves=leaves,
             n_jobs=self.options.n_jobs, callback=offer,
         )  # fmt: skip
         if len(result.signs) and not called_off:
             self._descend(Neurons.of_two_layers(result.signs, result.directions), RESTART_STEPS)
+        self.first_round = len(self.history)
         return called_off
 
 

@@ -58,6 +58,7 @@ class Rounds(ABC):
     deadline : float or None, `time.monotonic` value at which to stop
     cells : int, cells or cones visited by pricing so far
     cones_left : float, cones that pricing may still visit
+    first_round : int, place in `history` of the first round that tells whether rounds still help
     """
 
     layers: ClassVar[int]
@@ -75,6 +76,7 @@ class Rounds(ABC):
         self.hint: Array | None = None
         self.multipliers: Ints | None = None
         self.history: list[State] = []
+        self.first_round = 0
 
     @abstractmethod
     def _price(self, violation: float) -> Any:
@@ -101,7 +103,7 @@ class Rounds(ABC):
 
     def run(self) -> Status:
         """Alternate pricing and improvement until a stopping rule holds."""
-        violation = np.inf
+        violation, self.first_round = np.inf, len(self.history)
         for _ in range(self.options.max_iter):
             priced = self._price(violation)
             violation = priced.best / self.beta - 1.0
@@ -227,17 +229,17 @@ class Rounds(ABC):
 
     def _stalled(self) -> bool:
         """True when two rounds brought no real progress: then only the exact steps are taken."""
-        h = self.history
+        h = self.history[self.first_round :]
         return len(h) > 2 and h[-1].gap > HALVED * h[-3].gap and not self._falls_fast()
 
     def _falls_fast(self) -> bool:
         """True while a round lowers the objective by more than a thousandth."""
-        h = self.history
+        h = self.history[self.first_round :]
         return len(h) < 2 or h[-1].objective < (1.0 - FALLS_FAST) * h[-2].objective
 
     def _hopeless(self) -> bool:
         """True when many rounds, exact steps among them, moved neither the objective nor the bound."""
-        h = self.history
+        h = self.history[self.first_round :]
         return len(h) > END_ROUNDS and h[-1].gap > END_PART * h[-END_ROUNDS].gap
 
 

@@ -32,7 +32,6 @@ from ._relaxed import relaxed_dual
 JOINED, ALIKE, ADDED, EQUAL = 10, 0.98, 20, 1.0 - 1e-9
 TURNS = 10  # of master and climbs between two pricings
 MASTER_TOL, ADD_TOL = 0.02, 0.1  # parts of tol: of the master's violation, and of a direction's that is worth a turn
-DEEP_TOL = 5e-3  # in place of tol, where no proof will come near it
 FAR = 1e-2  # violation of the dual constraint from which a descent helps more than another turn
 SETTLED = 1e-3  # part of the objective that a descent with coarse rounding must bring, else it starts with finer ones
 # Work of effort 1, a few seconds each: cones times rows of a tree, and rounds of descents where no tree will end.
@@ -40,6 +39,7 @@ WORK, ROUNDS, SMALL_GAIN = 5e6, 8, 1e-4
 RELAXED_ROUNDS = 60  # of the program of the bound without a tree: a few seconds
 TREE_RANK = 8  # above it a tree of that work proves less than a bound that needs none
 REDUCED_ENTRIES = 3e7  # entries of outputs times neurons squared up to which dependent neurons are sought
+DEEP_TOL = 1e-3  # violation, in units of beta, that master and climbs leave where gaps stay larger than a hundredth
 SAME = 1.0 + 1e-14  # factor by which rounding may raise the objective of a reduced network
 
 
@@ -143,17 +143,19 @@ class OutputsTrainer(Rounds):
 
     def _settle(self, fresh: Array, neurons: OutputNeurons | None = None) -> None:
         """Optimal output weights over the directions known and those that climbs add until they find none."""
-        tol = max(self.tol, DEEP_TOL) if self._deep else self.tol
+        master_tol, add_tol = MASTER_TOL * self.tol, ADD_TOL * self.tol
+        if self._deep:
+            master_tol = add_tol = DEEP_TOL
         held = (self.neurons if neurons is None else neurons).joined(fresh)
         for _ in range(TURNS):
-            self._keep(self.master.solve(held, MASTER_TOL * tol))
+            self._keep(self.master.solve(held, master_tol))
             if self._late():
                 return
             N = self.problem.bundle.row_weights(self.problem.dual_point(self.outputs))
             U, values = climb(self.problem.bundle.Z, N, self._starts())
-            if not self.beta * (1.0 + ADD_TOL * tol) < values[0] <= self.beta * (1.0 + FAR):
+            if not self.beta * (1.0 + add_tol) < values[0] <= self.beta * (1.0 + FAR):
                 return
-            violating = U[values > self.beta * (1.0 + ADD_TOL * tol)]
+            violating = U[values > self.beta * (1.0 + add_tol)]
             held = self.neurons.joined(violating[distinct(violating, ADDED, EQUAL)])
 
     def _reduced(self) -> Any:

@@ -12,6 +12,7 @@ from exactrelu.certificates._pairs import PairMultipliers
 
 from ._kernels import Kernel
 
+CANDIDATES = 6000  # slacks among which partners are sought: all of them up to 3000 rows
 CUT_BYTES = 64 * 2**20  # of the scalar products that a cut round holds at once
 VIOLATION = 1e-5  # pairs violated by less are no cuts; the moments of a leaf are of size one
 SLACK = 0.02  # pairs whose multiplier is zero stay while their product is below this
@@ -106,16 +107,16 @@ class Leaf:
         )  # fmt: skip
 
     def cut(self, V: Array, most: int) -> float:
-        """Add the most violated pairs, at most `most` a slack, and drop idle ones. O(n^2 k).
+        """Add the most violated pairs, at most `most` a slack, and drop idle ones. O(n min(n, CANDIDATES) k).
 
-        Returns the worst product of two slacks that was not a pair.
+        Returns the worst product of two slacks seen that was not a pair.
         """
         n = len(self.Z)
         R = self.kernel.slacks(V)
         first, other = self.first, self.m.other
         products = np.einsum("pk,pk->p", R[first], R[other])
         key = first * (2 * n) + other
-        found, worst = violated(R, R, most, VIOLATION, key)
+        found, worst = violated(R, most, VIOLATION, key)
         keep = (self.m.pair > 0.0) | (self.proximal.pair > 0.0) | (products < SLACK)
         fresh = np.zeros(len(found))
         keys = np.append(key[keep], found)
@@ -134,27 +135,34 @@ def compress(keys: Ints, n: int) -> tuple[Ints, Ints]:
     return start.astype(np.int32), (keys % (2 * n)).astype(np.int32)
 
 
-def violated(R: Array, Q: Array, most: int, tolerance: float, known: Ints) -> tuple[Ints, float]:
-    """Keys of the smallest products ``R_p.Q_q < -tolerance``, at most `most` for each p, without those known.
+def violated(R: Array, most: int, tolerance: float, known: Ints) -> tuple[Ints, float]:
+    """Keys of the smallest products ``R_p.R_q < -tolerance``, at most `most` for each p, without those known.
 
-    The pair of a slack with itself, or with the other of the same row, is left out.
+    The pair of a slack with itself, or with the other of the same row, is left out.  Beyond `CANDIDATES` slacks, q is
+    sought among so many that are drawn anew at every call: any pair proves, and most have many that are nearly alike.
     """
     rows = len(R)
-    n = rows // 2
-    known = np.sort(np.concatenate([known, known % rows * rows + known // rows]))
+    n, own = rows // 2, np.arange(rows)
+    among = own
+    if rows > CANDIDATES:
+        among = np.sort(np.random.default_rng(len(known)).choice(rows, CANDIDATES, replace=False))
+    place = np.full(rows, -1)
+    place[among] = np.arange(len(among))
+    first = np.concatenate([known // rows, known % rows, own, own])
+    other = place[np.concatenate([known % rows, known // rows, own, (own + n) % rows])]
+    order = np.argsort(first[other >= 0])
+    first, other = first[other >= 0][order], other[other >= 0][order]
     found, worst = [], 0.0
-    step = max(1, CUT_BYTES // (8 * rows))
+    step = max(1, CUT_BYTES // (8 * len(among)))
     for low in range(0, rows, step):
         high = min(rows, low + step)
-        G = R[low:high] @ Q.T
-        own = np.arange(low, high)
-        G[own - low, own] = G[own - low, (own + n) % rows] = np.inf
-        here = known[np.searchsorted(known, low * rows) : np.searchsorted(known, high * rows)]
-        G[here // rows - low, here % rows] = np.inf
-        place = np.argpartition(G, most, axis=1)[:, :most] if most < rows else np.argsort(G, axis=1)
-        value = np.take_along_axis(G, place, axis=1)
+        G = R[low:high] @ R[among].T
+        here = slice(*np.searchsorted(first, (low, high)))
+        G[first[here] - low, other[here]] = np.inf
+        least = np.argpartition(G, most, axis=1)[:, :most] if most < len(among) else np.argsort(G, axis=1)
+        value = np.take_along_axis(G, least, axis=1)
         p, c = np.nonzero(value < -tolerance)
-        q = place[p, c]
+        q = among[least[p, c]]
         p = p + low
         found.append(np.minimum(p, q) * rows + np.maximum(p, q))
         worst = min(worst, float(value.min(initial=0.0)))
@@ -162,10 +170,10 @@ def violated(R: Array, Q: Array, most: int, tolerance: float, known: Ints) -> tu
 
 
 def first_leaf(Z: Array, sign: float, k: int, partners: int) -> Leaf:
-    """A leaf without fixed rows whose pairs are the most opposite directions, `partners` of each slack. O(n^2 r)."""
+    """A leaf without fixed rows; its pairs are the most opposite directions, `partners` of each slack."""
     n, r = Z.shape
     D = np.vstack([Z, -Z])
-    keys, _ = violated(D, D, min(partners, 2 * n), -np.inf if n < 2 else -2.0, np.zeros(0, dtype=np.int64))
+    keys, _ = violated(D, min(partners, 2 * n), -np.inf if n < 2 else -2.0, np.zeros(0, dtype=np.int64))
     start, other = compress(keys, n)
     m = LeafMultipliers(
         start, other, np.zeros(len(keys)), np.zeros(n), np.zeros(2 * n), np.zeros((2 * n, r)), 0.0

@@ -65,9 +65,10 @@ class Lagrangian:
 
     def forget(self) -> None:
         """Drop the memory of L-BFGS, as after a change of the leaves."""
-        self.steps = np.zeros((MEMORY, self.V.size))
-        self.changes = np.zeros((MEMORY, self.V.size))
-        self.curvatures = np.zeros(MEMORY)
+        # one row more than is remembered: the next step and change are written there before they are judged
+        self.steps = np.zeros((MEMORY + 1, self.V.size))
+        self.changes = np.zeros((MEMORY + 1, self.V.size))
+        self.curvatures = np.zeros(MEMORY + 1)
         self.order: list[int] = []
 
     def each(self, function: Callable[[S], Out], items: Iterable[S]) -> list[Out]:
@@ -95,7 +96,8 @@ class Lagrangian:
 
     def descend(self, steps: int) -> float:
         """L-BFGS; the value reached."""
-        V, G = self.V, np.empty_like(self.V)
+        # buffers that change places: fresh arrays of this size would cost as much in page faults as the gradient does
+        V, new, G, new_G = self.V.copy(), *(np.empty_like(self.V) for _ in range(3))
         value = self.evaluate(V, G)
         direction = np.empty(V.size)
         for _ in range(steps):
@@ -113,9 +115,9 @@ class Lagrangian:
                 slope = float(direction @ g)
             # bisection for a step of sufficient decrease and of a slope that is less steep
             step, low, high = 1.0, 0.0, np.inf
-            new, new_G = np.empty_like(V), np.empty_like(G)
             for _ in range(20):
-                np.add(V, step * direction.reshape(V.shape), out=new)
+                np.multiply(direction.reshape(V.shape), step, out=new)
+                new += V
                 new_value = self.evaluate(new, new_G)
                 if not new_value <= value + 1e-4 * step * slope + HARD:
                     high = step
@@ -127,19 +129,18 @@ class Lagrangian:
             if not new_value <= value + 2.0 * HARD:
                 self.order = []
                 break
-            self._remember(new - V, new_G - G)
-            V, G, value = new, new_G, new_value
+            self._remember(V, new, G, new_G)
+            V, new, G, new_G, value = new, V, new_G, G, new_value
         self.V = V
         return value
 
-    def _remember(self, step: Array, change: Array) -> None:
-        s, y = step.ravel(), change.ravel()
-        curvature = float(s @ y)
-        if curvature <= 1e-12 * float(y @ y):
-            return
-        place = self.order.pop(0) if len(self.order) == MEMORY else len(self.order)
-        self.steps[place], self.changes[place], self.curvatures[place] = s, y, curvature
-        self.order.append(place)
+    def _remember(self, V: Array, new: Array, G: Array, new_G: Array) -> None:
+        place = next(row for row in range(MEMORY + 1) if row not in self.order)
+        s = np.subtract(new.ravel(), V.ravel(), out=self.steps[place])
+        y = np.subtract(new_G.ravel(), G.ravel(), out=self.changes[place])
+        self.curvatures[place] = s @ y
+        if self.curvatures[place] > 1e-12 * float(y @ y):
+            self.order = [*self.order[-MEMORY + 1 :], place]
 
     def outputs(self) -> tuple[list[Array], list[float]]:
         """The e and the mass of each leaf."""

@@ -167,7 +167,7 @@ def neurons(network: Network) -> tuple[Array, Array]:
     """
     if isinstance(network, ReLUNetwork):
         first, alpha = network.W, network.alpha
-        sign = np.sign(alpha) if alpha.ndim == 1 else alpha.any(axis=1).astype(np.float64)
+        sign = np.asarray(np.sign(alpha) if alpha.ndim == 1 else alpha.any(axis=1), dtype=np.float64)
     elif isinstance(network, GatedReLUNetwork):
         first, sign = network.gates, np.ones(network.n_neurons)
     else:
