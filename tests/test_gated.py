@@ -29,8 +29,8 @@ from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._bits import correlate
 from exactrelu.solve.gated._features import Features, Gram
 from exactrelu.solve.gated._gates import make_gates
-from exactrelu.solve.gated._rows import Rows, solve_rows
-from exactrelu.solve.gated._sweeps import sweep_rows
+from exactrelu.solve.gated._rows import Rows, diagonal_blocks, solve_rows
+from exactrelu.solve.gated._sweeps import solve_gram, sweep_rows
 
 BOOL = st.booleans()
 SMOOTH = ("squared", "huber", "logistic", "squared_hinge", "poisson")
@@ -94,7 +94,7 @@ def working_set(seed, n, K, r, centred, weighted=True):
     rng = np.random.default_rng(seed)
     patterns, root = rng.random((K, n)) < 0.5, rng.random(n) if weighted else np.ones(n)
     Z, target = root[:, None] * rng.standard_normal((n, r)), 3.0 * rng.standard_normal(n)
-    rows = Rows(np.arange(K), patterns, Z, target, 0.3, root if centred else None, Gram())
+    rows = Rows(np.arange(K), patterns, Z, target, 0.3, root if centred else None, Gram(K))
     P = np.eye(n) - np.outer(root, root) / (root @ root) if centred else np.eye(n)
     return rows, P @ naive_gated.features(patterns, Z), P @ target, rng
 
@@ -114,7 +114,7 @@ def test_features_are_those_written_down(monkeypatch):
 
 def test_kept_gram_matrices_are_those_written_down():
     rng = np.random.default_rng(3)
-    patterns, Z, gram = rng.random((12, 9)) < 0.5, rng.standard_normal((9, 2)), Gram()
+    patterns, Z, gram = rng.random((12, 9)) < 0.5, rng.standard_normal((9, 2)), Gram(12)
     for names in ([3, 5], [3], [1, 3, 9], [0, 1, 2, 3, 4, 5, 6], [11], [], [4, 11], [1, 2, 7, 8, 10, 11]):
         A = naive_gated.features(patterns[names], Z) if names else np.zeros((9, 0))
         assert np.allclose(gram.of(np.array(names, np.int64), patterns[names], Z), A.T @ A)
@@ -161,9 +161,29 @@ def test_both_newton_steps_are_those_of_the_reference(seed, n, K, r, centred):
         assert np.allclose(e, A @ d.ravel(), atol=1e-5 * (1 + np.abs(e).max()))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(2, 12), K=st.integers(1, 6), r=st.integers(1, 4), centred=st.booleans()
+)
+def test_sweeps_on_the_gram_matrix_are_those_of_the_reference(seed, n, K, r, centred):
+    rows, A, target, rng = working_set(seed, n, K, r, centred)
+    W = rng.standard_normal((K, r)) * (rng.random((K, 1)) < 0.7)
+    expected = naive_gated.sweep(A, target, rows.beta, naive_gated.sweep(A, target, rows.beta, W))
+    G, q = rows.small()
+    assert np.allclose(G, A.T @ A)
+    assert np.allclose(q, A.T @ target)
+    values, vectors = np.linalg.eigh(diagonal_blocks(G, r))
+    values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+    found = solve_gram(G, q, values, vectors, rows.beta, W, 0.0, 2, False)
+    assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
+    assert found == pytest.approx(rows.violation(W), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("most", [0, 1500])  # weights that a Gram matrix is made for
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize(("n", "K", "r"), [(30, 5, 2), (10, 15, 3)])
-def test_working_sets_are_solved_to_the_last_digits(n, K, r, centred):
+def test_working_sets_are_solved_to_the_last_digits(n, K, r, centred, most, monkeypatch):
+    monkeypatch.setattr("exactrelu.solve.gated._rows.MOST_WEIGHTS", most)
     rows, A, target, _ = working_set(4, n, K, r, centred)
     W = np.zeros((K, r))
     assert solve_rows(rows, W, 1e-9) > 0

@@ -55,31 +55,49 @@ class Features:
 
 
 class Gram:
-    """Gram matrices of patterns that come and go: blocks between patterns that stay are kept."""
+    """Gram matrices of patterns that come and go: blocks between patterns that stay are kept.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    count : int, names are below it
+    """
+
+    def __init__(self, count: int) -> None:
         self.names: Ints = np.zeros(0, np.int64)
+        self.place = np.full(count, -1)  # of each name among the names, -1 for those that are not there
         self.active: Bools = np.zeros((0, 0), np.bool_)
         self.matrix = np.zeros((0, 0))
 
     def of(self, names: Ints, active: Bools, Z: Array) -> Array:
-        """``A'A`` of the patterns (k, n) of these ascending names, (k r, k r). O(n k r) for each number that is new.
+        """``A'A`` of the patterns (k, n) of these names, (k r, k r), to be read only. O(n k r) a number that is new.
 
         Patterns that are not asked for stay until others join, twice as many together as are asked for.
         """
-        r, new = Z.shape[1], ~np.isin(names, self.names)
+        r, new = Z.shape[1], self.place[names] < 0
         if new.any():
-            kept = np.isin(self.names, names)
-            if len(self.names) + new.sum() <= 2 * len(names):
-                kept[:] = True
-            self.matrix = self.matrix[np.ix_(np.repeat(kept, r), np.repeat(kept, r))]
-            self.names, self.active = self.names[kept], self.active[kept]
+            self._keep(names, int(new.sum()), r)
             count = len(self.names)
             self.names = np.concatenate([self.names, names[new]])
+            self.place[names[new]] = np.arange(count, len(self.names))
             self.active = np.concatenate([self.active.reshape(count, active.shape[1]), active[new]])
             fresh = Features(self.active, Z).gram(count)
-            self.matrix = np.block([[self.matrix, fresh[:, : count * r].T], [fresh]]) if count else fresh
-        order = np.argsort(self.names)
-        place = order[np.searchsorted(self.names, names, sorter=order)]
-        place = (place[:, None] * r + np.arange(r)).ravel()
-        return self.matrix[np.ix_(place, place)]
+            matrix = np.empty((len(fresh[0]), len(fresh[0])))
+            matrix[: count * r, : count * r] = self.matrix
+            matrix[count * r :], matrix[: count * r, count * r :] = fresh, fresh[:, : count * r].T
+            self.matrix = matrix
+        place = self.place[names]
+        if np.array_equal(place, np.arange(len(self.names))):
+            return self.matrix
+        k = len(names)
+        blocks = self.matrix.reshape(len(self.names), r, len(self.names), r)
+        return np.ascontiguousarray(blocks[place][:, :, place]).reshape(k * r, k * r)
+
+    def _keep(self, names: Ints, fresh: int, r: int) -> None:
+        """Forget patterns that are not asked for where all and `fresh` new ones are more than twice what is."""
+        if len(self.names) + fresh <= 2 * len(names):
+            return
+        kept = np.isin(self.names, names)
+        self.matrix = self.matrix[np.ix_(np.repeat(kept, r), np.repeat(kept, r))]
+        self.place[self.names] = -1
+        self.names, self.active = self.names[kept], self.active[kept]
+        self.place[self.names] = np.arange(len(self.names))

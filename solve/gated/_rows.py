@@ -24,11 +24,17 @@ import scipy
 from exactrelu._typing import Array, Bools, Ints
 
 from ._features import Features, Gram
-from ._sweeps import sweep_rows
+from ._sweeps import solve_gram, sweep_rows
 
 MAX_ROUNDS, MAX_NEWTON, MAX_HALVINGS = 100, 8, 30  # of sweeps and Newton steps in turn, of steps in a row, of a step
 SWEEPS = 3  # before Newton steps: they find the blocks in use, and cost a fraction
 RIDGE = 1e-13  # part of the mean diagonal entry that is added to matrices: features may be dependent
+# Newton steps are taken to tolerances below COARSE, in units of beta, or when so many rounds of sweeps did not do.
+COARSE, PATIENCE = 0.5, 3
+# A Gram matrix is made for at most so many weights: twice the samples, a few at least, 18 MB.  With more, sweeps on the
+# residual are faster.
+GRAM_ROUNDS = 10  # after which rounding is what keeps the Gram matrix from the tolerance
+OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS = 2, 256, 1500
 VANISHING = 1e-2  # part of a block's length below which a step is taken to turn it round
 ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so that the next sweep finds nothing
 
@@ -38,7 +44,7 @@ class Rows(Features):
 
     Parameters
     ----------
-    names : (K,) ascending numbers of the patterns, by which `gram` knows them
+    names : (K,) numbers of the patterns, by which `gram` knows them
     active : (K, n) bool;  Z : (n, r) and target : (n,), times the roots of the weights;  beta : float
     root : (n,) those roots where an output bias follows the weights, else None
     gram : Gram, of earlier problems with the same Z
@@ -69,6 +75,16 @@ class Rows(Features):
             grams -= sums[:, :, None] * sums[:, None, :]
         return grams
 
+    def small(self) -> tuple[Array, Array] | None:
+        """``A'PA`` and ``A'P target``, of few weights."""
+        if self.active.shape[0] * self.Z.shape[1] > min(max(OF_ROWS * len(self.Z), FEW_WEIGHTS), MOST_WEIGHTS):
+            return None
+        gram, q = self.gram_of.of(self.names, self.active, self.Z), self.correlations(self.target).ravel()
+        if self.mean is not None:
+            sums = self.correlations(self.mean).ravel()
+            gram = gram - np.outer(sums, sums)
+        return gram, q
+
     def violation(self, W: Array) -> float:
         """Largest violation of the optimality conditions in units of beta."""
         pull, lengths = self.correlations(self.residual(W)), np.linalg.norm(W, axis=1)
@@ -93,9 +109,10 @@ class Rows(Features):
         H = self.gram_of.of(self.names[index], self.active[index], self.Z)
         if self.mean is not None:
             sums = self.correlations(self.mean, index).ravel()
-            H -= np.outer(sums, sums)
+            H = H - np.outer(sums, sums)
         curved = (np.eye(r) - U[:, :, None] * U[:, None, :]) / c[:, None, None]
         blocks = np.arange(k)
+        H = np.array(H)
         H.reshape(k, r, k, r)[blocks, :, blocks] += curved
         d = -_solve(H, gradient.ravel()).reshape(k, r)
         return d, self._project(self.outputs(d, index))
@@ -153,19 +170,36 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
     """
     if rows.violation(W) <= tol:
         return 0
-    values, vectors = np.linalg.eigh(rows.blocks())
+    small = rows.small()
+    values, vectors = np.linalg.eigh(rows.blocks() if small is None else diagonal_blocks(small[0], W.shape[1]))
     values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
     mean, active = np.zeros(0) if rows.mean is None else rows.mean, rows.active.view(np.uint8)
     done = 0
     for attempt in range(MAX_ROUNDS):
-        residual = rows.residual(W)
-        for _ in range(SWEEPS + attempt):
-            sweep_rows(active, rows.Z, values, vectors, mean, rows.beta, W, residual)
-            done += 1
-        _newton(rows, W, tol)
-        if rows.violation(W) <= tol or time.monotonic() > deadline:
+        sweeps, turn = SWEEPS + attempt, tol < COARSE or attempt >= PATIENCE
+        done += sweeps
+        if small is not None:
+            found = solve_gram(*small, values, vectors, rows.beta, W, tol, sweeps, turn)
+            # the residual has the last digits, which the Gram matrix has rounded away
+            if found <= tol or attempt >= GRAM_ROUNDS:
+                small, found = None, rows.violation(W)
+        else:
+            residual = rows.residual(W)
+            for _ in range(sweeps):
+                sweep_rows(active, rows.Z, values, vectors, mean, rows.beta, W, residual)
+            found = rows.violation(W)
+            if turn and found > tol:
+                _newton(rows, W, tol)
+                found = rows.violation(W)
+        if found <= tol or time.monotonic() > deadline:
             break
     return done
+
+
+def diagonal_blocks(G: Array, r: int) -> Array:
+    """The blocks (K, r, r) on the diagonal of a matrix (K r, K r)."""
+    k = np.arange(len(G) // r)
+    return np.asarray(G.reshape(len(k), r, len(k), r)[k, :, k])
 
 
 def _newton(rows: Rows, W: Array, tol: float) -> None:

@@ -1,17 +1,26 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Sweeps of block coordinate descent for the group lasso with many weights, on the residual instead of a Gram matrix.
+"""Block coordinate descent for the group lasso: sweeps on the residual, and all of a small problem on its Gram matrix.
 
 A block is minimised exactly.  With ``A_k'A_k = V diag(lam) V'`` and ``q = A_k' residual + A_k'A_k w_k`` it is zero
 where ``|q| <= beta``; else ``w_k = V (t b / (lam t + beta))`` with ``b = V'q``, where its norm t solves the secular
 equation ``sum_i (b_i / (lam_i t + beta))^2 = 1``, by Newton's method on ``1 / sqrt`` (More & Sorensen 1983).
+
+A small problem is solved by `solve_gram` without a word to Python: sweeps that find the blocks in use, and Newton steps
+on these, ``(G + blockdiag beta/|w_k| (I - u_k u_k')) d = pull - beta u`` with ``u_k = w_k / |w_k|``.
 """
 
 import numpy as np
 
-from libc.math cimport sqrt
+from libc.string cimport memset
+
+include "solve/_dense.pxi"
 
 cdef int MAX_STEPS = 60  # of the secular equation; Newton's method takes about five
 cdef double ROUNDING = 1e-15  # how far from one the sum may end
+cdef int MAX_NEWTON = 8, MAX_HALVINGS = 30  # steps in a row, halvings of a step
+cdef double VANISHING = 1e-2  # part of a block's length below which a step is taken to turn it round
+cdef double ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so that the next sweep finds nothing
+cdef double RIDGE = 1e-13  # part of itself that is added to the diagonal: features may be dependent
 
 
 cdef double norm_of_block(const double* b, const double* values, int r, double beta) noexcept nogil:
@@ -32,6 +41,33 @@ cdef double norm_of_block(const double* b, const double* values, int r, double b
     return t
 
 
+cdef bint minimise_block(const double* pull, const double* values, const double* vectors, int r, double beta, double* w,
+                         double* step, double* b) noexcept nogil:
+    """Move the block w to its minimiser; whether it moved.
+
+    pull : r numbers in, ``A_k' residual``;  step : r numbers out;  b : r numbers to work with
+    """
+    cdef int s, t
+    cdef double size = 0.0, part
+    cdef bint moved = False
+    for s in range(r):  # b = V'(q + V diag(lam) V'w) = V'q + lam * V'w
+        b[s] = part = 0.0
+        for t in range(r):
+            b[s] += vectors[t * r + s] * pull[t]
+            part += vectors[t * r + s] * w[t]
+        b[s] += values[s] * part
+        size += b[s] * b[s]
+    size = 0.0 if size <= beta * beta else norm_of_block(b, values, r, beta)
+    for s in range(r):
+        b[s] = size * b[s] / (values[s] * size + beta)
+    for t in range(r):
+        part = dot(&vectors[t * r], b, r)
+        step[t] = part - w[t]
+        w[t] = part
+        moved = moved or step[t] != 0.0
+    return moved
+
+
 def sweep_rows(const unsigned char[:, ::1] active, const double[:, ::1] Z, const double[:, ::1] values,
                const double[:, :, ::1] vectors, const double[::1] mean, double beta, double[:, ::1] W,
                double[::1] residual):
@@ -49,14 +85,13 @@ def sweep_rows(const unsigned char[:, ::1] active, const double[:, ::1] Z, const
     O(n K r).
     """
     cdef Py_ssize_t K = active.shape[0], n = Z.shape[0], k, i
-    cdef int r = <int>Z.shape[1], s, t
+    cdef int r = <int>Z.shape[1], t
     cdef bint centred = mean.shape[0] == n and n > 0
-    cdef double size, factor, along
+    cdef double factor, along
     cdef double[::1] buffer = np.empty(3 * r)
     cdef double* q = &buffer[0]
     cdef double* b = &buffer[r]
     cdef double* step = &buffer[2 * r]
-    cdef bint moved
     with nogil:
         for k in range(K):  # invariant: residual = target - A w
             for t in range(r):
@@ -65,37 +100,221 @@ def sweep_rows(const unsigned char[:, ::1] active, const double[:, ::1] Z, const
                 if active[k, i]:
                     for t in range(r):
                         q[t] += residual[i] * Z[i, t]
-            for s in range(r):  # b = V'(q + V diag(lam) V'w) = V'q + lam * V'w
-                b[s] = factor = 0.0
-                for t in range(r):
-                    b[s] += vectors[k, t, s] * q[t]
-                    factor += vectors[k, t, s] * W[k, t]
-                b[s] += values[k, s] * factor
-            size = 0.0
-            for s in range(r):
-                size += b[s] * b[s]
-            size = 0.0 if size <= beta * beta else norm_of_block(b, &values[k, 0], r, beta)
-            for s in range(r):
-                b[s] = size * b[s] / (values[k, s] * size + beta)
-            moved = False
-            for t in range(r):
-                factor = 0.0
-                for s in range(r):
-                    factor += vectors[k, t, s] * b[s]
-                step[t] = factor - W[k, t]
-                W[k, t] = factor
-                moved = moved or step[t] != 0.0
-            if not moved:
+            if not minimise_block(q, &values[k, 0], &vectors[k, 0, 0], r, beta, &W[k, 0], step, b):
                 continue
             along = 0.0
             for i in range(n):  # residual -= A_k step
                 if active[k, i]:
-                    factor = 0.0
-                    for t in range(r):
-                        factor += Z[i, t] * step[t]
+                    factor = dot(&Z[i, 0], step, r)
                     residual[i] -= factor
                     if centred:
                         along += mean[i] * factor
             if centred:
                 for i in range(n):
                     residual[i] += along * mean[i]
+
+
+cdef struct Small:
+    # a problem of K blocks of r weights on its Gram matrix: 1/2 w'Gw - q'w + beta sum |w_k|
+    int K, r
+    double beta
+    const double* G
+    double* w
+    double* pull    # q - G w, which every step keeps so
+    double* moved   # (K r,) G e of a step e
+    double* e       # (K r,) steps of the blocks in use, side by side
+    double* d       # (K r,) the Newton direction, likewise
+    double* H       # (K r, K r) to factorise
+    int* used       # the blocks in use
+
+
+cdef void times_gram(Small* p, const double* e, int count) noexcept nogil:
+    """``moved = G[:, used] @ e`` for steps of the first `count` blocks in use."""
+    cdef Py_ssize_t N = p.K * p.r, i
+    cdef int k, t
+    cdef const double* row
+    cdef double factor
+    memset(p.moved, 0, N * sizeof(double))
+    for k in range(count):
+        for t in range(p.r):
+            factor = e[k * p.r + t]
+            if factor != 0.0:
+                row = p.G + (p.used[k] * p.r + t) * N
+                for i in range(N):
+                    p.moved[i] += factor * row[i]
+
+
+cdef void sweep_gram(Small* p, const double* values, const double* vectors, double* work) noexcept nogil:
+    """One sweep over all blocks, O(K r^2 + r K r) for each that moves; 2 r numbers to work with."""
+    cdef Py_ssize_t N = p.K * p.r, i
+    cdef int k, t, r = p.r
+    cdef const double* row
+    for k in range(p.K):  # invariant: pull = q - G w
+        if minimise_block(p.pull + k * r, values + k * r, vectors + k * r * r, r, p.beta, p.w + k * r, work, work + r):
+            for t in range(r):  # pull -= G[:, block] @ step
+                row = p.G + (k * r + t) * N
+                for i in range(N):
+                    p.pull[i] -= work[t] * row[i]
+
+
+cdef bint direction(Small* p, int count, double ridge) noexcept nogil:
+    """``d = H^-1 (pull - beta u)`` on the blocks in use; False where H is not positive definite."""
+    cdef Py_ssize_t N = p.K * p.r, size = count * p.r, i
+    cdef int a, b, s, t, r = p.r
+    cdef double length
+    cdef const double* w
+    for a in range(count):
+        w = p.w + p.used[a] * r
+        length = norm(w, r)
+        for s in range(r):
+            i = a * r + s
+            for b in range(a + 1):
+                for t in range(r):
+                    p.H[i * size + b * r + t] = p.G[(p.used[a] * r + s) * N + p.used[b] * r + t]
+            for t in range(r):  # beta/|w| (I - u u')
+                p.H[i * size + a * r + t] += p.beta / length * ((s == t) - w[s] / length * w[t] / length)
+            p.d[i] = p.pull[p.used[a] * r + s] - p.beta * w[s] / length
+    add_ridge(p.H, <int>size, ridge)
+    return solve_definite(p.H, p.d, <int>size) == 0
+
+
+cdef double change(Small* p, int count, double* e) noexcept nogil:
+    """By how much the objective changes with the step e of the blocks in use, `moved` being ``G e``."""
+    cdef double total = 0.0, size
+    cdef int k, t, r = p.r
+    cdef double* w
+    for k in range(count):
+        w = p.w + p.used[k] * r
+        size = 0.0
+        for t in range(r):
+            total += e[k * r + t] * (0.5 * p.moved[p.used[k] * r + t] - p.pull[p.used[k] * r + t])
+            size += (w[t] + e[k * r + t]) * (w[t] + e[k * r + t])
+        total += p.beta * (sqrt(size) - norm(w, r))
+    return total
+
+
+cdef bint clip(Small* p, int count, double step) noexcept nogil:
+    """``e = step d``, but to zero for blocks that it would turn round, as sweeps would; whether any is."""
+    cdef bint any_turned = False
+    cdef double along, size
+    cdef int k, t, r = p.r
+    cdef double* w
+    for k in range(count):
+        w = p.w + p.used[k] * r
+        size = dot(w, w, r)
+        along = size + step * dot(w, p.d + k * r, r)
+        for t in range(r):
+            p.e[k * r + t] = -w[t] if along <= VANISHING * size else step * p.d[k * r + t]
+        any_turned = any_turned or along <= VANISHING * size
+    return any_turned
+
+
+cdef bint descend(Small* p, int count) noexcept nogil:
+    """A step along d that lowers the objective, halved until one does; False where none is found."""
+    cdef double step = 1.0
+    cdef int _halving
+    cdef Py_ssize_t i
+    for _halving in range(MAX_HALVINGS):
+        if clip(p, count, step):
+            times_gram(p, p.e, count)
+            if change(p, count, p.e) < 0.0:
+                return True
+            for i in range(count * p.r):
+                p.e[i] = step * p.d[i]
+        times_gram(p, p.e, count)
+        if change(p, count, p.e) < 0.0:
+            return True
+        step *= 0.5
+    return False
+
+
+cdef double off_balance(Small* p, int k) noexcept nogil:
+    """``|pull - beta u|`` of a block in use; of one at zero ``|pull|``."""
+    cdef double size = norm(p.w + k * p.r, p.r), part, total = 0.0
+    cdef int t
+    for t in range(p.r):
+        part = p.pull[k * p.r + t] - (p.beta * p.w[k * p.r + t] / size if size > 0.0 else 0.0)
+        total += part * part
+    return sqrt(total)
+
+
+cdef double violation(Small* p) noexcept nogil:
+    """Largest violation of the optimality conditions in units of beta."""
+    cdef double worst = 0.0
+    cdef int k
+    for k in range(p.K):
+        worst = max(worst, off_balance(p, k) / p.beta - (norm(p.w + k * p.r, p.r) == 0.0))
+    return worst
+
+
+cdef void newton(Small* p, double enough) noexcept nogil:
+    """Newton steps on the blocks in use, until none is off balance by more than `enough` or no step helps."""
+    cdef int _step, k, t, count, r = p.r
+    cdef double worst, ridge
+    cdef Py_ssize_t i
+    for _step in range(MAX_NEWTON):
+        count, worst = 0, 0.0
+        for k in range(p.K):
+            if norm(p.w + k * r, r) > 0.0:
+                p.used[count] = k
+                count += 1
+                worst = max(worst, off_balance(p, k))
+        if worst <= enough:
+            return
+        ridge = RIDGE
+        while not direction(p, count, ridge):
+            ridge *= 100.0
+            if ridge > 1.0:
+                return
+        if not descend(p, count):
+            return
+        for k in range(count):
+            for t in range(r):
+                p.w[p.used[k] * r + t] += p.e[k * r + t]
+        for i in range(p.K * r):
+            p.pull[i] -= p.moved[i]
+
+
+def solve_gram(const double[:, ::1] G, const double[::1] q, const double[:, ::1] values,
+               const double[:, :, ::1] vectors, double beta, double[:, ::1] W, double tol, int sweeps, bint turn):
+    """Sweeps over all blocks in place, then Newton steps on those in use where that is not enough.
+
+    Parameters
+    ----------
+    G : (K r, K r) in, ``A'PA``;  q : (K r,) in, ``A'P target``
+    values, vectors : (K, r) and (K, r, r) in, eigenvalues of its diagonal blocks and eigenvectors as columns
+    beta : float in;  W : (K, r) in/out;  tol : float in, violation in units of beta that is enough
+    sweeps : int in, how many;  turn : bool in, whether Newton steps are taken
+
+    Returns
+    -------
+    The largest violation of the optimality conditions in units of beta.
+
+    Notes
+    -----
+    O((K r)^2) a sweep, O(N^3 + K r N) a Newton step on N weights in use.
+    """
+    cdef Py_ssize_t N = G.shape[0], i, j
+    cdef int _sweep, r = <int>W.shape[1]
+    cdef double[::1] buffer = np.empty(N * N + 4 * N + 2 * r)
+    cdef int[::1] used = np.empty(W.shape[0], np.intc)
+    cdef Small p
+    cdef double found
+    p.K, p.r, p.beta = <int>W.shape[0], r, beta
+    p.G, p.w, p.used = &G[0, 0], &W[0, 0], &used[0]
+    p.pull, p.moved, p.e, p.d = &buffer[0], &buffer[N], &buffer[2 * N], &buffer[3 * N]
+    p.H = &buffer[4 * N + 2 * r]
+    with nogil:
+        for i in range(N):  # pull = q - G w
+            p.pull[i] = q[i]
+        for j in range(N):
+            if p.w[j] != 0.0:
+                for i in range(N):
+                    p.pull[i] -= p.w[j] * G[j, i]
+        for _sweep in range(sweeps):
+            sweep_gram(&p, &values[0, 0], &vectors[0, 0, 0], &buffer[4 * N])
+        found = violation(&p)
+        if turn and found > tol:
+            newton(&p, ENOUGH * tol * beta)
+            found = violation(&p)
+    return found

@@ -3,8 +3,7 @@
     minimise  L(sum_j D_j Z v_j, y) + beta sum_j |v_j|        dual:  |Z' D_j nu| <= beta  for all j
 
 A round prices all patterns in one pass over their bits (`_bits.pyx`), which gives the bound, and solves the problem
-over the patterns in use and those that violate most, to an accuracy that the round is worth: with sweeps and Newton
-steps of the master of ReLU networks (`master/_quadratic.py`), whose cones here are whole spaces.
+over the patterns in use and those that violate most, to an accuracy that the round is worth (`_rows.py`).
 """
 
 from __future__ import annotations
@@ -27,11 +26,12 @@ from ._features import Features, Gram
 from ._gates import Gates, make_gates
 from ._rows import Rows, solve_rows
 
+ROUNDING = 1e-14  # part of an objective within which another counts as equal
 # Patterns that join in a round: as many as are in use, and at least so many coordinates.
 FRESH_COORDINATES, LEAST_FRESH = 60, 4
 # Violation of the working set's optimality conditions, in units of beta, to which a round solves: a part of the largest
 # violation of all patterns, and at the end a part of tol.
-OF_VIOLATION, OF_TOL = 0.5, 0.1
+OF_VIOLATION, OF_TOL = 0.25, 0.1
 # Accuracy of a model's minimiser: a part of what is asked for, or of how far its centre is from it.
 MODEL_OF_TOL, MODEL_OF_VIOLATION = 0.1, 1e-2
 
@@ -89,8 +89,9 @@ class GatedTrainer(Rounds):
         self.outputs = problem.constant
         # the working set and its patterns (K, n); Gram blocks of a quadratic loss
         self._set: Ints = np.zeros(0, np.int64)
+        self._place = np.full(len(gates), -1)  # of each pattern in the working set, -1 for those that are not there
         self._active: Bools = np.zeros((0, len(problem.y)), np.bool_)
-        self._gram = Gram()
+        self._gram = Gram(len(gates))
         self._damping = 0.0
         self.objective = np.inf
         self._keep(self.support, np.zeros((0, problem.rank)), problem.constant)
@@ -105,17 +106,17 @@ class GatedTrainer(Rounds):
         place = self.gates.find(pack_gates(X, network.gates.T))
         kept, first = np.unique(place[place >= 0], return_index=True)
         weights = np.ascontiguousarray((network.V.T @ V)[place >= 0][first])
-        self._set, self._active = kept, self.gates.active(kept)
+        self._set_working(kept)
         self._keep(kept, weights, self.problem.prediction(self._features().outputs(weights)))
 
     def _features(self) -> Features:
         return Features(self._active, self.problem.Z)
 
     def _keep(self, index: Ints, W: Array, outputs: Array) -> None:
-        """Make these the best weights when they are."""
+        """Make these the best weights when they are, to rounding: then the later ones have the better dual point."""
         lengths = np.sqrt(np.einsum("kr,kr->k", W, W))
         value = self.problem.loss.value(outputs, self.problem.y) + self.beta * float(lengths.sum())
-        if value <= self.objective:
+        if value <= self.objective + (ROUNDING * abs(self.objective) if self.objective < np.inf else 0.0):
             used = lengths > 0.0
             self.objective, self.outputs, self.support = float(value), outputs, index[used]
             self.best = Neurons.of_two_layers(np.ones(int(used.sum())), np.ascontiguousarray(W[used]))
@@ -133,23 +134,26 @@ class GatedTrainer(Rounds):
         norms[self.support] = np.inf
         count = min(len(norms), len(self.support) + fresh)
         chosen = np.argpartition(-norms, count - 1)[:count] if count else np.zeros(0, np.int64)
-        violating = chosen[norms[chosen] > self.beta]
-        self._set_working(np.sort(violating).astype(np.int64))
+        self._set_working(chosen[norms[chosen] > self.beta])
         if len(self._set) == 0:
             return
         fine = OF_TOL * self.tol
         tol = fine if exact else max(fine, OF_VIOLATION * min(1.0, priced.best / self.beta - 1.0))
         W = np.zeros((len(self._set), r))
-        W[np.searchsorted(self._set, self.support)] = self.best.W
+        W[self._place[self.support]] = self.best.W
         self._solve(W, tol)
         self._keep(self._set, W, self.problem.prediction(self._features().outputs(W)))
 
     def _set_working(self, chosen: Ints) -> None:
-        """Replace the working set by these patterns, ascending."""
-        known, active = np.isin(chosen, self._set), np.empty((len(chosen), len(self.problem.y)), np.bool_)
-        active[known] = self._active[np.isin(self._set, chosen)]
-        active[~known] = self.gates.active(chosen[~known])
-        self._set, self._active = chosen, active
+        """Replace the working set by these patterns: those that stay keep their order, before those that are new."""
+        fresh = chosen[self._place[chosen] < 0]
+        wanted = np.zeros(len(self.gates), np.bool_)
+        wanted[chosen] = True
+        stay = wanted[self._set]
+        self._place[self._set] = -1
+        self._set = np.concatenate([self._set[stay], fresh])
+        self._active = np.concatenate([self._active[stay], self.gates.active(fresh)])
+        self._place[self._set] = np.arange(len(self._set))
 
     def _rows(self, weight: Array, f: Array, gradient: Array, gram: Gram) -> Rows:
         """The loss at outputs f as ``1/2 sum_i weight_i (f_i - target_i)^2``."""
@@ -172,7 +176,7 @@ class GatedTrainer(Rounds):
             return damped(loss.curvature(f, y), max(damping, LEAST_DAMPING)), f
 
         def minimise(weight: Array, f: Array) -> Array | None:
-            rows = self._rows(weight, f, loss.gradient(f, y), Gram())
+            rows = self._rows(weight, f, loss.gradient(f, y), Gram(len(self.gates)))
             violation = rows.violation(W)
             if violation <= tol:
                 return None
