@@ -217,8 +217,11 @@ class HighRankRounds(Rounds):
 
     @property
     def _pairs_settle(self) -> bool:
-        """True where the pair bound proves more than the relaxation without pairs, which then is needed no more."""
-        return self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
+        """True where the pair bound proves more than the relaxation without pairs, which then is needed no more.
+
+        The pairs of a smoothed loss may prove less: their multipliers are for the smoothed one.
+        """
+        return self.model is self.problem and self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
 
     def _relax(self) -> None:
         """Offer the dual point of the semidefinite relaxation."""

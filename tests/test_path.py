@@ -59,12 +59,17 @@ def test_regressor_cv_chooses_what_a_plain_search_chooses():
     assert [s.certificate.beta for s in model.path_] == model.betas_.tolist()
 
 
-def test_classifier_cv_three_classes():
+@pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
+def test_classifier_cv_three_classes(multi_class):
     X, y = load_iris(return_X_y=True)
-    model = ConvexReLUClassifierCV(beta_ratios=3, eps=0.01, cv=3, tol=1e-3).fit(X[:, 2:], y)
+    model = ConvexReLUClassifierCV(beta_ratios=3, eps=0.01, cv=3, tol=1e-3, multi_class=multi_class)
+    model.fit(X[:, 2:], y)
     assert model.best_score_ > 0.9
     assert len(model.path_) == 3
-    assert len(model.path_[0]) == len(model.networks_) == 3
+    if multi_class == "ovr":
+        assert len(model.path_[0]) == len(model.networks_) == 3
+    else:
+        assert [solution.network.n_outputs for solution in model.path_] == [3, 3, 3]
     assert model.predict_proba(X[:5, 2:]).shape == (5, 3)
 
 
