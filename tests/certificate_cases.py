@@ -26,6 +26,7 @@ from exactrelu.solve import train
 NUMBERS = ("squared", "huber", "huber:0.3", "absolute", "quantile:0.8")
 LOSSES = ("squared", *NUMBERS, "poisson", *LABELS)
 SMOOTH = ("squared", "huber", "logistic", "squared_hinge", "poisson")
+TRAINING_LIMIT = 60.0  # seconds; what is stopped then is honest as well, and no case of a short run comes near it
 FALSE = 1e-7  # a figure is false when it is off by this part of it: a hundred times what `verify` allows
 
 
@@ -117,7 +118,7 @@ def trained(rng: np.random.Generator, tol: float | None = None) -> Case | None:
     try:
         claim = train(
             X, y, beta, loss=loss, layers=layers, width=layers - 1, rank=rank, sample_weight=weight,
-            tol=loose if layers == 2 else 1e-3, max_iter=int(rng.choice([1, 3, 30])),
+            tol=loose if layers == 2 else 1e-3, max_iter=int(rng.choice([1, 3, 30])), time_limit=TRAINING_LIMIT,
         ).certificate  # fmt: skip
     except ValueError as error:
         if "scale the columns" not in str(error):
