@@ -201,17 +201,19 @@ def _trained(
 
     beta = check_positive(beta, "beta")
     _check_network(layers, width)
-    if _is_gated(problem, activation, gates, layers, options):
+    is_gated = _is_gated(problem, activation, gates, layers, options)
+    checked = _checked_options(problem, layers, int(width), **options)
+    if is_gated:
         from .gated import _trainer as gated
 
-        trainer: Any = gated.trainer_of(problem, beta, gates, _checked_options(problem, layers, int(width), **options))
+        trainer: Any = gated.trainer_of(problem, beta, gates, checked)
     elif isinstance(problem, OutputsProblem):
         from .outputs import _trainer as outputs
 
-        trainer = outputs.OutputsTrainer(problem, beta, 1, _checked_options(problem, layers, int(width), **options))
+        trainer = outputs.OutputsTrainer(problem, beta, 1, checked)
     else:
         kind = _two_layers.TwoLayerTrainer if layers == 2 else _three_layers.CompositeTrainer
-        trainer = kind(problem, beta, int(width), _checked_options(problem, layers, int(width), **options))
+        trainer = kind(problem, beta, int(width), checked)
     if start is not None:
         trainer.start_from(start)
     return trainer.solve()

@@ -78,9 +78,8 @@ class OutputNeurons:
         first = (self.U @ self.U.T >= SAME).argmax(axis=1)  # the first neuron of that direction
         A = np.zeros_like(self.A)
         np.add.at(A, first, self.A)
-        return self.take(np.unique(first)) if len(np.unique(first)) == len(self) else OutputNeurons(
-            self.U[np.unique(first)], A[np.unique(first)]
-        )  # fmt: skip
+        kept = np.unique(first)
+        return OutputNeurons(self.U[kept], A[kept])
 
 
 def network_of(neurons: OutputNeurons, V: Array, bias: Array) -> ReLUNetwork:

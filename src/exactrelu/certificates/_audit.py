@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from exactrelu._typing import Array
+from exactrelu._typing import Array, Ints
 
 from ._cones import ConeTree, Kinks
 from ._multipliers import ATTEMPTS, RELAXED_RANK, Multipliers, find_multipliers, multipliers_at
@@ -162,6 +162,18 @@ def kinks_of(Z: Array, theta: Array) -> tuple[Kinks, float]:
 
     ``t_+ = t/2 + |t|/2``, so that rows z and -c z make one kink; it is convex when their weights sum to more than 0.
     """
+    normals, index, length, apart = hyperplanes(Z)
+    weights = 0.5 * np.bincount(index, theta * length)
+    moved = 0.5 * float(np.abs(theta) * length @ apart)
+    rows = np.abs(weights)[:, None] * normals
+    return Kinks(0.5 * (theta @ Z), rows[weights > 0.0], rows[weights < 0.0]), moved
+
+
+def hyperplanes(Z: Array) -> tuple[Array, Ints, Array, Array]:
+    """Unit normals (k, r), each hyperplane's once, of nonzero rows (n, r), and for every row what it is of these.
+
+    That is the number of its hyperplane, its length, and how far its unit normal is from the one that stands for it.
+    """
     length = np.linalg.norm(Z, axis=1)
     unit = Z / length[:, None]
     size = np.abs(unit)
@@ -169,7 +181,5 @@ def kinks_of(Z: Array, theta: Array) -> tuple[Kinks, float]:
     unit *= np.sign(unit[np.arange(len(unit)), lead])[:, None]
     _, first, index = np.unique(np.round(unit, DIGITS), axis=0, return_index=True, return_inverse=True)
     index = index.reshape(-1)
-    normals, weights = unit[first], 0.5 * np.bincount(index, theta * length)
-    moved = 0.5 * float(np.abs(theta) * length @ np.linalg.norm(unit - normals[index], axis=1))
-    rows = np.abs(weights)[:, None] * normals
-    return Kinks(0.5 * (theta @ Z), rows[weights > 0.0], rows[weights < 0.0]), moved
+    normals = unit[first]
+    return normals, index, length, np.linalg.norm(unit - normals[index], axis=1)

@@ -11,7 +11,7 @@ from exactrelu._typing import Array, Ints
 from exactrelu.losses import VectorLoss
 from exactrelu.losses._several import WeightedVectorLoss, is_softmax
 
-from ._audit import DIGITS, Audit
+from ._audit import Audit, hyperplanes
 from ._bounds import UNIT, balanced, rounding_slack
 from ._multipliers import RELAXED_RANK
 from ._output_cones import OutputTree, VectorKinks
@@ -45,17 +45,10 @@ def output_kinks(Z: Array, theta: Array) -> tuple[VectorKinks, float]:
     ----------
     Z : (n, r) nonzero rows;  theta : (n, c)
     """
-    length = row_norms(Z)
-    unit = Z / length[:, None]
-    size = np.abs(unit)
-    lead = (size >= size.max(axis=1, keepdims=True) * (1.0 - 1e-9)).argmax(axis=1)
-    unit *= np.sign(unit[np.arange(len(unit)), lead])[:, None]
-    _, first, index = np.unique(np.round(unit, DIGITS), axis=0, return_index=True, return_inverse=True)
-    index = index.reshape(-1)
-    normals = unit[first]
-    weights = np.zeros((len(first), theta.shape[1]))
+    normals, index, length, apart = hyperplanes(Z)
+    weights = np.zeros((len(normals), theta.shape[1]))
     np.add.at(weights, index, 0.5 * length[:, None] * theta)
-    moved = 0.5 * float(row_norms(theta) * length @ row_norms(unit - normals[index]))
+    moved = 0.5 * float(row_norms(theta) * length @ apart)
     return VectorKinks(0.5 * (Z.T @ theta), normals, weights), moved
 
 
