@@ -29,7 +29,6 @@ include "solve/pricing/_composite_cones.pxi"
 
 cdef double TINY_EDGE = 1e-14  # rays closer than this are one direction in double precision
 cdef int FEW_ROWS = 6  # rows per ray up to which a cone is split at a kink instead of halved
-cdef double BALANCE = 20.0  # a kink may be split at where it crosses an edge between 1/21 and 20/21 of its length
 cdef int BENT_ROWS = 6  # rows per ray and further neuron up to which an edge is chosen by its error, not by its length
 cdef Py_ssize_t SAMPLE = 48  # rows that stand for all when an edge is chosen
 cdef double STRAIGHT = 0.01  # part of the excess of a bound that an edge must explain to be chosen
@@ -246,8 +245,10 @@ cdef (double, double) bent_edge(Node* node, double level) noexcept nogil:
 
 
 cdef void kink_split(Node* node, double least) noexcept nogil:
-    """The most balanced crossing of a kink with an edge, if there is one: `place` and `mix` out.
+    """The crossing of a kink with an edge that is deepest on both sides, if there is one: `place` and `mix` out.
 
+    However near the end of its edge: two rows that nearly agree and nearly cancel have kinks close together, and to
+    find the second beside the first by halving takes a cone for every piece of it of that size.
     Kinks of the first layer are ``x.a_j = 0``; those of the second, ``p = q``, count for rows all of whose
     neurons have decided sides: there p - q is linear.  Depths up to `least` do not count.  O(rows D m).
     """
@@ -278,7 +279,7 @@ cdef void kink_split(Node* node, double least) noexcept nogil:
             depth = min(-value[low], value[high])
             if depth > least:
                 decided = False
-            if depth > best and max(-value[low], value[high]) <= BALANCE * depth:
+            if depth > best:
                 best = depth
                 node.place[0], node.place[1] = low, high
                 node.mix[0], node.mix[1] = value[high], -value[low]

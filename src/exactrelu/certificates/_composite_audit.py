@@ -23,6 +23,9 @@ from ._cones import simplex_cones
 
 BATCH_BYTES = 32 * 2**20
 FIRST_BYTES = 2**29  # limit for the cones a proof starts from
+# A kink may cross an edge this near its end, as a part of its length; where it passes through a ray, products of the
+# two are rounding, some 1e-16.
+RESOLUTION = 1e9
 ROUNDS = 12  # of the search for the vector that proves a linear bound
 
 
@@ -106,7 +109,7 @@ def bends(cones: Array, dots: Array, weights: Array, width: int, n_plus: int, le
 
 
 def deepest_kinks(dots: Array, weights: Array, n_plus: int) -> tuple[Array, Array, Array, Array, Array]:
-    """Of every cone: depth of the most balanced kink, its ray values (B, D), lowest and highest ray, rows that cut.
+    """Of every cone: depth of the deepest kink, its ray values (B, D), lowest and highest ray, rows that cut.
 
     First-layer kinks ``x.a_j = 0``, and second-layer ones ``p = q`` of rows whose neurons keep their sides.
     """
@@ -119,7 +122,7 @@ def deepest_kinks(dots: Array, weights: Array, n_plus: int) -> tuple[Array, Arra
     scale = np.concatenate([np.repeat(np.abs(weights), m), np.abs(weights)])
     low, high = values.min(axis=1), values.max(axis=1)
     depth = np.minimum(-low, high)
-    depth = np.where((depth > 0.0) & (np.maximum(-low, high) <= 20.0 * depth), depth, 0.0) * scale
+    depth = np.where(np.maximum(-low, high) <= RESOLUTION * depth, depth, 0.0) * scale
     row = depth.argmax(axis=1)
     cones = np.arange(count)
     at = values[cones, :, row]
