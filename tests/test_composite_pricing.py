@@ -86,6 +86,26 @@ def test_audit_proves_just_above_and_refutes_just_below():
     assert audit.worst_value > priced.best * (1.0 - 1e-3)
 
 
+NEARLY_CANCELLING = (
+    # found by tests/fuzz_certificates.py, problem 2054 of seed 0: kinks 2.4e-4 apart, which halving had to resolve
+    ([[507.21036918, 1.0], [577.63231835, 1.0], [-14.24339232, 1.0]], [-1.0, 0.87828782, 0.01182726]),
+    # the kinks of timestamps in a row, one unit apart at a distance of 1e4
+    ([[1e4, 1.0], [1e4 + 1.0, 1.0], [1e4 + 2.0, 1.0], [1e4 + 3.0, 1.0]], [0.5, -1.0, 1.0, -0.50005]),
+)
+
+
+@pytest.mark.parametrize(("X", "nu"), NEARLY_CANCELLING)
+def test_rows_that_nearly_cancel_end_in_a_proof(X, nu):
+    """Kinks close together are split at, not halved towards: few cones, in pricing and in the plain audit."""
+    problem, nu = make_problem(np.array(X), np.zeros(len(nu)), "squared", None), np.array(nu)
+    every = price_composite_by_enumeration(problem, nu, 2, rel=1e-6)
+    priced = price_composite_by_bound(problem, nu, 2, rel=1e-4, limit=20_000)
+    assert every.best * (1.0 - 1e-6) <= priced.upper <= every.best * (1.0 + 2e-4)
+    audit = audit_composite(problem.Z, nu, 2, every.best * (1.0 + 1e-3), time_limit=60.0)
+    assert audit.proven
+    assert audit.cones < 20_000
+
+
 def test_deadline_leaves_a_valid_bound():
     problem, nu = instance(60, 3, 6)
     late = price_composite_by_bound(problem, nu, 2, rel=1e-9, deadline=time.monotonic())
