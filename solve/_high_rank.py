@@ -29,7 +29,7 @@ from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
 from ._rounds import Rounds
 from ._solution import State, Status
-from .pairs import PairResult, solve_pairs
+from .pairs import PairResult, proof_seconds, solve_pairs
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
 # many may join at a time.
@@ -54,6 +54,7 @@ MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends 
 # time until the pairs settle; of these, for its dual point.
 NETWORK_PART, RELAX_PART, FIRST_PART, DUAL_PART = 0.3, 0.2, 0.05, 0.6
 LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
+LEAST_PROOFS = 3  # proofs of the pair bound that the time left must hold
 PAIR_PART = 0.25  # of what is left, for the pair bound where cones may well end: above `RELAXED_RANK`
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
@@ -221,7 +222,14 @@ class HighRankRounds(Rounds):
 
         The pairs of a smoothed loss may prove less: their multipliers are for the smoothed one.
         """
-        return self.model is self.problem and self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
+        enough = self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
+        return self.model is self.problem and enough and self._proof_fits
+
+    @property
+    def _proof_fits(self) -> bool:
+        """True where the time left is enough to solve the pair bound roughly and to prove it."""
+        needed = LEAST_PROOFS * proof_seconds(len(self.problem.bundle.Z))
+        return self.deadline is None or self.deadline - time.monotonic() > needed
 
     def _relax(self) -> None:
         """Offer the dual point of the semidefinite relaxation."""
@@ -245,7 +253,7 @@ class HighRankRounds(Rounds):
         """
         effort = self.options.effort
         rounds = self._pair_rounds(min(effort, MOST_EFFORT))
-        if rounds < LEAST_ROUNDS:
+        if rounds < LEAST_ROUNDS or not self._proof_fits:
             return False
         called_off = False
 

@@ -75,8 +75,10 @@ def solve_pairs(
 
     try:
         if leaves > tree.size and end < np.inf:
+            tree.solver.deadline = end - tree.proving
             for number in range(TIMED_ROUNDS):
-                tree.round(number, False)
+                if time.monotonic() < tree.solver.deadline:
+                    tree.round(number, False)
             if USUAL_ROUNDS / TIMED_ROUNDS * (time.monotonic() - start) > ROOT_PART * (end - start):
                 leaves = tree.size
         alone = start + ROOT_PART * (end - start) if leaves > tree.size else end

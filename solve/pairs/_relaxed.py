@@ -12,7 +12,7 @@ from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import dual_value
 from exactrelu.certificates._packed import Leaf as PackedLeaf
 from exactrelu.certificates._packed import packed, packed_bound, with_factor
-from exactrelu.certificates._pairs import best_proof
+from exactrelu.certificates._pairs import DENSE, best_proof
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, first_leaf
@@ -26,6 +26,7 @@ POLISH_STEPS = 3 * STEPS  # in the last rounds: only well minimised multipliers 
 POLISH = 0.25  # share of the time for rounds without cuts and acceleration
 SETTLED, CLOSE = 2e-5, 5e-4  # gain of a polishing round, and distance to the relaxed value, relative, that end it
 SPREAD = 0.3  # of the entries of the first factor: masses of a tenth, those of a trained network
+PROOF_SECONDS = 5e-10  # of a first proof, times n^3, beyond `DENSE` n: measured on one core up to n = 10 000
 SCALES = 40  # values of the scale of a dual point that are tried
 MARGIN = 1e-6  # room left to whoever proves a dual point again, in other coordinates: rounding moves it by far less
 
@@ -139,6 +140,7 @@ class Relaxation:
     Attributes
     ----------
     best : PairResult or None, the best that was proven so far
+    proving : float, seconds that a proof takes: as the last one did
     """
 
     problem: Problem
@@ -150,6 +152,7 @@ class Relaxation:
     solver: Lagrangian = field(init=False)
     goal: TrainingGoal = field(init=False)
     best: PairResult | None = None
+    proving: float = 0.0
 
     def __post_init__(self) -> None:
         Z = self.problem.bundle.Z
@@ -161,6 +164,7 @@ class Relaxation:
         plus = first_leaf(Z, 1.0, self.columns, self.partners)
         minus = Leaf(Z, -1.0, plus.fixed, self.columns, plus.m, plus.proximal)
         self.goal = TrainingGoal(self.problem, self.beta)
+        self.proving = proof_seconds(n)
         self.set_leaves([plus, minus], V)
 
     def set_leaves(self, leaves: list[Leaf], V: Array) -> None:
@@ -226,24 +230,36 @@ class Relaxation:
         start = time.monotonic()
         last = None
         for number in range(max(rounds, 1)):
-            share = (time.monotonic() - start) / max(deadline - start, 1e-9)
+            end = deadline - self.proving
+            share = (time.monotonic() - start) / max(end - start, 1e-9)
             # a deadline that is over leaves one proof to be made
             polish = max(share, (number + 1) / rounds) > 1.0 - POLISH
             if share < 1.0:
-                self.solver.deadline = deadline
+                self.solver.deadline = end
                 self.round(number, polish)
             if not polish:
                 # now and then, so that whoever ends this early has a bound
-                if (number + 1) & number == 0 and callback is not None and callback(self.prove()):
+                if (number + 1) & number == 0 and callback is not None and callback(self._timed_proof()):
                     break
                 continue
-            result = self.prove()
+            result = self._timed_proof()
             done = last is not None and result.lower_bound - last <= SETTLED * abs(result.relaxed_value)
             settled = done and result.relaxed_value - result.lower_bound <= CLOSE * abs(result.relaxed_value)
             last = result.lower_bound
             if settled or share >= 1.0 or (callback is not None and callback(result)):
                 break
         return self.best or self.prove()
+
+    def _timed_proof(self) -> PairResult:
+        before = time.monotonic()
+        result = self.prove()
+        self.proving = time.monotonic() - before
+        return result
+
+
+def proof_seconds(n: int) -> float:
+    """What the first proof over n rows may take, before one was timed: some ten factorisations for each of two leaves."""
+    return PROOF_SECONDS * n * min(n, DENSE) ** 2
 
 
 def leaf_proof(leaf: Leaf, v: Array) -> LeafProof:
