@@ -258,7 +258,7 @@ class Relaxation:
 
 
 def proof_seconds(n: int) -> float:
-    """What the first proof over n rows may take, before one was timed: some ten factorisations for each of two leaves."""
+    """What the first proof over n rows may take, before one was timed: some ten factorisations for both leaves."""
     return PROOF_SECONDS * n * min(n, DENSE) ** 2
 
 
