@@ -70,7 +70,7 @@ def test_no_random_sub_network_exceeds_the_bound():
 
 
 def test_more_width_never_lowers_h_and_width_one_is_two_layers():
-    problem, nu = instance(12, 2, 4)
+    problem, nu = instance(8, 2, 4)
     values = [price_composite_by_bound(problem, nu, width, rel=1e-6).best for width in (1, 2, 3)]
     assert values[0] == pytest.approx(price_by_bound(problem, nu, rel=1e-9).best, rel=1e-6)
     assert values[0] <= values[1] * (1.0 + 1e-6)

@@ -265,7 +265,7 @@ def test_corrupted_vectors_change_no_verdict(stored):
 def test_branching_closes_what_the_relaxation_leaves_open():
     X, y, beta, _, problem = problem_of("squared", 14, 3, 8)
     best = train(X, y, 0.2 * beta, tol=1e-7)
-    bounds = [solve_pairs(problem, 0.2 * beta, effort=30, leaves=leaves).lower_bound for leaves in (2, 12)]
+    bounds = [solve_pairs(problem, 0.2 * beta, effort=20, leaves=leaves).lower_bound for leaves in (2, 12)]
     assert bounds[0] <= bounds[1] <= best.objective
     assert best.objective - bounds[1] <= 0.5 * (best.objective - bounds[0])
 
