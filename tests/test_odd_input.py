@@ -179,7 +179,7 @@ def test_small_flat_and_repeated_data(number):
 
 TARGETS = [
     (list("abcd"), "numeric"),
-    (Y[:, None, None], "1-D"),
+    (Y[:, None, None], "shape"),
     ([1, np.nan, 2, 3], r"nan at \[1\]"),
     (Y + 1j, "complex"),
     (3.0, r"shape \(\)"),

@@ -290,7 +290,7 @@ X4, Y4 = np.eye(4, 2) + 1.0, np.arange(4.0)
         (lambda: train(X4[:, 0], Y4, 1.0), r"X must be 2-D, got shape \(4,\)"),
         (lambda: train(X4[:0], Y4[:0], 1.0), r"X must not be empty, got shape \(0, 2\)"),
         (lambda: train(X4, Y4[:3], 1.0), "X has 4 rows but y has length 3"),
-        (lambda: train(X4, np.ones((4, 2, 2)), 1.0), r"y must be 1-D, got shape \(4, 2, 2\)"),
+        (lambda: train(X4, np.ones((4, 2, 2)), 1.0), r"y must have shape \(n,\) or \(n, c\), got shape \(4, 2, 2\)"),
         (lambda: train([["a", "b"]], [1.0], 1.0), "X must be numeric"),
         (lambda: train(X4, Y4, 0.0), "beta must be positive and finite, got 0"),
         (lambda: train(X4, Y4, -1.0), "beta must be positive and finite, got -1"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exactrelu._typing import Array, Ints
+from exactrelu._typing import Array
 from exactrelu.certificates._output_bounds import factored_bound, merged_rows, output_kinks
 from exactrelu.certificates._output_cones import OutputTree
 from exactrelu.solve._problem import OutputsProblem
@@ -83,18 +83,6 @@ def _climb(Z: Array, N: Array, U: Array, steps: int) -> tuple[Array, Array]:
         outputs[better], values[better] = trial_outputs[better], reached[better]
         part = np.where(better, np.minimum(1.0, LONGER * part), SHORTER * part)
     return U, values
-
-
-def distinct(U: Array, limit: int, cosine: float) -> Ints:
-    """Indices of the first directions no two of which are closer than `cosine`. O(limit K r)."""
-    left = np.ones(len(U), dtype=bool)
-    chosen: list[int] = []
-    while len(chosen) < limit and left.any():
-        k = int(left.argmax())
-        chosen.append(k)
-        left &= U @ U[k] < cosine
-        left[k] = False
-    return np.array(chosen, dtype=np.int64)
 
 
 def random_starts(rng: np.random.Generator, r: int, known: Array) -> Array:

@@ -21,11 +21,12 @@ from exactrelu.solve._problem import OutputsProblem
 from exactrelu.solve._rounds import COARSE, FINE, Options, Rounds
 from exactrelu.solve._solution import Status
 from exactrelu.solve.descent._reduce import without_dependence
+from exactrelu.solve.pricing._climb import distinct_directions
 
 from ._descent import ROUNDINGS, descend
 from ._master import OutputMaster
 from ._neurons import OutputNeurons, network_of, neurons_of
-from ._pricing import OutputPricing, climb, distinct, price_by_climbs, price_outputs, random_starts
+from ._pricing import OutputPricing, climb, price_by_climbs, price_outputs, random_starts
 from ._relaxed import relaxed_dual
 
 # Directions that join a descent, and the master in one of its turns; cosines from which two of them count as one.
@@ -130,9 +131,9 @@ class OutputsTrainer(Rounds):
         """Descend with the violating directions, then the master and climbs in turn; with `exact` these alone."""
         violating = priced.U[priced.values > self.beta]
         if exact:
-            self._settle(violating[distinct(violating, ADDED, EQUAL)])
+            self._settle(violating[distinct_directions(violating, ADDED, EQUAL)])
             return
-        fresh = violating[distinct(violating, JOINED, ALIKE)]
+        fresh = violating[distinct_directions(violating, JOINED, ALIKE)]
         roundings = ROUNDINGS if self._gain > SETTLED * abs(self.objective) else ROUNDINGS[1:]
         before = self.objective
         descended = descend(
@@ -156,7 +157,7 @@ class OutputsTrainer(Rounds):
             if not self.beta * (1.0 + add_tol) < values[0] <= self.beta * (1.0 + FAR):
                 return
             violating = U[values > self.beta * (1.0 + add_tol)]
-            held = self.neurons.joined(violating[distinct(violating, ADDED, EQUAL)])
+            held = self.neurons.joined(violating[distinct_directions(violating, ADDED, EQUAL)])
 
     def _reduced(self) -> Any:
         """At most n c of the best network's neurons."""

@@ -143,12 +143,17 @@ def distinct(neurons: Neurons, limit: int, cosine: float = 0.98) -> Ints:
     K, m, r = neurons.A.shape
     flat = neurons.A.reshape(K, m * r)
     directions = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-    left = np.ones(K, dtype=bool)
+    return distinct_directions(directions, limit, cosine, neurons.signs * (1 + neurons.n_plus))
+
+
+def distinct_directions(U: Array, limit: int, cosine: float, kinds: Array | None = None) -> Ints:
+    """Indices of the first unit vectors (K, D) no two of which, of one kind, are closer than `cosine`. O(limit K D)."""
+    left = np.ones(len(U), dtype=bool)
     chosen: list[int] = []
     while len(chosen) < limit and left.any():
         k = int(left.argmax())  # the first one that is like none of those chosen
         chosen.append(k)
-        alike = (neurons.signs == neurons.signs[k]) & (neurons.n_plus == neurons.n_plus[k])
-        left &= ~(alike & (directions @ directions[k] >= cosine))
+        alike = U @ U[k] >= cosine
+        left &= ~(alike if kinds is None else alike & (kinds == kinds[k]))
         left[k] = False
     return np.array(chosen, dtype=np.int64)

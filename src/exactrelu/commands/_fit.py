@@ -84,8 +84,12 @@ def fit(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> Task:
     """The built-in data, for which no option of files has a meaning."""
-    for option, value in (("--target", args.target), ("--weights", args.weights)):
-        if value is not None:
+    given = {
+        "--target": args.target is not None, "--weights": args.weights is not None, "--loss": args.loss != "squared",
+        "--standardize": args.standardize,
+    }  # fmt: skip
+    for option, is_given in given.items():
+        if is_given:
             raise ValueError(f"{option} needs a file")
     if words := reading(args):
         raise ValueError(f"{words[0]} needs a file")

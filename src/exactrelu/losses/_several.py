@@ -134,6 +134,8 @@ def vector_targets(loss: str | Loss, y: ArrayLike, n: int) -> Array | None:
         For targets that are not finite numbers, of another length than n, or labels that are all alike.
     """
     shape = np.shape(y)
+    if len(shape) > 2 or shape[1:] == (0,):
+        raise ValueError(f"y must have shape (n,) or (n, c), got shape {shape}")
     if len(shape) == 2 and shape[1] >= 2:
         return np.ascontiguousarray(check_array(y, "y", 2, n))
     vector = isinstance(loss, VectorLoss) or is_softmax(loss)
