@@ -336,3 +336,12 @@ def test_a_callback_stops_and_a_deadline_leaves_a_bound():
     assert 0.0 <= late.lower_bound <= stopped.relaxed_value * 1.01
     proof = leaf_proof(first_leaf(problem.bundle.Z, 1.0, 16, 3), problem.bundle.weights(late.nu))
     assert proof.norm >= 0.0
+
+
+def test_a_loss_that_overflows_where_the_method_starts_is_bounded_all_the_same():
+    """A small beta makes the first masses large: the exponential of the Poisson loss was infinite there."""
+    problem = make_problem(np.array([[2.0]]), np.array([1.0]), "poisson", None)
+    result = solve_pairs(problem, 3e-4, effort=3)
+    best = train(problem.X, problem.y, 3e-4, loss="poisson", tol=1e-9).objective
+    assert result.lower_bound <= best * (1.0 + 1e-9)
+    assert best - result.lower_bound <= 0.05 * abs(best)

@@ -195,7 +195,7 @@ class Lagrangian:
         for _ in range(25):
             trial[number] = start + step * direction
             now = self.evaluate(trial, G)
-            if now >= value:
+            if not now < value:  # not finite, perhaps
                 break
             best, value, step = step, now, 2.0 * step
         self.V = self.V.copy()

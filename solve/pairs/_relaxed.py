@@ -173,6 +173,9 @@ class Relaxation:
         if hasattr(self, "solver"):
             self.solver.close()
         self.solver = Lagrangian(self.problem.bundle.Z, self.goal, leaves, V, self.n_jobs)
+        # masses of a tenth are large predictions where beta is small: an exponential loss may overflow there
+        while not np.isfinite(self.goal.value(*self.solver.outputs())[0]):
+            self.solver.V = 0.5 * self.solver.V
 
     def round(self, number: int, polish: bool) -> None:
         """Minimise, leave saddle points, minimise, renew the multipliers; now and then cuts."""
