@@ -117,7 +117,7 @@ class Rows(Features):
         lengths = np.linalg.norm(W, axis=1)
         step = self._few_weights if W.size <= len(self.Z) else self._few_rows
         if self.several:
-            step = self._shared
+            step = self._shared if W.size <= len(self.Z) * self.several[0] else self._shared_rows
         return step(W / lengths[:, None], lengths / self.beta, index, gradient)
 
     def _few_weights(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
@@ -166,6 +166,25 @@ class Rows(Features):
         y += inverse @ (u * np.repeat(s, r)[:, None])
         d = np.ascontiguousarray(y.T.reshape(outputs, k, r).transpose(1, 0, 2)).reshape(k, outputs * r)
         return d, self._project(self.outputs(d, index))
+
+    def _shared_rows(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
+        """Of several outputs by an n x n matrix that they share, O(n^2 (n + k c))."""
+        D = self.active[index].astype(float)
+        F = (self.Z @ self.Z.T) * (D.T @ (c[:, None] * D))  # A diag(c) A'
+        Q = [D * (part @ self.Z.T) for part in np.split(U, self.several[0], axis=1)]  # (k, n) for each output
+        for q in self.means:
+            Fq = F @ q
+            F += np.outer((q @ Fq) * q - Fq, q) - np.outer(q, Fq)
+            Q = [part - np.outer(part @ q, q) for part in Q]
+        F[np.diag_indices_from(F)] += 1.0
+        t = -self._project(self.outputs(c[:, None] * gradient, index))
+        solved = _solve(F, np.column_stack([t, *(part.T for part in Q)]), ridge=0.0)
+        Ft, FQ = solved[:, : t.shape[1]], np.split(solved[:, t.shape[1] :], len(Q), axis=1)
+        E = sum(part @ inverse for part, inverse in zip(Q, FQ, strict=True))
+        along = -np.einsum("kr,kr->k", U, gradient) - sum(part @ Ft[:, a] for a, part in enumerate(Q))
+        s = _solve(np.array(E), along)
+        e = Ft + np.column_stack([inverse @ s for inverse in FQ])
+        return s[:, None] * U - c[:, None] * (gradient + self.correlations(e, index)), e
 
 
 def _orthonormal(root: Array) -> Array:

@@ -37,6 +37,9 @@ FRESH_COORDINATES, LEAST_FRESH = 60, 4
 OF_VIOLATION, OF_TOL = 0.25, 0.1
 # Accuracy of a model's minimiser: a part of what is asked for, or of how far its centre is from it.
 MODEL_OF_TOL, MODEL_OF_VIOLATION = 0.1, 1e-2
+# Second derivatives between outputs are used for so many weights: a second or two a round.  Beyond, and below, curvature
+# between half the largest one, where steps diverge, and the largest, which is slow: measured on softmax and Huber.
+EXACT_WEIGHTS, OF_LARGEST = 1000, 0.6
 
 
 def trainer_of(problem: Problem, beta: float, gates: Any, options: Options) -> GatedTrainer:
@@ -73,12 +76,17 @@ def price_gates(problem: Problem, gates: Gates, nu: Array) -> Priced:
     return Priced(norms, best, best + problem.slack(nu), len(gates))
 
 
-def shared(curvature: Array) -> Array:
-    """The curvature (n,) that all outputs of a sample have in common where there is one, of (n, c, c); else as it is."""
-    first = curvature[:, 0, 0] if curvature.ndim == 3 else curvature
-    if curvature.ndim == 3 and not np.array_equal(curvature, first[:, None, None] * np.eye(curvature.shape[2])):
+def row_curvature(curvature: Array, exact: bool) -> Array:
+    """One number (n,) for each sample, which leaves all outputs one Gram matrix; or with `exact` matrices (n, c, c).
+
+    Without it a part of the largest eigenvalue, from which the search along the segment keeps what is too long.
+    """
+    if curvature.ndim == 1:
         return curvature
-    return first
+    first = curvature[:, 0, 0]
+    if np.array_equal(curvature, first[:, None, None] * np.eye(curvature.shape[2])):
+        return first
+    return curvature if exact else OF_LARGEST * np.maximum(np.linalg.eigvalsh(curvature)[:, -1], 0.0)
 
 
 class Sweeps:
@@ -196,12 +204,12 @@ class GatedTrainer(Rounds):
         deadline = np.inf if self.deadline is None else self.deadline
         if loss.quadratic:
             f = np.zeros_like(y)
-            rows = self._rows(shared(loss.curvature(f, y)), f, loss.gradient(f, y), self._gram)
+            rows = self._rows(row_curvature(loss.curvature(f, y), True), f, loss.gradient(f, y), self._gram)
             self.master.sweeps += solve_rows(rows, W, tol, deadline)
             return
 
         def model(_A: Any, _problem: Problem, _W: Array, f: Array, damping: float) -> tuple[Array, Array]:
-            weight = shared(loss.curvature(f, y)).copy()
+            weight = row_curvature(loss.curvature(f, y), W.size <= EXACT_WEIGHTS).copy()
             diagonal = weight if weight.ndim == 1 else np.einsum("naa->na", weight)  # a view
             diagonal[:] = damped(diagonal, max(damping, LEAST_DAMPING))
             return weight, f
