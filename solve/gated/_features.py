@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Features:
 
     def __matmul__(self, w: Array) -> Array:
         """``A w``, (n,) or (n, c), for w of K r or K r c numbers. O(n K r c)."""
-        return self.outputs(w.reshape(len(self.active), -1))
+        return self.outputs(w.reshape(len(self.active), self.Z.shape[1] * math.prod(self.several)))
 
     def outputs(self, W: Array, index: Any = slice(None)) -> Array:
         """``sum_k D_k Z w_k`` over some blocks, (n,) or (n, c), for their weights W (k, r) or (k, c r)."""

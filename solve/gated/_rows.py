@@ -151,7 +151,6 @@ class Rows(Features):
         pushed -= np.einsum("kr,kr->k", U, pushed)[:, None] * U
         return s[:, None] * U - c[:, None] * pushed, e
 
-
     def _shared(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
         """Of several outputs by the Gram matrix of k r weights that they share, O((k r)^3 + (k r)^2 c)."""
         (outputs,), k, r = self.several, len(U), self.Z.shape[1]

@@ -8,8 +8,8 @@ equation ``sum_i (b_i / (lam_i t + beta))^2 = 1``, by Newton's method on ``1 / s
 With c outputs the weights of a block are a matrix, ``w_k`` (c, r), and so are q and b; norms are those of their c r
 numbers.  All outputs share ``A_k'A_k``, and the Gram matrix.
 
-A small problem of one output is solved by `solve_gram` without a word to Python: sweeps that find the blocks in use, and Newton steps
-on these, ``(G + blockdiag beta/|w_k| (I - u_k u_k')) d = pull - beta u`` with ``u_k = w_k / |w_k|``.
+A small problem of one output is solved by `solve_gram` without a word to Python: sweeps that find the blocks in use,
+and Newton steps on these, ``(G + blockdiag beta/|w_k| (I - u_k u_k')) d = pull - beta u`` with ``u_k = w_k / |w_k|``.
 """
 
 import numpy as np
@@ -54,17 +54,17 @@ cdef double norm_of_block(const double* b, const double* values, int c, int r, d
     return t
 
 
-cdef bint minimise_block(const double* pull, Py_ssize_t pulls, const double* values, const double* vectors, int c, int r,
-                         double beta, double* w, Py_ssize_t stride, double* step, double* b) noexcept nogil:
+cdef bint minimise_block(const double* pull, Py_ssize_t pulls, const double* values, const double* vectors, int c,
+                         int r, double beta, double* w, Py_ssize_t stride, double* step, double* b) noexcept nogil:
     """Move the block w to its minimiser; whether it moved.
 
     pull : c rows of r numbers in, `pulls` apart, ``A_k' residual``;  w : likewise in/out, `stride` apart
     step : c r numbers out;  b : c r numbers to work with
     """
-    cdef int s, t, a
+    cdef int s, t, _output
     cdef double size = 0.0, part
     cdef bint moved = False
-    for a in range(c):
+    for _output in range(c):
         for s in range(r):  # b = V'(q + V diag(lam) V'w) = V'q + lam * V'w
             b[s] = part = 0.0
             for t in range(r):
@@ -78,7 +78,7 @@ cdef bint minimise_block(const double* pull, Py_ssize_t pulls, const double* val
     w -= c * stride
     b -= c * r
     size = 0.0 if size <= beta * beta else norm_of_block(b, values, c, r, beta)
-    for a in range(c):
+    for _output in range(c):
         for s in range(r):
             b[s] = size * b[s] / (values[s] * size + beta)
         for t in range(r):

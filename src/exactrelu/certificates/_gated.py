@@ -117,15 +117,25 @@ class GatedCertificate(Certificate):
 
 @dataclass(frozen=True, repr=False)
 class GatedOutputsCertificate(GatedCertificate, OutputsCertificate):
-    """The same for several outputs: ``|X' D_j Theta|_F <= beta`` for every pattern D_j.
+    """A gated network with several outputs and a dual point that bounds the best objective over given patterns.
 
     Attributes
     ----------
-    dual : (n, c) array, Theta; its sums are exact, as in an `OutputsCertificate`
+    beta : float, weight decay
+    loss : str
+    layers, width : int, 2 and 1
+    dual : (n, c) array, Theta: ``|X' D_j Theta|_F <= beta`` for every pattern D_j; rows of the softmax loss sum to zero
+    objective : float, objective of `network` on the data
+    lower_bound : float, dual value ``-L*(-Theta)``: no gated network over these patterns is better
+    gap : float, ``(objective - lower_bound) / |objective|``
     network : GatedReLUNetwork with V (d, m, c)
-    beta, loss, layers, width, objective, lower_bound, gap, rank, truncation_factor, pricing, output_bias, hint
-        As for `GatedCertificate`.
-    multipliers, patterns
+    rank : None
+    truncation_factor : float, 1
+    pricing : str, "gates"
+    output_bias : bool
+        Whether the bound speaks of networks with output biases too: the columns of Theta then sum to zero, exactly.
+    hint, multipliers : None
+    patterns : (P, ceil(n/8)) uint8, or None
         As for `GatedCertificate`.
     """
 

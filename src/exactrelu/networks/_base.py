@@ -110,7 +110,12 @@ class Network(SetOnce, ABC):
         return None
 
     def single_outputs(self) -> Sequence[Network]:
-        """One network for each output; this one where there is one output."""
+        """One network for each output; this one where there is one output.
+
+        Returns
+        -------
+        sequence of networks of this class
+        """
         return [self]
 
     @property
