@@ -116,29 +116,34 @@ def sweep_rows(const unsigned char[:, ::1] active, const double[:, ::1] Z, const
     cdef double* b = &buffer[c * r]
     cdef double* step = &buffer[2 * c * r]
     cdef double* along = &buffer[0] + 3 * c * r
+    cdef double* pull
+    cdef double* rest
     with nogil:
         for k in range(K):  # invariant: residual = target - A w
             memset(q, 0, c * r * sizeof(double))
             for a in range(c):
+                pull, rest = q + a * r, &residual[a, 0]
                 for i in range(n):  # q = A_k' residual
                     if active[k, i]:
+                        factor = rest[i]
                         for t in range(r):
-                            q[a * r + t] += residual[a, i] * Z[i, t]
+                            pull[t] += factor * Z[i, t]
             if not minimise_block(
                 q, r, &values[k, 0], &vectors[k, 0, 0], c, r, beta, &W[0, k, 0], K * r, step, b
             ):
                 continue
             for a in range(c):
+                pull, rest = step + a * r, &residual[a, 0]
                 memset(along, 0, m * sizeof(double))
                 for i in range(n):  # residual -= A_k step
                     if active[k, i]:
-                        factor = dot(&Z[i, 0], step + a * r, r)
-                        residual[a, i] -= factor
+                        factor = dot(&Z[i, 0], pull, r)
+                        rest[i] -= factor
                         for j in range(m):
                             along[j] += means[j, i] * factor
                 for j in range(m):
                     for i in range(n):
-                        residual[a, i] += along[j] * means[j, i]
+                        rest[i] += along[j] * means[j, i]
 
 
 cdef struct Small:
