@@ -85,7 +85,8 @@ def train(
         With two layers the width is 1: the result is optimal over all widths.
     activation : {"relu", "gated"}
         "gated": minimise ``L(sum_j D_j X v_j) + beta sum_j |v_j|`` over given activation patterns D_j of two layers
-        instead, without cones (Mishkin, Sahiner & Pilanci 2022), for the losses that have a gradient.
+        instead, without cones (Mishkin, Sahiner & Pilanci 2022), for the losses that have a gradient.  With several
+        outputs v_j is a matrix (d, c), and ``|v_j|`` its Frobenius norm.
     gates : int, array_like or "all", optional
         The patterns of gated networks: those of so many random directions, by `random_state` and whatever the columns'
         units; gate vectors g, (G, d), for the patterns ``X g > 0``; patterns themselves, (P, n) bool or
@@ -410,8 +411,6 @@ def _is_gated(problem: Problem, activation: str, gates: Any, layers: int, option
             raise ValueError("gates are for activation='gated', got activation='relu'")
         return False
     _require(layers == 2, "layers", "2 with activation='gated'", layers)
-    if isinstance(problem, OutputsProblem):
-        raise ValueError(f"gated networks have one output, got targets of shape {problem.y.shape}")
     patterns = options.get("patterns", "all")
     _require(patterns == "all", "patterns", "'all' with activation='gated', whose patterns are the gates", patterns)
     _require(problem.truncation is None, "rank", "None with activation='gated'", problem.truncation)

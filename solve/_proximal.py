@@ -47,7 +47,7 @@ class Product(Protocol):
     """Features that are not written down."""
 
     def __matmul__(self, w: Array, /) -> Array:
-        """Outputs (n,) of weights (N,)."""
+        """Outputs (n,), or (n, c), of weights (N,)."""
 
 
 def quadratic_model(A: Array, problem: Problem, W: Array, f: Array, damping: float) -> tuple[Array, Array]:
@@ -134,7 +134,7 @@ def _search(
     loss, y = problem.loss, problem.y
     direction, before = A @ (target - W).ravel(), penalty(W)
     value = loss.value(f, y) + before
-    promised = penalty(target) - before + float(loss.gradient(f, y) @ direction)
+    promised = penalty(target) - before + float(np.vdot(loss.gradient(f, y), direction))
     step = 1.0
     for _ in range(MAX_HALVINGS):
         trial = W + step * (target - W)

@@ -69,7 +69,8 @@ class Solution:
     gap : float, ``(objective - lower_bound) / |objective|``
     converged : bool, True only when ``gap <= tol``
     network : ReLUNetwork, ParallelReLUNetwork for three layers, GatedReLUNetwork where that was asked for
-    certificate : Certificate, GatedCertificate for a gated network
+    certificate : Certificate, GatedCertificate for a gated network; of several outputs OutputsCertificate or
+        GatedOutputsCertificate
     history : list of State, one per round of pricing
     status : Status, ``Status.CERTIFIED`` or what stopped it early
     patterns : {"all", "sampled"}, where training looked for neurons; the bound speaks of all in both cases.  Of gated

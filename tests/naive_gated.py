@@ -36,6 +36,39 @@ def optimum(patterns, X, y, beta, loss="squared", weight=None, output_bias=False
     return problem.value + (constant if loss == "poisson" else 0.0)
 
 
+def outputs_optimum(patterns, X, Y, beta, loss="squared", weight=None, output_bias=False):
+    """The same for several outputs, ``beta sum_j |V_j|_F``; "softmax" of one-hot rows Y."""
+    weight = np.ones(len(Y)) if weight is None else weight
+    V = [cp.Variable((X.shape[1], Y.shape[1])) for _ in patterns]
+    F = sum((X * p[:, None]) @ v for p, v in zip(patterns, V, strict=True))
+    if output_bias:
+        F = F + np.ones((len(Y), 1)) @ cp.Variable((1, Y.shape[1]))
+    if loss == "softmax":
+        samples = cp.log_sum_exp(F, axis=1) - cp.sum(cp.multiply(Y, F), axis=1)
+    else:
+        samples = cp.sum(LOSSES[loss](F, Y), axis=1)
+    problem = cp.Problem(cp.Minimize(weight @ samples + beta * sum(cp.norm(v, "fro") for v in V)))
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
+    entries = np.where(Y > 0, Y * np.log(np.where(Y > 0, Y, 1.0)), 0.0) - Y
+    return problem.value + (np.sum(weight @ entries) if loss == "poisson" else 0.0)
+
+
+def fista(patterns, X, Y, beta, steps):
+    """Accelerated proximal gradient steps on ``1/2 |A V - Y|^2 + beta sum_j |V_j|_F``; V (P, r, c), its objective."""
+    A, (P, r, c) = features(patterns, X), (len(patterns), X.shape[1], Y.shape[1])
+    steep = np.linalg.norm(A, 2) ** 2
+    V = point = np.zeros((P * r, c))
+    t = 1.0
+    for _ in range(steps):
+        moved = (point - A.T @ (A @ point - Y) / steep).reshape(P, r * c)
+        lengths = np.maximum(np.linalg.norm(moved, axis=1), 1e-300)
+        new = (moved * np.maximum(0.0, 1.0 - beta / steep / lengths)[:, None]).reshape(P * r, c)
+        after = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
+        point, V, t = new + (t - 1.0) / after * (new - V), new, after
+    lengths = np.linalg.norm(V.reshape(P, r * c), axis=1)
+    return V.reshape(P, r, c), 0.5 * np.sum((A @ V - Y) ** 2) + beta * lengths.sum()
+
+
 def block_minimiser(gram, q, beta):
     """The minimiser of ``1/2 w'Hw - q'w + beta |w|``, by bisection of the norm t of ``(H + beta/t)^-1 q``."""
     if np.linalg.norm(q) <= beta:

@@ -129,10 +129,10 @@ def test_a_sweep_is_that_of_the_reference(seed, n, K, r, centred):
     W = rng.standard_normal((K, r)) * (rng.random((K, 1)) < 0.7)
     expected = naive_gated.sweep(A, target, rows.beta, W)
     values, vectors = np.linalg.eigh(rows.blocks())
-    residual, mean = rows.residual(W), np.zeros(0) if rows.mean is None else rows.mean
+    residual = rows.residual(W)
     sweep_rows(
-        rows.active.view(np.uint8), rows.Z, np.maximum(values, 0), np.ascontiguousarray(vectors), mean, rows.beta, W,
-        residual,
+        rows.active.view(np.uint8), rows.Z, np.maximum(values, 0), np.ascontiguousarray(vectors), rows.means, rows.beta,
+        W[None], residual[None],
     )  # fmt: skip
     assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
     assert np.allclose(residual, target - A @ W.ravel(), atol=1e-11)
@@ -171,10 +171,10 @@ def test_sweeps_on_the_gram_matrix_are_those_of_the_reference(seed, n, K, r, cen
     expected = naive_gated.sweep(A, target, rows.beta, naive_gated.sweep(A, target, rows.beta, W))
     G, q = rows.small()
     assert np.allclose(G, A.T @ A)
-    assert np.allclose(q, A.T @ target)
+    assert np.allclose(q, [A.T @ target])
     values, vectors = np.linalg.eigh(diagonal_blocks(G, r))
     values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
-    found = solve_gram(G, q, values, vectors, rows.beta, W, 0.0, 2, False)
+    found = solve_gram(G, q, values, vectors, rows.beta, W[None], 0.0, 2, False)
     assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
     assert found == pytest.approx(rows.violation(W), rel=1e-6, abs=1e-9)
 

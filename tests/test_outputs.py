@@ -519,7 +519,8 @@ def test_single_outputs_are_the_columns(iris):
     ("options", "message"),
     [
         ({"layers": 3}, "layers=3 and targets of shape"),
-        ({"activation": "gated"}, "gated networks have one output"),
+        ({"activation": "gated", "rank": 1}, "rank must be None with activation='gated'"),
+        ({"activation": "gated", "loss": "absolute"}, "losses with a gradient"),
         ({"loss": "absolute"}, "losses with a gradient"),
         ({"pricing": "enumerate"}, "bound and prune"),
         ({"loss": "softmax"}, "one-hot"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,26 @@ class Features:
     ----------
     active : (K, n) bool, the patterns
     Z : (n, r)
+    several : (c,) where blocks of weights are matrices (c, r), for c outputs; () where they are vectors (r,)
     """
 
-    def __init__(self, active: Bools, Z: Array) -> None:
-        self.active, self.Z = active, Z
+    def __init__(self, active: Bools, Z: Array, several: tuple[int, ...] = ()) -> None:
+        self.active, self.Z, self.several = active, Z, several
 
     def __matmul__(self, w: Array) -> Array:
-        """``A w``, (n,), for w of K r numbers. O(n K r)."""
-        return self.outputs(w.reshape(len(self.active), self.Z.shape[1]))
+        """``A w``, (n,) or (n, c), for w of K r or K r c numbers. O(n K r c)."""
+        return self.outputs(w.reshape(len(self.active), self.Z.shape[1] * math.prod(self.several)))
 
     def outputs(self, W: Array, index: Any = slice(None)) -> Array:
-        """``sum_k D_k Z w_k`` over some blocks, (n,), for their weights W (k, r)."""
-        return np.asarray(np.einsum("kn,kn->n", self.active[index], W @ self.Z.T))
+        """``sum_k D_k Z w_k`` over some blocks, (n,) or (n, c), for their weights W (k, r) or (k, c r)."""
+        active, parts = self.active[index], np.split(W, self.several[0], axis=1) if self.several else [W]
+        columns = [np.einsum("kn,kn->n", active, part @ self.Z.T) for part in parts]
+        return np.asarray(np.stack(columns, axis=1) if self.several else columns[0])
 
     def correlations(self, nu: Array, index: Any = slice(None)) -> Array:
-        """``Z' D_k nu`` for some blocks, (k, r)."""
-        return np.asarray((self.active[index] * nu) @ self.Z)
+        """``Z' D_k nu`` for some blocks, (k, r) or (k, c r), for nu (n,) or (n, c)."""
+        active = self.active[index]
+        return np.concatenate([(active * column) @ self.Z for column in np.atleast_2d(nu.T)], axis=1)
 
     def blocks(self) -> Array:
         """The diagonal blocks ``Z' D_k Z`` of the Gram matrix, (K, r, r)."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from exactrelu._checks import check_array
 from exactrelu._typing import Array, Bools, Ints
 from exactrelu.certificates._gated import Octets, active_rows, pack_gates
+from exactrelu.certificates._vertices import row_products
 from exactrelu.enumerate import Arrangement, iter_cells, max_patterns
 from exactrelu.enumerate._patterns import FALL, available_memory
 from exactrelu.solve._problem import EPS, Problem
@@ -56,7 +57,9 @@ class Gates:
         return active_rows(self.octets[index], self.n)
 
     def correlations(self, Z: Array, nu: Array) -> Array:
-        """``Z' D_j nu`` for all patterns, (P, r)."""
+        """``Z' D_j nu`` for all patterns, (P, r) or (P, r c), for nu (n,) or (n, c)."""
+        if nu.ndim == 2:  # one pass for all outputs: the numbers of a row are those of z_i nu_i'
+            Z, nu = row_products(Z, nu), np.ones(len(nu))
         out = np.empty((len(self), Z.shape[1]))
         correlate(self.columns, np.ascontiguousarray(Z), np.ascontiguousarray(nu), out)
         return out

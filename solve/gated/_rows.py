@@ -2,8 +2,9 @@
 
     minimise  1/2 |P (A w - target)|^2 + beta sum_k |w_k| ,     A = [D_1 Z, ..., D_K Z]
 
-The rows of Z and the target carry the roots of the samples' weights; P takes their part along `mean` out where an
-output bias follows the weights, else it is the identity.  With unit vectors ``u_k = w_k / |w_k|`` a Newton step solves
+The rows of Z and the target carry the roots of the samples' weights; P takes their parts along `means` out where output
+biases follow the weights, else it is the identity.  With c outputs of one curvature the target is (n, c), w_k (c, r),
+and all outputs share A and its Gram matrix.  With unit vectors ``u_k = w_k / |w_k|`` a Newton step solves
 ``(A'PA + blockdiag beta/|w_k| (I - u_k u_k')) d = -g`` on the nonzero blocks: with the Gram matrix while these have no
 more weights than there are samples.  Else what is orthogonal to u_k is eliminated (Woodbury): with
 ``M = sum_k |w_k|/beta A_k (I - u_k u_k') A_k'`` and ``U = [A_1 u_1, ..., A_K u_K]`` there remains
@@ -11,6 +12,9 @@ more weights than there are samples.  Else what is orthogonal to u_k is eliminat
 one Gram matrix of the rows:
 
     M = (Z Z') * (D diag(c) D') - Q diag(c) Q' ,   c = |w| / beta ,   columns k of D and Q (n, K): D_k and D_k Z u_k .
+
+Of several outputs the matrix is ``(A'PA + blockdiag beta/|w_k| I) (x) I`` less K matrices of rank one, by which the
+outputs meet: the factor is one of K r weights, and Woodbury's formula leaves K numbers.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ COARSE, PATIENCE = 0.5, 3
 GRAM_ROUNDS = 10  # after which rounding is what keeps the Gram matrix from the tolerance
 OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS = 2, 256, 1500
 VANISHING = 1e-2  # part of a block's length below which a step is taken to turn it round
+SPANNED = 1e-12  # part of the largest singular value from which a direction of biases counts
 ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so that the next sweep finds nothing
 
 
@@ -45,23 +50,24 @@ class Rows(Features):
     Parameters
     ----------
     names : (K,) numbers of the patterns, by which `gram` knows them
-    active : (K, n) bool;  Z : (n, r) and target : (n,), times the roots of the weights;  beta : float
-    root : (n,) those roots where an output bias follows the weights, else None
+    active : (K, n) bool;  Z : (n, r) and target : (n,) or (n, c), times the roots of the weights;  beta : float
+    root : (n,) those roots where an output bias follows the weights, or (n, m) what m biases add, else None
     gram : Gram, of earlier problems with the same Z
     """
 
     def __init__(
         self, names: Ints, active: Bools, Z: Array, target: Array, beta: float, root: Array | None, gram: Gram
     ) -> None:
-        super().__init__(active, Z)
+        super().__init__(active, Z, target.shape[1:])
         self.names, self.beta, self.gram_of = names, beta, gram
-        length = 0.0 if root is None else float(np.linalg.norm(root))
-        self.mean = root / length if root is not None and length > 0.0 else None
+        self.means = np.zeros((0, len(Z))) if root is None else _orthonormal(root)
         self.target = self._project(target)
 
     def _project(self, e: Array) -> Array:
         """P e."""
-        return e if self.mean is None else e - self.mean * (self.mean @ e)
+        for mean in self.means:
+            e = e - np.multiply.outer(mean, mean @ e)
+        return e
 
     def residual(self, W: Array, index: Any = slice(None)) -> Array:
         """``P (target - A w)``, (n,)."""
@@ -70,20 +76,29 @@ class Rows(Features):
     def blocks(self) -> Array:
         """The diagonal blocks ``A_k'P A_k``, (K, r, r)."""
         grams = super().blocks()
-        if self.mean is not None:
-            sums = self.correlations(self.mean)
+        for mean in self.means:
+            sums = self.correlations(mean)
             grams -= sums[:, :, None] * sums[:, None, :]
         return grams
 
     def small(self) -> tuple[Array, Array] | None:
-        """``A'PA`` and ``A'P target``, of few weights."""
+        """``A'PA`` and ``A'P target``, (K r, K r) and (c, K r), of few weights."""
         if self.active.shape[0] * self.Z.shape[1] > min(max(OF_ROWS * len(self.Z), FEW_WEIGHTS), MOST_WEIGHTS):
             return None
-        gram, q = self.gram_of.of(self.names, self.active, self.Z), self.correlations(self.target).ravel()
-        if self.mean is not None:
-            sums = self.correlations(self.mean).ravel()
+        q = self.by_outputs(self.correlations(self.target))
+        return self._gram(slice(None)), q.reshape(len(q), -1)
+
+    def _gram(self, index: Any) -> Array:
+        """``A'PA`` of some blocks, to be read only."""
+        gram = self.gram_of.of(self.names[index], self.active[index], self.Z)
+        for mean in self.means:
+            sums = self.correlations(mean, index).ravel()
             gram = gram - np.outer(sums, sums)
-        return gram, q
+        return gram
+
+    def by_outputs(self, W: Array) -> Array:
+        """Weights (K, c r) output by output, (c, K, r): a view where there is one output."""
+        return np.ascontiguousarray(W.reshape(len(W), -1, self.Z.shape[1]).transpose(1, 0, 2))
 
     def violation(self, W: Array) -> float:
         """Largest violation of the optimality conditions in units of beta."""
@@ -95,21 +110,20 @@ class Rows(Features):
 
     def objective(self, residual: Array, W: Array) -> float:
         """``1/2 |residual|^2 + beta sum |w_k|``."""
-        return 0.5 * float(residual @ residual) + self.beta * float(np.linalg.norm(W, axis=1).sum())
+        return 0.5 * float(np.vdot(residual, residual)) + self.beta * float(np.linalg.norm(W, axis=1).sum())
 
     def direction(self, W: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
-        """The Newton step d (k, r) of the nonzero blocks W (k, r) at `index`, and ``P A d`` (n,)."""
+        """The Newton step d of the nonzero blocks W at `index`, (k, r) or (k, c r), and ``P A d``, (n,) or (n, c)."""
         lengths = np.linalg.norm(W, axis=1)
         step = self._few_weights if W.size <= len(self.Z) else self._few_rows
+        if self.several:
+            step = self._shared if W.size <= len(self.Z) * self.several[0] else self._shared_rows
         return step(W / lengths[:, None], lengths / self.beta, index, gradient)
 
     def _few_weights(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
         """By the Gram matrix of N = k r weights, O(N^3), and O(n N) for each of its numbers that is new."""
         k, r = U.shape
-        H = self.gram_of.of(self.names[index], self.active[index], self.Z)
-        if self.mean is not None:
-            sums = self.correlations(self.mean, index).ravel()
-            H = H - np.outer(sums, sums)
+        H = self._gram(index)
         curved = (np.eye(r) - U[:, :, None] * U[:, None, :]) / c[:, None, None]
         blocks = np.arange(k)
         H = np.array(H)
@@ -122,8 +136,7 @@ class Rows(Features):
         D = self.active[index].astype(float)
         Q = D * (U @ self.Z.T)  # (k, n), rows A_k u_k
         M = (self.Z @ self.Z.T) * (D.T @ (c[:, None] * D)) - Q.T @ (c[:, None] * Q)
-        if self.mean is not None:  # P M P and P Q'
-            q = self.mean
+        for q in self.means:  # P M P and P Q'
             Mq = M @ q
             M += np.outer((q @ Mq) * q - Mq, q) - np.outer(q, Mq)
             Q = Q - np.outer(Q @ q, q)
@@ -137,6 +150,49 @@ class Rows(Features):
         pushed = across + self.correlations(e, index)
         pushed -= np.einsum("kr,kr->k", U, pushed)[:, None] * U
         return s[:, None] * U - c[:, None] * pushed, e
+
+    def _shared(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
+        """Of several outputs by the Gram matrix of k r weights that they share, O((k r)^3 + (k r)^2 c)."""
+        (outputs,), k, r = self.several, len(U), self.Z.shape[1]
+        H = np.array(self._gram(index))
+        H[np.diag_indices_from(H)] += np.repeat(1.0 / c, r)
+        # columns of outputs, rows of weights
+        u, g = (self.by_outputs(part).reshape(outputs, k * r).T for part in (U, gradient))
+        inverse = _solve(H, np.eye(k * r))
+        y = -inverse @ g
+        S = np.diag(c) - (inverse * (u @ u.T)).reshape(k, r, k, r).sum(axis=(1, 3))
+        s = _solve(S, (u * y).sum(axis=1).reshape(k, r).sum(axis=1))
+        y += inverse @ (u * np.repeat(s, r)[:, None])
+        d = np.ascontiguousarray(y.T.reshape(outputs, k, r).transpose(1, 0, 2)).reshape(k, outputs * r)
+        return d, self._project(self.outputs(d, index))
+
+    def _shared_rows(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
+        """Of several outputs by an n x n matrix that they share, O(n^2 (n + k c))."""
+        D = self.active[index].astype(float)
+        F = (self.Z @ self.Z.T) * (D.T @ (c[:, None] * D))  # A diag(c) A'
+        Q = [D * (part @ self.Z.T) for part in np.split(U, self.several[0], axis=1)]  # (k, n) for each output
+        for q in self.means:
+            Fq = F @ q
+            F += np.outer((q @ Fq) * q - Fq, q) - np.outer(q, Fq)
+            Q = [part - np.outer(part @ q, q) for part in Q]
+        F[np.diag_indices_from(F)] += 1.0
+        t = -self._project(self.outputs(c[:, None] * gradient, index))
+        solved = _solve(F, np.column_stack([t, *(part.T for part in Q)]), ridge=0.0)
+        Ft, FQ = solved[:, : t.shape[1]], np.split(solved[:, t.shape[1] :], len(Q), axis=1)
+        E = sum(part @ inverse for part, inverse in zip(Q, FQ, strict=True))
+        along = -np.einsum("kr,kr->k", U, gradient) - sum(part @ Ft[:, a] for a, part in enumerate(Q))
+        s = _solve(np.array(E), along)
+        e = Ft + np.column_stack([inverse @ s for inverse in FQ])
+        return s[:, None] * U - c[:, None] * (gradient + self.correlations(e, index)), e
+
+
+def _orthonormal(root: Array) -> Array:
+    """Orthonormal rows (m, n) that span (n,), or the columns of (n, m)."""
+    if root.ndim == 1:
+        length = float(np.linalg.norm(root))
+        return root[None] / length if length > 0.0 else np.zeros((0, len(root)))
+    vectors, values, _ = np.linalg.svd(root, full_matrices=False)
+    return np.ascontiguousarray(vectors[:, values > SPANNED * values[0]].T)
 
 
 def _solve(H: Array, right: Array, ridge: float = RIDGE) -> Array:
@@ -160,33 +216,41 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
 
     Parameters
     ----------
-    rows : Rows;  W : (K, r) in/out
+    rows : Rows;  W : (K, r) or (K, c r) in/out
     tol : float
     deadline : float, `time.monotonic` value at which to stop
 
     Returns
     -------
-    The number of sweeps, of O(n K r) each.
+    The number of sweeps, of O(n K r c) each.
     """
     if rows.violation(W) <= tol:
         return 0
     small = rows.small()
-    values, vectors = np.linalg.eigh(rows.blocks() if small is None else diagonal_blocks(small[0], W.shape[1]))
+    values, vectors = np.linalg.eigh(rows.blocks() if small is None else diagonal_blocks(small[0], rows.Z.shape[1]))
     values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
-    mean, active = np.zeros(0) if rows.mean is None else rows.mean, rows.active.view(np.uint8)
+    active = rows.active.view(np.uint8)
     done = 0
     for attempt in range(MAX_ROUNDS):
         sweeps, turn = SWEEPS + attempt, tol < COARSE or attempt >= PATIENCE
         done += sweeps
         if small is not None:
-            found = solve_gram(*small, values, vectors, rows.beta, W, tol, sweeps, turn)
+            compiled = turn and not rows.several
+            weights = rows.by_outputs(W)
+            found = solve_gram(*small, values, vectors, rows.beta, weights, tol, sweeps, compiled)
+            W[:] = weights.transpose(1, 0, 2).reshape(W.shape)
+            if turn and not compiled and found > tol:
+                _newton(rows, W, tol)
+                found = rows.violation(W)
             # the residual has the last digits, which the Gram matrix has rounded away
             if found <= tol or attempt >= GRAM_ROUNDS:
                 small, found = None, rows.violation(W)
         else:
-            residual = rows.residual(W)
+            residual = np.array(np.atleast_2d(rows.residual(W).T), order="C")
+            weights = rows.by_outputs(W)
             for _ in range(sweeps):
-                sweep_rows(active, rows.Z, values, vectors, mean, rows.beta, W, residual)
+                sweep_rows(active, rows.Z, values, vectors, rows.means, rows.beta, weights, residual)
+            W[:] = weights.transpose(1, 0, 2).reshape(W.shape)
             found = rows.violation(W)
             if turn and found > tol:
                 _newton(rows, W, tol)

@@ -5,8 +5,11 @@ A block is minimised exactly.  With ``A_k'A_k = V diag(lam) V'`` and ``q = A_k' 
 where ``|q| <= beta``; else ``w_k = V (t b / (lam t + beta))`` with ``b = V'q``, where its norm t solves the secular
 equation ``sum_i (b_i / (lam_i t + beta))^2 = 1``, by Newton's method on ``1 / sqrt`` (More & Sorensen 1983).
 
-A small problem is solved by `solve_gram` without a word to Python: sweeps that find the blocks in use, and Newton steps
-on these, ``(G + blockdiag beta/|w_k| (I - u_k u_k')) d = pull - beta u`` with ``u_k = w_k / |w_k|``.
+With c outputs the weights of a block are a matrix, ``w_k`` (c, r), and so are q and b; norms are those of their c r
+numbers.  All outputs share ``A_k'A_k``, and the Gram matrix.
+
+A small problem of one output is solved by `solve_gram` without a word to Python: sweeps that find the blocks in use,
+and Newton steps on these, ``(G + blockdiag beta/|w_k| (I - u_k u_k')) d = pull - beta u`` with ``u_k = w_k / |w_k|``.
 """
 
 import numpy as np
@@ -23,17 +26,27 @@ cdef double ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so t
 cdef double RIDGE = 1e-13  # part of itself that is added to the diagonal: features may be dependent
 
 
-cdef double norm_of_block(const double* b, const double* values, int r, double beta) noexcept nogil:
+cdef inline double size_of(const double* w, Py_ssize_t stride, int c, int r) noexcept nogil:
+    """The norm of c rows of r numbers, `stride` apart."""
+    cdef double total = 0.0
+    cdef int a
+    for a in range(c):
+        total += dot(w + a * stride, w + a * stride, r)
+    return sqrt(total)
+
+
+cdef double norm_of_block(const double* b, const double* values, int c, int r, double beta) noexcept nogil:
     """The norm t of the block's minimiser, which is not zero."""
     cdef double t = 0.0, h, slope, part, divisor
-    cdef int i, _step
+    cdef int i, a, _step
     for _step in range(MAX_STEPS):
         h = slope = 0.0
         for i in range(r):
             divisor = values[i] * t + beta
-            part = b[i] / divisor
-            h += part * part
-            slope += part * part * values[i] / divisor
+            for a in range(c):
+                part = b[a * r + i] / divisor
+                h += part * part
+                slope += part * part * values[i] / divisor
         h = sqrt(h)
         if h - 1.0 <= ROUNDING or slope <= 0.0:
             break
@@ -41,86 +54,106 @@ cdef double norm_of_block(const double* b, const double* values, int r, double b
     return t
 
 
-cdef bint minimise_block(const double* pull, const double* values, const double* vectors, int r, double beta, double* w,
-                         double* step, double* b) noexcept nogil:
+cdef bint minimise_block(const double* pull, Py_ssize_t pulls, const double* values, const double* vectors, int c,
+                         int r, double beta, double* w, Py_ssize_t stride, double* step, double* b) noexcept nogil:
     """Move the block w to its minimiser; whether it moved.
 
-    pull : r numbers in, ``A_k' residual``;  step : r numbers out;  b : r numbers to work with
+    pull : c rows of r numbers in, `pulls` apart, ``A_k' residual``;  w : likewise in/out, `stride` apart
+    step : c r numbers out;  b : c r numbers to work with
     """
-    cdef int s, t
+    cdef int s, t, _output
     cdef double size = 0.0, part
     cdef bint moved = False
-    for s in range(r):  # b = V'(q + V diag(lam) V'w) = V'q + lam * V'w
-        b[s] = part = 0.0
+    for _output in range(c):
+        for s in range(r):  # b = V'(q + V diag(lam) V'w) = V'q + lam * V'w
+            b[s] = part = 0.0
+            for t in range(r):
+                b[s] += vectors[t * r + s] * pull[t]
+                part += vectors[t * r + s] * w[t]
+            b[s] += values[s] * part
+            size += b[s] * b[s]
+        pull += pulls
+        w += stride
+        b += r
+    w -= c * stride
+    b -= c * r
+    size = 0.0 if size <= beta * beta else norm_of_block(b, values, c, r, beta)
+    for _output in range(c):
+        for s in range(r):
+            b[s] = size * b[s] / (values[s] * size + beta)
         for t in range(r):
-            b[s] += vectors[t * r + s] * pull[t]
-            part += vectors[t * r + s] * w[t]
-        b[s] += values[s] * part
-        size += b[s] * b[s]
-    size = 0.0 if size <= beta * beta else norm_of_block(b, values, r, beta)
-    for s in range(r):
-        b[s] = size * b[s] / (values[s] * size + beta)
-    for t in range(r):
-        part = dot(&vectors[t * r], b, r)
-        step[t] = part - w[t]
-        w[t] = part
-        moved = moved or step[t] != 0.0
+            part = dot(&vectors[t * r], b, r)
+            step[t] = part - w[t]
+            w[t] = part
+            moved = moved or step[t] != 0.0
+        step += r
+        w += stride
+        b += r
     return moved
 
 
 def sweep_rows(const unsigned char[:, ::1] active, const double[:, ::1] Z, const double[:, ::1] values,
-               const double[:, :, ::1] vectors, const double[::1] mean, double beta, double[:, ::1] W,
-               double[::1] residual):
+               const double[:, :, ::1] vectors, const double[:, ::1] means, double beta, double[:, :, ::1] W,
+               double[:, ::1] residual):
     """One sweep over all blocks in place.
 
     Parameters
     ----------
     active : (K, n) in, 1 in the rows of the block;  Z : (n, r) in, rows times the roots of their weights
     values, vectors : (K, r) and (K, r, r) in, eigenvalues of the blocks ``A_k'A_k`` and eigenvectors as columns
-    mean : (n,) in, the unit vector that an output bias takes out of all outputs, or (0,)
-    beta : float in;  W : (K, r) in/out;  residual : (n,) in/out, without a part along `mean`
+    means : (m, n) in, orthonormal vectors that output biases take out of all outputs; (0, n) for none
+    beta : float in;  W : (c, K, r) in/out;  residual : (c, n) in/out, without parts along the means
 
     Notes
     -----
-    O(n K r).
+    O(n K r c).
     """
     cdef Py_ssize_t K = active.shape[0], n = Z.shape[0], k, i
-    cdef int r = <int>Z.shape[1], t
-    cdef bint centred = mean.shape[0] == n and n > 0
-    cdef double factor, along
-    cdef double[::1] buffer = np.empty(3 * r)
+    cdef int c = <int>W.shape[0], r = <int>Z.shape[1], m = <int>means.shape[0], t, a, j
+    cdef double factor
+    cdef double[::1] buffer = np.empty(3 * c * r + m)
     cdef double* q = &buffer[0]
-    cdef double* b = &buffer[r]
-    cdef double* step = &buffer[2 * r]
+    cdef double* b = &buffer[c * r]
+    cdef double* step = &buffer[2 * c * r]
+    cdef double* along = &buffer[0] + 3 * c * r
+    cdef double* pull
+    cdef double* rest
     with nogil:
         for k in range(K):  # invariant: residual = target - A w
-            for t in range(r):
-                q[t] = 0.0
-            for i in range(n):  # q = A_k' residual
-                if active[k, i]:
-                    for t in range(r):
-                        q[t] += residual[i] * Z[i, t]
-            if not minimise_block(q, &values[k, 0], &vectors[k, 0, 0], r, beta, &W[k, 0], step, b):
+            memset(q, 0, c * r * sizeof(double))
+            for a in range(c):
+                pull, rest = q + a * r, &residual[a, 0]
+                for i in range(n):  # q = A_k' residual
+                    if active[k, i]:
+                        factor = rest[i]
+                        for t in range(r):
+                            pull[t] += factor * Z[i, t]
+            if not minimise_block(
+                q, r, &values[k, 0], &vectors[k, 0, 0], c, r, beta, &W[0, k, 0], K * r, step, b
+            ):
                 continue
-            along = 0.0
-            for i in range(n):  # residual -= A_k step
-                if active[k, i]:
-                    factor = dot(&Z[i, 0], step, r)
-                    residual[i] -= factor
-                    if centred:
-                        along += mean[i] * factor
-            if centred:
-                for i in range(n):
-                    residual[i] += along * mean[i]
+            for a in range(c):
+                pull, rest = step + a * r, &residual[a, 0]
+                memset(along, 0, m * sizeof(double))
+                for i in range(n):  # residual -= A_k step
+                    if active[k, i]:
+                        factor = dot(&Z[i, 0], pull, r)
+                        rest[i] -= factor
+                        for j in range(m):
+                            along[j] += means[j, i] * factor
+                for j in range(m):
+                    for i in range(n):
+                        rest[i] += along[j] * means[j, i]
 
 
 cdef struct Small:
-    # a problem of K blocks of r weights on its Gram matrix: 1/2 w'Gw - q'w + beta sum |w_k|
-    int K, r
+    # a problem of K blocks of c r weights on its Gram matrix: 1/2 w'Gw - q'w + beta sum |w_k|; output by output
+    int K, r, c
     double beta
     const double* G
     double* w
     double* pull    # q - G w, which every step keeps so
+    # of steps with one output:
     double* moved   # (K r,) G e of a step e
     double* e       # (K r,) steps of the blocks in use, side by side
     double* d       # (K r,) the Newton direction, likewise
@@ -145,16 +178,22 @@ cdef void times_gram(Small* p, const double* e, int count) noexcept nogil:
 
 
 cdef void sweep_gram(Small* p, const double* values, const double* vectors, double* work) noexcept nogil:
-    """One sweep over all blocks, O(K r^2 + r K r) for each that moves; 2 r numbers to work with."""
+    """One sweep over all blocks, O(r K r c) for each that moves; 2 c r numbers to work with."""
     cdef Py_ssize_t N = p.K * p.r, i
-    cdef int k, t, r = p.r
+    cdef int k, t, a, r = p.r, c = p.c
     cdef const double* row
+    cdef double* pull
+    cdef double factor
     for k in range(p.K):  # invariant: pull = q - G w
-        if minimise_block(p.pull + k * r, values + k * r, vectors + k * r * r, r, p.beta, p.w + k * r, work, work + r):
+        if minimise_block(p.pull + k * r, N, values + k * r, vectors + k * r * r, c, r, p.beta, p.w + k * r, N, work,
+                          work + c * r):
             for t in range(r):  # pull -= G[:, block] @ step
                 row = p.G + (k * r + t) * N
-                for i in range(N):
-                    p.pull[i] -= work[t] * row[i]
+                for a in range(c):
+                    pull = p.pull + a * N
+                    factor = work[a * r + t]
+                    for i in range(N):
+                        pull[i] -= factor * row[i]
 
 
 cdef bint direction(Small* p, int count, double ridge) noexcept nogil:
@@ -230,11 +269,14 @@ cdef bint descend(Small* p, int count) noexcept nogil:
 
 cdef double off_balance(Small* p, int k) noexcept nogil:
     """``|pull - beta u|`` of a block in use; of one at zero ``|pull|``."""
-    cdef double size = norm(p.w + k * p.r, p.r), part, total = 0.0
-    cdef int t
-    for t in range(p.r):
-        part = p.pull[k * p.r + t] - (p.beta * p.w[k * p.r + t] / size if size > 0.0 else 0.0)
-        total += part * part
+    cdef Py_ssize_t N = p.K * p.r, i
+    cdef double size = size_of(p.w + k * p.r, N, p.c, p.r), part, total = 0.0
+    cdef int t, a
+    for a in range(p.c):
+        for t in range(p.r):
+            i = a * N + k * p.r + t
+            part = p.pull[i] - (p.beta * p.w[i] / size if size > 0.0 else 0.0)
+            total += part * part
     return sqrt(total)
 
 
@@ -243,7 +285,7 @@ cdef double violation(Small* p) noexcept nogil:
     cdef double worst = 0.0
     cdef int k
     for k in range(p.K):
-        worst = max(worst, off_balance(p, k) / p.beta - (norm(p.w + k * p.r, p.r) == 0.0))
+        worst = max(worst, off_balance(p, k) / p.beta - (size_of(p.w + k * p.r, p.K * p.r, p.c, p.r) == 0.0))
     return worst
 
 
@@ -275,16 +317,16 @@ cdef void newton(Small* p, double enough) noexcept nogil:
             p.pull[i] -= p.moved[i]
 
 
-def solve_gram(const double[:, ::1] G, const double[::1] q, const double[:, ::1] values,
-               const double[:, :, ::1] vectors, double beta, double[:, ::1] W, double tol, int sweeps, bint turn):
+def solve_gram(const double[:, ::1] G, const double[:, ::1] q, const double[:, ::1] values,
+               const double[:, :, ::1] vectors, double beta, double[:, :, ::1] W, double tol, int sweeps, bint turn):
     """Sweeps over all blocks in place, then Newton steps on those in use where that is not enough.
 
     Parameters
     ----------
-    G : (K r, K r) in, ``A'PA``;  q : (K r,) in, ``A'P target``
+    G : (K r, K r) in, ``A'PA``;  q : (c, K r) in, ``A'P target`` for each output
     values, vectors : (K, r) and (K, r, r) in, eigenvalues of its diagonal blocks and eigenvectors as columns
-    beta : float in;  W : (K, r) in/out;  tol : float in, violation in units of beta that is enough
-    sweeps : int in, how many;  turn : bool in, whether Newton steps are taken
+    beta : float in;  W : (c, K, r) in/out;  tol : float in, violation in units of beta that is enough
+    sweeps : int in, how many;  turn : bool in, whether Newton steps are taken, which are for one output
 
     Returns
     -------
@@ -292,27 +334,31 @@ def solve_gram(const double[:, ::1] G, const double[::1] q, const double[:, ::1]
 
     Notes
     -----
-    O((K r)^2) a sweep, O(N^3 + K r N) a Newton step on N weights in use.
+    O((K r)^2 c) a sweep, O(N^3 + K r N) a Newton step on N weights in use.
     """
     cdef Py_ssize_t N = G.shape[0], i, j
-    cdef int _sweep, r = <int>W.shape[1]
-    cdef double[::1] buffer = np.empty(N * N + 4 * N + 2 * r)
-    cdef int[::1] used = np.empty(W.shape[0], np.intc)
+    cdef int _sweep, a, c = <int>W.shape[0], r = <int>W.shape[2]
+    cdef double[::1] pull = np.array(q).ravel()
+    cdef double[::1] buffer = np.empty(2 * c * r + 3 * N + (N * N if turn else 0))
+    cdef int[::1] used = np.empty(W.shape[1], np.intc)
     cdef Small p
     cdef double found
-    p.K, p.r, p.beta = <int>W.shape[0], r, beta
-    p.G, p.w, p.used = &G[0, 0], &W[0, 0], &used[0]
-    p.pull, p.moved, p.e, p.d = &buffer[0], &buffer[N], &buffer[2 * N], &buffer[3 * N]
-    p.H = &buffer[4 * N + 2 * r]
+    cdef double* rest
+    if turn and c > 1:
+        raise ValueError(f"Newton steps here are for one output, got W of shape {np.shape(W)}")
+    p.K, p.r, p.c, p.beta = <int>W.shape[1], r, c, beta
+    p.G, p.w, p.used = &G[0, 0], &W[0, 0, 0], &used[0]
+    p.pull, p.moved, p.e, p.d = &pull[0], &buffer[2 * c * r], &buffer[2 * c * r + N], &buffer[2 * c * r + 2 * N]
+    p.H = p.d + N
     with nogil:
-        for i in range(N):  # pull = q - G w
-            p.pull[i] = q[i]
-        for j in range(N):
-            if p.w[j] != 0.0:
-                for i in range(N):
-                    p.pull[i] -= p.w[j] * G[j, i]
+        for a in range(c):  # pull = q - G w
+            rest = p.pull + a * N
+            for j in range(N):
+                if p.w[a * N + j] != 0.0:
+                    for i in range(N):
+                        rest[i] -= p.w[a * N + j] * G[j, i]
         for _sweep in range(sweeps):
-            sweep_gram(&p, &values[0, 0], &vectors[0, 0, 0], &buffer[4 * N])
+            sweep_gram(&p, &values[0, 0], &vectors[0, 0, 0], &buffer[0])
         found = violation(&p)
         if turn and found > tol:
             newton(&p, ENOUGH * tol * beta)

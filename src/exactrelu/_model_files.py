@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrelu._table import label_text
-from exactrelu.certificates import Certificate, GatedCertificate, OutputsCertificate
+from exactrelu.certificates import Certificate, GatedCertificate, GatedOutputsCertificate, OutputsCertificate
 from exactrelu.networks import GatedReLUNetwork, Network, network_from
 from exactrelu.networks._archive import MAX_BYTES, read_archive, take, write_archive
 
@@ -182,7 +182,7 @@ def _certificate_from(held: Mapping[str, NDArray[Any]], network: Any, name: str)
     """The certificate of these entries, each of the type that its field has, or ValueError."""
     kind: type[Certificate] = Certificate if network.n_outputs is None else OutputsCertificate
     if isinstance(network, GatedReLUNetwork):
-        kind = GatedCertificate
+        kind = GatedCertificate if network.n_outputs is None else GatedOutputsCertificate
     stored = _stored_fields(kind)
     # what this version does not know it could not check
     strange = sorted(set(held) - {field.name for field in stored})
@@ -229,7 +229,7 @@ def _words(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _octets(words: NDArray[Any], dual: NDArray[Any] | None, what: str) -> NDArray[np.uint8]:
     """The octets of `_words`, a row for the samples of the dual point."""
-    width = 0 if dual is None else (dual.size + 7) // 8
+    width = 0 if dual is None else (len(dual) + 7) // 8
     if words.ndim != 2 or words.dtype != np.int64 or words.shape[1] != (width + 7) // 8:
         raise ValueError(f"{what} must be integers, {(width + 7) // 8} a pattern, got {words.dtype} {words.shape}")
     return np.ascontiguousarray(words.astype("<i8").view(np.uint8)[:, :width])

@@ -15,7 +15,9 @@ from exactrelu.networks import GatedReLUNetwork
 
 from ._bounds import rounding_slack
 from ._certificate import Certificate, CertificateError, NotProvenError
-from ._vertices import price_vertices
+from ._output_bounds import outputs_slack
+from ._outputs import Matrix, OutputsCertificate
+from ._vertices import price_vertices, row_products
 
 Octets = NDArray[np.uint8]
 CHUNK = 1 << 22  # numbers of unpacked patterns at a time
@@ -34,10 +36,10 @@ def pack_gates(X: Array, vectors: Array) -> Octets:
 
 
 def largest_correlation(octets: Octets, Z: Array, theta: Array) -> float:
-    """``max_j |Z' D_j theta|`` over packed patterns, 0 for none. O(P n r)."""
-    step, best = max(1, CHUNK // len(Z)), 0.0
+    """``max_j |Z' D_j theta|`` over packed patterns, 0 for none; theta (n,) or (n, c). O(P n r c)."""
+    products, step, best = row_products(Z, theta), max(1, CHUNK // len(Z)), 0.0
     for start in range(0, len(octets), step):
-        sums = (active_rows(octets[start : start + step], len(Z)) * theta) @ Z
+        sums = active_rows(octets[start : start + step], len(Z)) @ products
         best = max(best, float(np.sqrt(np.square(sums).sum(axis=1)).max(initial=0.0)))
     return best
 
@@ -88,7 +90,8 @@ class GatedCertificate(Certificate):
         Of all patterns those at the rays of the arrangement (`_vertices.py`), O(2^(r-1) n^r r): some are counted
         several times.  Rows whose unit normals agree to 12 digits are one plane.
         """
-        Z, slack, most = coordinates.Z, rounding_slack(coordinates, self.dual), self.beta * (1.0 + rtol)
+        Z, most = coordinates.Z, self.beta * (1.0 + rtol)
+        slack = (outputs_slack if self._several else rounding_slack)(coordinates, self.dual)
         upper = attained = 0.0
         count = 0
         if self.patterns is not None:
@@ -110,3 +113,31 @@ class GatedCertificate(Certificate):
             f"more planes meet than is generic, or time ran out; beta = {self.beta:.17g}",
             beta=self.beta, worst_value=attained, cones=count, slack=slack, time_limit=time_limit,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class GatedOutputsCertificate(GatedCertificate, OutputsCertificate):
+    """A gated network with several outputs and a dual point that bounds the best objective over given patterns.
+
+    Attributes
+    ----------
+    beta : float, weight decay
+    loss : str
+    layers, width : int, 2 and 1
+    dual : (n, c) array, Theta: ``|X' D_j Theta|_F <= beta`` for every pattern D_j; rows of the softmax loss sum to zero
+    objective : float, objective of `network` on the data
+    lower_bound : float, dual value ``-L*(-Theta)``: no gated network over these patterns is better
+    gap : float, ``(objective - lower_bound) / |objective|``
+    network : GatedReLUNetwork with V (d, m, c)
+    rank : None
+    truncation_factor : float, 1
+    pricing : str, "gates"
+    output_bias : bool
+        Whether the bound speaks of networks with output biases too: the columns of Theta then sum to zero, exactly.
+    hint, multipliers : None
+    patterns : (P, ceil(n/8)) uint8, or None
+        As for `GatedCertificate`.
+    """
+
+    dual: Matrix
+    _several: ClassVar[bool] = True

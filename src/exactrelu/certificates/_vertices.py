@@ -43,7 +43,7 @@ class Vertices:
 
 
 def price_vertices(Z: Array, theta: Array, deadline: float | None = None) -> Vertices:
-    """Bound ``|Z' D theta|`` over all activation patterns of the rows of Z (n, r), of rank r.
+    """Bound ``|Z' D theta|`` over all activation patterns of the rows of Z (n, r), of rank r; theta (n,) or (n, c).
 
     Returns
     -------
@@ -77,8 +77,15 @@ def price_vertices(Z: Array, theta: Array, deadline: float | None = None) -> Ver
     return Vertices(upper, attained, count)
 
 
+def row_products(Z: Array, theta: Array) -> Array:
+    """``theta_i z_i`` (n, r) for theta (n,); for several outputs the numbers of ``z_i theta_i'``, (n, r c)."""
+    if theta.ndim == 1:
+        return theta[:, None] * Z
+    return (Z[:, :, None] * theta[:, None, :]).reshape(len(Z), Z.shape[1] * theta.shape[1])
+
+
 def planes(Z: Array, theta: Array) -> tuple[Array, Array, Array]:
-    """Unit normals (L, r) of the distinct planes, and sums (L, r) of ``theta_i z_i`` over their rows on either side."""
+    """Unit normals (L, r) of the distinct planes, and sums of the `row_products` over their rows on either side."""
     rows = Z.any(axis=1)
     Z, theta = Z[rows], theta[rows]
     unit = Z / np.linalg.norm(Z, axis=1)[:, None]
@@ -87,9 +94,10 @@ def planes(Z: Array, theta: Array) -> tuple[Array, Array, Array]:
     keys = np.round(side[:, None] * unit, DIGITS) + 0.0
     _, first, plane = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     plane, normals = plane.reshape(-1), (side[:, None] * unit)[first]
-    sums = np.zeros((2, *normals.shape))
+    products = row_products(Z, theta)
+    sums = np.zeros((2, len(normals), products.shape[1]))
     for k, chosen in enumerate((side > 0.0, side < 0.0)):
-        np.add.at(sums[k], plane[chosen], (theta[:, None] * Z)[chosen])
+        np.add.at(sums[k], plane[chosen], products[chosen])
     return normals, sums[0], sums[1]
 
 
@@ -112,7 +120,7 @@ def _rays(normals: Array) -> Iterator[tuple[Array, bool]]:
 
 
 def _largest(sums: Array, positive: Array, negative: Array) -> float:
-    """Largest norm of ``sums[k]`` plus, for every tied plane, its positive or its negative side, (k, t, r) each."""
+    """Largest norm of ``sums[k]`` plus, for every tied plane, its positive or its negative side, (k, t, r c) each."""
     best = 0.0
     for choice in itertools.product((True, False), repeat=positive.shape[1]):
         total = sums + np.where(np.array(choice, bool)[:, None], positive, negative).sum(axis=1)

@@ -407,13 +407,13 @@ class Classification(ClassifierMixin, ConvexReLU):
         """Whether one network with the softmax loss learns more than two classes; ValueError for an unknown wish."""
         if self.multi_class not in ("auto", "softmax", "ovr"):
             raise ValueError(f"multi_class must be 'auto', 'softmax' or 'ovr', got {self.multi_class!r}")
-        legal = _is_logistic(self) and self.layers == 2 and self.activation == "relu" and self.pricing != "enumerate"
+        legal = _is_logistic(self) and self.layers == 2 and self.pricing != "enumerate"
         if self.multi_class == "softmax" and not legal:
             raise ValueError(
-                "multi_class='softmax' is for loss='logistic', two layers, activation='relu' and pricing by bound, got "
-                f"loss={self.loss!r}, layers={self.layers}, activation={self.activation!r}, pricing={self.pricing!r}"
+                "multi_class='softmax' is for loss='logistic', two layers and pricing by bound, got "
+                f"loss={self.loss!r}, layers={self.layers}, pricing={self.pricing!r}"
             )
-        return legal and self.multi_class != "ovr"
+        return legal and (self.multi_class == "softmax" or (self.multi_class == "auto" and self.activation == "relu"))
 
     def _training_loss(self, targets: list[Array]) -> str | Loss:
         """Softmax where one network learns all classes."""

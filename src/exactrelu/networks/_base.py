@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -108,6 +108,15 @@ class Network(SetOnce, ABC):
     def n_outputs(self) -> int | None:
         """Number of outputs c where `predict` gives (n, c); None for one output, (n,)."""
         return None
+
+    def single_outputs(self) -> Sequence[Network]:
+        """One network for each output; this one where there is one output.
+
+        Returns
+        -------
+        sequence of networks of this class
+        """
+        return [self]
 
     @property
     @abstractmethod

@@ -38,6 +38,7 @@ class Exportable(Protocol):
     @property
     def n_outputs(self) -> int | None: ...
     def arrays(self) -> dict[str, Any]: ...
+    def single_outputs(self) -> Sequence[Any]: ...
 
 
 def require(module: str, extra: str) -> Any:
@@ -67,7 +68,7 @@ def to_torch(networks: Sequence[Exportable], *, exponential: bool = False) -> to
     from . import _torch as modules
 
     parts: list[Any] = []
-    for network in networks:
+    for network in exported(networks):
         if is_gated(network):
             gates, linear = gated_weights(network)
             parts.append(modules.gated_layers(*gates, *linear, output_bias=network.output_bias))
@@ -104,6 +105,7 @@ def to_onnx(
     nodes: list[Any] = []
     constants: dict[str, NDArray[Any]] = {}
     outputs = []
+    networks = exported(networks)
     for k, network in enumerate(networks):
         nodes += _nodes(helper, network, f"{k}.", constants)
         outputs.append(nodes[-1].output[0])
@@ -157,6 +159,11 @@ class Weights(NamedTuple):
 def is_gated(network: Exportable) -> bool:
     """Whether it is a `GatedReLUNetwork`."""
     return "network.gates" in network.arrays()
+
+
+def exported(networks: Sequence[Exportable]) -> list[Exportable]:
+    """The networks, gated ones of several outputs as one for each output."""
+    return [one for network in networks for one in (network.single_outputs() if is_gated(network) else [network])]
 
 
 def gated_weights(network: Exportable) -> list[tuple[Array, Array | None]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
@@ -17,25 +19,26 @@ MAX_STEPS, SAME = 200, 1e-13  # of the search for the cheapest pair, and the rel
 
 
 class GatedReLUNetwork(Network):
-    """A gated network ``f(x) = sum_j 1[g_j·x > 0] v_j·x + b``.
+    """A gated network ``f(x) = sum_j 1[g_j·x > 0] v_j·x + b``, with one output or several.
 
     Parameters
     ----------
     gates : (d, m) array_like
         Gate vectors, one column each.
-    V : (d, m) array_like
-        Weights, one column per gate.
+    V : (d, m) or (d, m, c) array_like
+        Weights, one column per gate; a matrix ``V[:, j]`` (d, c) per gate of a network with c outputs.
     intercept : bool
         Whether the data get a column of ones appended: both arrays then have one more row than the data have columns.
-    output_bias : float
+    output_bias : float or (c,) array_like
         Added to the outputs; it is free of penalty.
 
     Attributes
     ----------
     gates, V : read-only float64 arrays
     intercept : bool
-    output_bias : float
+    output_bias : float, or read-only (c,) array for several outputs
     layers : int, 2
+    n_outputs : int, c, or None where V is (d, m) and predictions are (n,)
 
     Raises
     ------
@@ -56,10 +59,18 @@ class GatedReLUNetwork(Network):
     _parts = ("gates", "V")
     _sizes = ("n_neurons",)
 
-    def __init__(self, gates: ArrayLike, V: ArrayLike, intercept: bool = False, output_bias: float = 0.0) -> None:
-        self._hold(frozen(gates, "gates", 2), frozen(V, "V", 2), intercept=intercept, output_bias=output_bias)
-        if self.gates.shape != self.V.shape:
+    def __init__(self, gates: ArrayLike, V: ArrayLike, intercept: bool = False, output_bias: Any = 0.0) -> None:
+        weights = frozen(V, "V", 3 if np.ndim(V) == 3 else 2)
+        if weights.shape[2:] == (0,):
+            raise ValueError(f"V must have numbers for each output, got shape {weights.shape}")
+        self._hold(frozen(gates, "gates", 2), weights, intercept=intercept, output_bias=output_bias)
+        if self.gates.shape != self.V.shape[:2]:
             raise ValueError(f"gates have shape {self.gates.shape} but V has shape {self.V.shape}")
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs c where V is (d, m, c); None where it is (d, m)."""
+        return None if self.V.ndim == 2 else int(self.V.shape[2])
 
     @property
     def n_neurons(self) -> int:
@@ -68,13 +79,30 @@ class GatedReLUNetwork(Network):
 
     @property
     def penalty(self) -> float:
-        """``sum_j |v_j|``."""
-        return float(np.linalg.norm(self.V, axis=0).sum())
+        """``sum_j |v_j|``, of matrices their Frobenius norms."""
+        return float(np.linalg.norm(self.V, axis=0 if self.V.ndim == 2 else (0, 2)).sum())
+
+    def single_outputs(self) -> list[GatedReLUNetwork]:
+        """One network for each output, with all of the gates; this one where there is one output.
+
+        Returns
+        -------
+        list of GatedReLUNetwork
+        """
+        if self.n_outputs is None:
+            return [self]
+        return [
+            GatedReLUNetwork(self.gates, V, self.intercept, bias)
+            for V, bias in zip(np.moveaxis(self.V, 2, 0), self.output_bias.tolist(), strict=True)
+        ]
 
     def _weighted(self, inputs: Array) -> Array:
-        """``sum_j 1[X g_j > 0] * X v_j``, (n,)."""
-        output: Array = np.where(inputs @ self.gates > 0.0, inputs @ self.V, 0.0).sum(axis=1)
-        return output
+        """``sum_j 1[X g_j > 0] * X v_j``, (n,) or (n, c)."""
+        active = inputs @ self.gates > 0.0
+        if self.V.ndim == 2:
+            return np.asarray(np.where(active, inputs @ self.V, 0.0).sum(axis=1))
+        columns = [np.where(active, inputs @ V, 0.0).sum(axis=1) for V in np.moveaxis(self.V, 2, 0)]
+        return np.stack(columns, axis=1)
 
     def to_relu(self, X: ArrayLike) -> tuple[ReLUNetwork, float]:
         """A ReLU network with the same outputs on the data `X`, and by what factor its penalty exceeds this network's.
@@ -82,7 +110,8 @@ class GatedReLUNetwork(Network):
         Every ``v_j`` is written as ``a_j - b_j`` with both in the closed cone of vectors u whose signs on the data are
         those of the gate, ``(2 D_j - I) X u >= 0``: there ``D_j X u = (X u)_+`` (Mishkin, Sahiner & Pilanci 2022,
         section 3).  Of all such pairs it is the one with the least ``|a_j| + |b_j|``.  Away from the data the two
-        networks differ.
+        networks differ.  For several outputs ``V_j = sum_l s_l p_l q_l'`` is split by its singular vectors, and each
+        ``s_l p_l`` as above; ``q_l`` is the vector of its neurons' output weights.
 
         Parameters
         ----------
@@ -91,7 +120,7 @@ class GatedReLUNetwork(Network):
         Returns
         -------
         network : ReLUNetwork
-            Two neurons at most per gate; for `warm_start` of `exactrelu.solve.train`.
+            Two neurons at most per gate and singular value; for `warm_start` of `exactrelu.solve.train`.
         growth : float
             ``sum_j (|a_j| + |b_j|) / sum_j |v_j|``, at least 1; 1 without gates.
 
@@ -111,16 +140,24 @@ class GatedReLUNetwork(Network):
         inputs = np.column_stack([data, np.ones(len(data))]) if self.intercept else data
         inputs = inputs[inputs.any(axis=1)]
         normals = inputs / np.linalg.norm(inputs, axis=1)[:, None]
-        pairs = [
-            cone_pair(np.where(normals @ g > 0.0, 1.0, -1.0)[:, None] * normals, v, g)
-            for g, v in zip(self.gates.T, self.V.T, strict=True)
-        ]
-        signed = [(s, u) for pair in pairs for s, u in zip((1.0, -1.0), pair, strict=True) if u.any()]
+        signed: list[tuple[Any, Array]] = []
+        for j, g in enumerate(self.gates.T):
+            G = np.where(normals @ g > 0.0, 1.0, -1.0)[:, None] * normals
+            for v, q in _rank_one(self.V[:, j]):
+                signed += [(s * q, u) for s, u in zip((1.0, -1.0), cone_pair(G, v, g), strict=True) if u.any()]
         lengths = np.array([np.linalg.norm(u) for _, u in signed])
         directions = np.array([u for _, u in signed]).reshape(len(signed), len(self.V)).T
-        root, signs = np.sqrt(lengths), np.array([s for s, _ in signed])
-        network = ReLUNetwork(directions / root, signs * root, self.intercept, self.output_bias)
+        root, outer = np.sqrt(lengths), np.array([s for s, _ in signed]).reshape(len(signed), *self.V.shape[2:])
+        network = ReLUNetwork(directions / root, (root * outer.T).T, self.intercept, self.output_bias)
         return network, float(lengths.sum() / self.penalty) if self.penalty else 1.0
+
+
+def _rank_one(V: Array) -> list[tuple[Array, Any]]:
+    """A vector with the factor 1.0; a matrix (d, c) as vectors (d,) and unit vectors of output weights (c,)."""
+    if V.ndim == 1:
+        return [(V, 1.0)]
+    P, sizes, Q = np.linalg.svd(V, full_matrices=False)
+    return [(s * p, q) for p, s, q in zip(P.T, sizes, Q, strict=True) if s > 0.0]
 
 
 def cone_pair(G: Array, v: Array, inside: Array) -> tuple[Array, Array]:

@@ -107,8 +107,7 @@ class Drawable:
 
 def _each_output(networks: Sequence[Network]) -> list[Network]:
     """Networks of one output each, which is what curves and maps show."""
-    several = [network.single_outputs() if isinstance(network, ReLUNetwork) else [network] for network in networks]
-    return [network for group in several for network in group]
+    return [single for network in networks for single in network.single_outputs()]
 
 
 def as_drawable(given: Any) -> Drawable:
