@@ -397,3 +397,12 @@ def test_a_gated_network_of_three_classes():
     assert np.allclose(model.predict_proba(X).sum(axis=1), 1.0)
     assert model.score(X, y) >= 0.95
     assert len(ConvexReLUClassifier(activation="gated", gates=60).fit(X, y).networks_) == 3
+
+
+def test_more_blocks_than_can_be_told_apart_end_in_a_proof():
+    """Fifty blocks for sixty numbers: Newton's direction is flat, and no block came to its zero by halves."""
+    X = np.column_stack([np.random.default_rng(0).standard_normal((30, 2)), np.ones(30)])
+    hinge = np.maximum(X[:, 1], 0.0)
+    solution = train(X, np.column_stack([np.abs(X[:, 0]) - hinge, hinge]), 0.1, activation="gated", max_iter=60)
+    assert solution.converged
+    assert solution.certificate.gap <= 1e-6

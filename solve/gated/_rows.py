@@ -32,6 +32,7 @@ from ._sweeps import solve_gram, sweep_rows
 
 MAX_ROUNDS, MAX_NEWTON, MAX_HALVINGS = 100, 8, 30  # of sweeps and Newton steps in turn, of steps in a row, of a step
 SWEEPS = 3  # before Newton steps: they find the blocks in use, and cost a fraction
+ROUNDED = 1e-15  # part of an objective that a block which comes to its zero may add to it
 RIDGE = 1e-13  # part of the mean diagonal entry that is added to matrices: features may be dependent
 # Newton steps are taken to tolerances below COARSE, in units of beta, or when so many rounds of sweeps did not do.
 COARSE, PATIENCE = 0.5, 3
@@ -277,19 +278,25 @@ def _newton(rows: Rows, W: Array, tol: float) -> None:
         if np.linalg.norm(gradient, axis=1).max(initial=0.0) <= ENOUGH * tol * rows.beta:
             return
         direction, e = rows.direction(V, index, gradient)
-        value, step = rows.objective(residual, V), 1.0
-        for _ in range(MAX_HALVINGS):
+        value = rows.objective(residual, V)
+        along = np.einsum("kr,kr->k", direction, V)
+        # the step at which a block comes to its zero: that one is tried, too.  Where more blocks are in use than can be
+        # told apart the direction is long and flat, and ends there; the objective may fall by less than its rounding
+        zeros = np.divide(-(lengths**2), along, out=np.full(len(V), np.inf), where=along < 0.0)
+        vanishing = float(zeros.min(initial=np.inf))
+        halves = 0.5 ** np.arange(MAX_HALVINGS)
+        for step in np.sort(np.append(halves, vanishing) if vanishing < 1.0 else halves)[::-1]:
             trial = V + step * direction
             # a step through zero turns a block round: it is tried at zero, which is where the sweeps would leave it
-            turned = np.einsum("kr,kr->k", trial, V) <= VANISHING * lengths**2
+            turned = (zeros == step) | (np.einsum("kr,kr->k", trial, V) <= VANISHING * lengths**2)
             if turned.any():
                 trial[turned] = 0.0
-                if rows.objective(rows.residual(trial, index), trial) < value:
+                allowed = value * (1.0 + ROUNDED) if step == vanishing else np.nextafter(value, -np.inf)
+                if rows.objective(rows.residual(trial, index), trial) <= allowed:
                     break
                 trial = V + step * direction
             if rows.objective(residual - step * e, trial) < value:
                 break
-            step *= 0.5
         else:
             return
         W[index] = trial
