@@ -34,9 +34,7 @@ def degenerate(draw, max_rows=8, max_columns=4):
     return draw(arrays(np.int64, shape, elements=st.integers(-2, 2)))
 
 
-@pytest.mark.parametrize(
-    ("n", "r"), [(1, 1), (7, 1), (1000, 2), (1000, 3), (100, 4), (40, 5), (20, 6), (12, 9), (3, 5)]
-)
+@pytest.mark.parametrize(("n", "r"), [(1, 1), (7, 1), (1000, 2), (1000, 3), (50, 4), (40, 5), (20, 6), (12, 9), (3, 5)])
 def test_general_position_reaches_covers_bound(n, r):
     assert count_patterns(gaussian(n, r)) == max_patterns(n, r)
 
