@@ -70,6 +70,18 @@ class Rows(Features):
             e = e - np.multiply.outer(mean, mean @ e)
         return e
 
+    def _project_rows(self, Q: Array) -> Array:
+        """``Q P`` of a matrix (k, n)."""
+        for mean in self.means:
+            Q = Q - np.outer(Q @ mean, mean)
+        return Q
+
+    def _project_both(self, M: Array) -> None:
+        """A symmetric M (n, n) becomes ``P M P``, in place."""
+        for mean in self.means:
+            along = M @ mean
+            M += np.outer((mean @ along) * mean - along, mean) - np.outer(mean, along)
+
     def residual(self, W: Array, index: Any = slice(None)) -> Array:
         """``P (target - A w)``, (n,)."""
         return self.target - self._project(self.outputs(W, index))
@@ -101,6 +113,11 @@ class Rows(Features):
         """Weights (K, c r) output by output, (c, K, r): a view where there is one output."""
         return np.ascontiguousarray(W.reshape(len(W), -1, self.Z.shape[1]).transpose(1, 0, 2))
 
+    @staticmethod
+    def by_blocks(weights: Array) -> Array:
+        """Weights (c, K, r) block by block again, (K, c r)."""
+        return np.ascontiguousarray(weights.transpose(1, 0, 2)).reshape(weights.shape[1], -1)
+
     def violation(self, W: Array) -> float:
         """Largest violation of the optimality conditions in units of beta."""
         pull, lengths = self.correlations(self.residual(W)), np.linalg.norm(W, axis=1)
@@ -124,10 +141,9 @@ class Rows(Features):
     def _few_weights(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
         """By the Gram matrix of N = k r weights, O(N^3), and O(n N) for each of its numbers that is new."""
         k, r = U.shape
-        H = self._gram(index)
+        H = np.array(self._gram(index))
         curved = (np.eye(r) - U[:, :, None] * U[:, None, :]) / c[:, None, None]
         blocks = np.arange(k)
-        H = np.array(H)
         H.reshape(k, r, k, r)[blocks, :, blocks] += curved
         d = -_solve(H, gradient.ravel()).reshape(k, r)
         return d, self._project(self.outputs(d, index))
@@ -137,10 +153,8 @@ class Rows(Features):
         D = self.active[index].astype(float)
         Q = D * (U @ self.Z.T)  # (k, n), rows A_k u_k
         M = (self.Z @ self.Z.T) * (D.T @ (c[:, None] * D)) - Q.T @ (c[:, None] * Q)
-        for q in self.means:  # P M P and P Q'
-            Mq = M @ q
-            M += np.outer((q @ Mq) * q - Mq, q) - np.outer(q, Mq)
-            Q = Q - np.outer(Q @ q, q)
+        self._project_both(M)
+        Q = self._project_rows(Q)
         M[np.diag_indices_from(M)] += 1.0
         along = np.einsum("kr,kr->k", U, gradient)
         across = gradient - along[:, None] * U
@@ -164,7 +178,7 @@ class Rows(Features):
         S = np.diag(c) - (inverse * (u @ u.T)).reshape(k, r, k, r).sum(axis=(1, 3))
         s = _solve(S, (u * y).sum(axis=1).reshape(k, r).sum(axis=1))
         y += inverse @ (u * np.repeat(s, r)[:, None])
-        d = np.ascontiguousarray(y.T.reshape(outputs, k, r).transpose(1, 0, 2)).reshape(k, outputs * r)
+        d = self.by_blocks(y.T.reshape(outputs, k, r))
         return d, self._project(self.outputs(d, index))
 
     def _shared_rows(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
@@ -172,10 +186,8 @@ class Rows(Features):
         D = self.active[index].astype(float)
         F = (self.Z @ self.Z.T) * (D.T @ (c[:, None] * D))  # A diag(c) A'
         Q = [D * (part @ self.Z.T) for part in np.split(U, self.several[0], axis=1)]  # (k, n) for each output
-        for q in self.means:
-            Fq = F @ q
-            F += np.outer((q @ Fq) * q - Fq, q) - np.outer(q, Fq)
-            Q = [part - np.outer(part @ q, q) for part in Q]
+        self._project_both(F)
+        Q = [self._project_rows(part) for part in Q]
         F[np.diag_indices_from(F)] += 1.0
         t = -self._project(self.outputs(c[:, None] * gradient, index))
         solved = _solve(F, np.column_stack([t, *(part.T for part in Q)]), ridge=0.0)
@@ -239,7 +251,7 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
             compiled = turn and not rows.several
             weights = rows.by_outputs(W)
             found = solve_gram(*small, values, vectors, rows.beta, weights, tol, sweeps, compiled)
-            W[:] = weights.transpose(1, 0, 2).reshape(W.shape)
+            W[:] = rows.by_blocks(weights)
             if turn and not compiled and found > tol:
                 _newton(rows, W, tol)
                 found = rows.violation(W)
@@ -251,7 +263,7 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
             weights = rows.by_outputs(W)
             for _ in range(sweeps):
                 sweep_rows(active, rows.Z, values, vectors, rows.means, rows.beta, weights, residual)
-            W[:] = weights.transpose(1, 0, 2).reshape(W.shape)
+            W[:] = rows.by_blocks(weights)
             found = rows.violation(W)
             if turn and found > tol:
                 _newton(rows, W, tol)

@@ -152,7 +152,7 @@ class Relaxation:
     solver: Lagrangian = field(init=False)
     goal: TrainingGoal = field(init=False)
     best: PairResult | None = None
-    proving: float = 0.0
+    proving: float = field(init=False)
 
     def __post_init__(self) -> None:
         Z = self.problem.bundle.Z

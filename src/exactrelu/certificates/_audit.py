@@ -162,7 +162,8 @@ def kinks_of(Z: Array, theta: Array) -> tuple[Kinks, float]:
 
     ``t_+ = t/2 + |t|/2``, so that rows z and -c z make one kink; it is convex when their weights sum to more than 0.
     """
-    normals, index, length, apart = hyperplanes(Z)
+    normals, index, along, apart = hyperplanes(Z)
+    length = np.abs(along)
     weights = 0.5 * np.bincount(index, theta * length)
     moved = 0.5 * float(np.abs(theta) * length @ apart)
     rows = np.abs(weights)[:, None] * normals
@@ -172,14 +173,16 @@ def kinks_of(Z: Array, theta: Array) -> tuple[Kinks, float]:
 def hyperplanes(Z: Array) -> tuple[Array, Ints, Array, Array]:
     """Unit normals (k, r), each hyperplane's once, of nonzero rows (n, r), and for every row what it is of these.
 
-    That is the number of its hyperplane, its length, and how far its unit normal is from the one that stands for it.
+    That is the number of its hyperplane, its length, negative where it points against the normal, and how far its unit
+    normal is from the one that stands for it.
     """
     length = np.linalg.norm(Z, axis=1)
     unit = Z / length[:, None]
     size = np.abs(unit)
     lead = (size >= size.max(axis=1, keepdims=True) * (1.0 - 1e-9)).argmax(axis=1)
-    unit *= np.sign(unit[np.arange(len(unit)), lead])[:, None]
+    side = np.sign(unit[np.arange(len(unit)), lead])
+    unit *= side[:, None]
     _, first, index = np.unique(np.round(unit, DIGITS), axis=0, return_index=True, return_inverse=True)
     index = index.reshape(-1)
     normals = unit[first]
-    return normals, index, length, np.linalg.norm(unit - normals[index], axis=1)
+    return normals, index, side * length, np.linalg.norm(unit - normals[index], axis=1)

@@ -45,7 +45,8 @@ def output_kinks(Z: Array, theta: Array) -> tuple[VectorKinks, float]:
     ----------
     Z : (n, r) nonzero rows;  theta : (n, c)
     """
-    normals, index, length, apart = hyperplanes(Z)
+    normals, index, along, apart = hyperplanes(Z)
+    length = np.abs(along)
     weights = np.zeros((len(normals), theta.shape[1]))
     np.add.at(weights, index, 0.5 * length[:, None] * theta)
     moved = 0.5 * float(row_norms(theta) * length @ apart)

@@ -16,12 +16,13 @@ import numpy as np
 
 from exactrelu._typing import Array, Bools, Ints
 
+from ._audit import hyperplanes
+
 TIED = 1e-9  # inner product of unit vectors below which a ray lies on a plane: far above rounding
 DEPENDENT, UNCLEAR = (
     1e-12,
     1e-7,
 )  # least singular value of normals: none are independent up to the first, or past it all
-DIGITS = 12  # to which the unit normals of rows agree when they are one plane
 MOST_TIED = 12  # planes through one ray, of whose 2^k choices of sides all are tried
 CHUNK = 1 << 22  # numbers worked on at a time
 
@@ -88,15 +89,10 @@ def planes(Z: Array, theta: Array) -> tuple[Array, Array, Array]:
     """Unit normals (L, r) of the distinct planes, and sums of the `row_products` over their rows on either side."""
     rows = Z.any(axis=1)
     Z, theta = Z[rows], theta[rows]
-    unit = Z / np.linalg.norm(Z, axis=1)[:, None]
-    lead = np.argmax(np.abs(unit) > UNCLEAR, axis=1)
-    side = np.sign(np.take_along_axis(unit, lead[:, None], axis=1)[:, 0])
-    keys = np.round(side[:, None] * unit, DIGITS) + 0.0
-    _, first, plane = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    plane, normals = plane.reshape(-1), (side[:, None] * unit)[first]
+    normals, plane, along, _ = hyperplanes(Z)
     products = row_products(Z, theta)
     sums = np.zeros((2, len(normals), products.shape[1]))
-    for k, chosen in enumerate((side > 0.0, side < 0.0)):
+    for k, chosen in enumerate((along > 0.0, along < 0.0)):
         np.add.at(sums[k], plane[chosen], products[chosen])
     return normals, sums[0], sums[1]
 

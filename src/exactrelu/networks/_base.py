@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -109,14 +109,20 @@ class Network(SetOnce, ABC):
         """Number of outputs c where `predict` gives (n, c); None for one output, (n,)."""
         return None
 
-    def single_outputs(self) -> Sequence[Network]:
-        """One network for each output; this one where there is one output.
+    def single_outputs(self) -> list[Self]:
+        """One network for each output, with all of the neurons; this one where there is one output.
 
         Returns
         -------
-        sequence of networks of this class
+        list of networks of this class
         """
-        return [self]
+        if self.n_outputs is None:
+            return [self]
+        *first, last = (getattr(self, name) for name in self._parts)  # the last layer has an axis of outputs, its last
+        return [
+            self._trusted(*first, np.ascontiguousarray(last[..., k]), intercept=self.intercept, output_bias=bias)
+            for k, bias in enumerate(self.output_bias.tolist())
+        ]
 
     @property
     @abstractmethod

@@ -82,20 +82,6 @@ class GatedReLUNetwork(Network):
         """``sum_j |v_j|``, of matrices their Frobenius norms."""
         return float(np.linalg.norm(self.V, axis=0 if self.V.ndim == 2 else (0, 2)).sum())
 
-    def single_outputs(self) -> list[GatedReLUNetwork]:
-        """One network for each output, with all of the gates; this one where there is one output.
-
-        Returns
-        -------
-        list of GatedReLUNetwork
-        """
-        if self.n_outputs is None:
-            return [self]
-        return [
-            GatedReLUNetwork(self.gates, V, self.intercept, bias)
-            for V, bias in zip(np.moveaxis(self.V, 2, 0), self.output_bias.tolist(), strict=True)
-        ]
-
     def _weighted(self, inputs: Array) -> Array:
         """``sum_j 1[X g_j > 0] * X v_j``, (n,) or (n, c)."""
         active = inputs @ self.gates > 0.0

@@ -77,20 +77,6 @@ class ReLUNetwork(Network):
         """``1/2 sum_k (|w_k|^2 + |alpha_k|^2)``."""
         return 0.5 * float(np.sum(self.W**2) + np.sum(self.alpha**2))
 
-    def single_outputs(self) -> list[ReLUNetwork]:
-        """One network for each output, with all of the neurons; this one where there is one output.
-
-        Returns
-        -------
-        list of ReLUNetwork
-        """
-        if self.n_outputs is None:
-            return [self]
-        return [
-            ReLUNetwork(self.W, alpha, self.intercept, bias)
-            for alpha, bias in zip(self.alpha.T, self.output_bias.tolist(), strict=True)
-        ]
-
     def _weighted(self, inputs: Array) -> Array:
         """``(X W)_+ alpha``, (n,) or (n, c)."""
         hidden = inputs @ self.W
