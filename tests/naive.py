@@ -110,12 +110,14 @@ def exact_patterns(rows):
     return found
 
 
-def exact_rays(rows, pattern):
-    """Extreme rays of the closed cell of a pattern, for rational rows of full column rank, largest entry 1."""
+def exact_rays(rows, pattern, axes):
+    """Extreme rays of the closed cell of a pattern, for rational rows of full column rank, largest entry 1.
+
+    `axes`: the `lines` of the rows that are not zero.
+    """
     signs = [1 if side else -1 for side in pattern]
-    r = len(rows[0])
     rays = []
-    for line in lines([row for row in rows if any(row)], r):
+    for line in axes:
         largest = max(abs(v) for v in line)
         both = ([v / largest for v in line], [-v / largest for v in line])
         rays += [g for g in both if all(s * dot(row, g) >= 0 for s, row in zip(signs, rows, strict=True))]

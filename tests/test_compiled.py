@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -37,6 +38,20 @@ SILENCE = "import logging\nlogging.getLogger('exactrelu').setLevel(logging.ERROR
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder with the kernel's machine code."""
+    folder = tmp_path_factory.mktemp("compiled")
+    stderr_of(CALL, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(compiled, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(compiled, tmp_path / "cache")
+
+
 def stderr_of(code, folder):
     variables = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)
@@ -65,34 +80,31 @@ def cached(folder, suffix):
 
 
 @pytest.mark.parametrize(("suffix", "size"), [(".nbi", 0), (".nbi", -20), (".nbc", 20)])
-def test_a_damaged_file_is_made_anew(tmp_path, suffix, size):
-    stderr_of(CALL, tmp_path)
-    file = cached(tmp_path, suffix)
+def test_a_damaged_file_is_made_anew(folder, suffix, size):
+    file = cached(folder, suffix)
     file.write_bytes(file.read_bytes()[:size])
-    lines = stderr_of(CALL, tmp_path)
-    assert [line for line in lines if "damaged" in line and str(tmp_path) in line and "delete" in line]
-    assert stderr_of(CALL, tmp_path) == []  # whole again
-    assert len(cached(tmp_path, ".nbc").read_bytes()) > 20
+    lines = stderr_of(CALL, folder)
+    assert [line for line in lines if "damaged" in line and str(folder) in line and "delete" in line]
+    assert stderr_of(CALL, folder) == []  # whole again
+    assert len(cached(folder, ".nbc").read_bytes()) > 20
 
 
-def test_a_folder_that_can_only_be_read_is_used(tmp_path):
-    stderr_of(CALL, tmp_path)
-    before = {file: file.read_bytes() for file in tmp_path.rglob("*.nb?")}
-    assert stderr_of(READ_ONLY + CALL, tmp_path) == []  # nothing is compiled
-    code = cached(tmp_path, ".nbc")
+def test_a_folder_that_can_only_be_read_is_used(folder):
+    before = {file: file.read_bytes() for file in folder.rglob("*.nb?")}
+    assert stderr_of(READ_ONLY + CALL, folder) == []  # nothing is compiled
+    code = cached(folder, ".nbc")
     code.unlink()
-    assert len(stderr_of(ONLY_GIVEN + READ_ONLY + CALL, tmp_path)) == 1  # compiled, and not kept
+    assert len(stderr_of(ONLY_GIVEN + READ_ONLY + CALL, folder)) == 1  # compiled, and not kept
     code.write_bytes(before[code][:-20])
-    assert "damaged" in stderr_of(READ_ONLY + CALL, tmp_path)[0]
-    assert set(tmp_path.rglob("*.nb?")) == set(before)
+    assert "damaged" in stderr_of(READ_ONLY + CALL, folder)[0]
+    assert set(folder.rglob("*.nb?")) == set(before)
 
 
-def test_code_of_another_source_in_a_folder_that_can_only_be_read_is_not_used(tmp_path):
-    stderr_of(CALL, tmp_path)
-    index = cached(tmp_path, ".nbi")
+def test_code_of_another_source_in_a_folder_that_can_only_be_read_is_not_used(folder):
+    index = cached(folder, ".nbi")
     this = len(pickle.dumps(numba.__version__, protocol=-1))
     index.write_bytes(pickle.dumps("0.0") + index.read_bytes()[this:])  # by another Numba
-    (line,) = stderr_of(ONLY_GIVEN + READ_ONLY + CALL, tmp_path)
+    (line,) = stderr_of(ONLY_GIVEN + READ_ONLY + CALL, folder)
     assert "NUMBA_CACHE_DIR" in line
 
 
@@ -135,7 +147,7 @@ def test_two_processes_that_save_at_the_same_time_leave_no_code_under_a_wrong_na
 
 
 def test_the_line_goes_through_logging(tmp_path):
-    assert stderr_of(SILENCE + CALL, tmp_path) == []
+    assert stderr_of(SILENCE + NO_FOLDER + CALL, tmp_path) == []
 
 
 def test_other_errors_of_the_compiler_are_not_hidden():

@@ -22,12 +22,12 @@ def instance(n, r, seed, integer=False):
     return make_problem(X, nu, "squared", None), nu
 
 
-@pytest.mark.parametrize(("n", "width"), [(4, 2), (5, 2), (4, 3)])
+@pytest.mark.parametrize(("n", "width"), [(4, 2), (3, 3)])
 def test_against_every_cell_by_cvxpy(n, width):
     problem, nu = instance(n, 2, n)
     cells = composite_cells(problem.X, width)
-    if width == 3:  # one program per cell takes long: those of largest dual norm suffice to test the bound
-        cells = cells[::14]
+    if width == 3:  # one program per cell takes long: a part of them suffices to test the bound
+        cells = cells[::20]
     best = max(price_cell(problem.X, s * nu, cell) for cell in cells for s in (1.0, -1.0))
     priced = price_composite_by_bound(problem, nu, width, rel=1e-7)
     assert best <= priced.upper * (1.0 + 1e-6)

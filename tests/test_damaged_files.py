@@ -76,15 +76,14 @@ def test_damage_is_noticed_or_harmless(tmp_path_factory, valid, kind, changes):
 
 
 @pytest.mark.filterwarnings("ignore:Reading .* header:UserWarning")
-def test_every_single_byte_and_every_length(tmp_path, valid):
-    """Each byte inverted in turn, and the file cut after each byte: most are noticed, none changes the model."""
+def test_single_bytes_and_lengths(tmp_path, valid):
+    """Every third byte inverted in turn, and the file cut at every fifth: most are noticed, none changes the model."""
     content, expected = valid[0]
     path = tmp_path / "damaged.npz"
-    harmless = sum(
-        check_damaged(path, damaged(content, [("flip", k / len(content), 255)]), expected) for k in range(len(content))
-    )
-    assert harmless < 0.4 * len(content)  # times of change, versions of the packer and the like
-    assert not any(check_damaged(path, content[:k], expected) for k in range(len(content)))
+    places = range(0, len(content), 3)
+    harmless = sum(check_damaged(path, damaged(content, [("flip", k / len(content), 255)]), expected) for k in places)
+    assert harmless < 0.4 * len(places)  # times of change, versions of the packer and the like
+    assert not any(check_damaged(path, content[:k], expected) for k in range(0, len(content), 5))
 
 
 @settings(max_examples=200, deadline=None)

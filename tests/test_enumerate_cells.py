@@ -24,7 +24,7 @@ from exactrelu.enumerate.cone_tree._frames import Workspace
 from exactrelu.enumerate.cone_tree._state import CELLS, COUNT, PATTERNS
 from exactrelu.enumerate.cone_tree._walk import TreeWalk
 
-from naive import exact_rays, fractions, independent_coordinates, inside
+from naive import exact_rays, fractions, independent_coordinates, inside, lines
 
 quick = settings(deadline=None, max_examples=30)
 
@@ -88,8 +88,9 @@ def test_each_cell_once(X):
 def test_rays_are_the_extreme_rays(X):
     columns = Arrangement(X).columns
     rows = fractions(X[:, columns])
+    axes = lines([row for row in rows if any(row)], len(columns)) if len(columns) else []
     for pattern, _, rays, _, _ in all_cells(X):
-        expected = np.array([[float(v) for v in ray] for ray in exact_rays(rows, pattern)]) if len(columns) else []
+        expected = np.array([[float(v) for v in ray] for ray in exact_rays(rows, pattern, axes)])
         assert len(rays) == len(expected)
         rest = np.delete(rays, columns, axis=1)
         assert not rest.any()

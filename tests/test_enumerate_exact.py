@@ -173,7 +173,7 @@ def test_the_filter_bound_holds(r):
     rows = fractions(a.coords)
     _, work = find_cell(a, np.ones(a.n_planes, dtype=np.int64))
     frames, worst = work.frames, 0.0
-    for slot in frames.slots[0, : frames.n_rays[0]]:
+    for slot in frames.slots[0, : min(frames.n_rays[0], 20)]:
         *define, orientation = frames.define[0, slot].tolist()
         x = frames.x[0, slot]
         ray = [orientation * determinant([rows[t] for t in define] + [unit]) for unit in fractions(np.eye(r))]

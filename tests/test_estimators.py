@@ -35,7 +35,7 @@ WEIGHT_CHECKS = ("check_sample_weight_equivalence_on_dense_data",)
         ConvexReLURegressor(effort=0.0),
         ConvexReLUClassifier(effort=0.0),
         ConvexReLURegressorCV(beta_ratios=[0.3], cv=2, effort=0.0),
-        ConvexReLUClassifierCV(beta_ratios=[0.3], cv=2, effort=0.0),
+        ConvexReLUClassifierCV(beta_ratios=[0.3], cv=2, effort=0.0, multi_class="ovr"),
     ],
     ids=["regressor", "classifier", "regressor, CV", "classifier, CV"],
 )
@@ -120,7 +120,7 @@ def test_time_limit_keeps_a_valid_gap():
 def test_few_rounds_at_high_rank_do_not_depend_on_time():
     X, y = make_regression(80, 8, noise=50.0, random_state=0)
     with pytest.warns(ConvergenceWarning, match="end of the effort"):
-        model, again = (ConvexReLURegressor(beta=100.0, tol=1e-4).fit(X, y) for _ in range(2))
+        model, again = (ConvexReLURegressor(beta=100.0, tol=1e-4, effort=0.2).fit(X, y) for _ in range(2))
     assert model.n_iter_ == again.n_iter_
     np.testing.assert_array_equal(model.network_.W, again.network_.W)
 

@@ -20,8 +20,8 @@ STARTS, CLIMB_STEPS = 100, 60  # random directions that every pricing climbs fro
 SHORTER, LONGER = 0.3, 2.0  # factors of a step that failed and of one that did not
 FINE_CLIMB = 200  # steps from a direction that the tree found
 SLICE = 2e6  # cones times rows between two looks at what to do: a second or two
-# Where a tree may not end: loose bounds first, so that its work proves something.
-STAGES = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01)
+# Where a tree may not end: after `AT_ONE_GO`, a part of the work, loose bounds first, so that its work proves something.
+STAGES, AT_ONE_GO = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01), 0.3
 # Where h* exceeds the target a proof is only as accurate as a part of the excess, and at least to a tenth: the next
 # network is a better one.
 OF_VIOLATION, COARSE = 0.3, 0.1
@@ -140,12 +140,15 @@ def price_outputs(
         U.extend([reached, tree.direction[None]])
         values.extend([value, np.array([tree.worst])])
 
-    stages = (*(stage for stage in STAGES if best * stage > goal()), 0.0) if work < np.inf else (0.0,)
-    late = False
-    for stage in stages:
+    stages = [(0.0, work)]
+    if work < np.inf:
+        later = [stage for stage in STAGES if best * stage > goal()]
+        stages = [(0.0, AT_ONE_GO * work), *((stage, (1.0 - AT_ONE_GO) * work) for stage in (*later, 0.0))]
+    late, spent = False, 0.0
+    for number, (stage, most) in enumerate(stages):
         tree = OutputTree(kinks, max(stage * best, goal()))
-        while (outcome := tree.run(min(SLICE, work), deadline)) is not True and work > 0.0:
-            work -= SLICE
+        while (outcome := tree.run(min(SLICE, most - spent), deadline)) is not True and spent < most:
+            spent += SLICE
             if outcome is False:
                 found(tree)
                 tree.target = max(tree.target, stage * best, goal())
@@ -154,9 +157,12 @@ def price_outputs(
                 if late or tree.stuck:
                     break
         nodes += tree.cones
-        if outcome is not True:
+        if outcome is True:
+            upper = min(upper, tree.target + moved + slack)
+        if late or (outcome is True) == (stage == 0.0):  # all is proven, or a loose bound could not be
             break
-        upper = min(upper, tree.target + moved + slack)
+        if number == 0:
+            spent = 0.0
     directions, reached = np.vstack(U), np.concatenate(values)
     order = np.argsort(-reached, kind="stable")
     return OutputPricing(upper, best, directions[order], reached[order], nodes, late)
