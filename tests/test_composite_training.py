@@ -86,7 +86,7 @@ def test_agrees_with_cvxpy_on_degenerate_data(seed):
 
 def test_logistic_dual_point_is_feasible_in_every_cell():
     """theta holds in all cells, by CVXPY, and its dual value is the objective: so that is the optimum."""
-    X, y = instance(4, 7)
+    X, y = instance(3, 7)
     y = np.where(y > 0.0, 1.0, -1.0)
     solution = solve(X, y, 0.05, loss="logistic")
     assert solution.converged

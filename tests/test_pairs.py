@@ -161,7 +161,7 @@ def test_pricing_attains_the_relaxation(seed):
     Z, v = rng.standard_normal((7, 3)), rng.standard_normal(7)
     Z /= np.linalg.norm(Z, axis=1)[:, None]
     reference = max(pair_maximum(Z, v), pair_maximum(Z, -v))
-    assert price_pairs(make_problem(Z, v, "squared", None), v, effort=100) == pytest.approx(reference, rel=1e-4)
+    assert price_pairs(make_problem(Z, v, "squared", None), v, effort=60) == pytest.approx(reference, rel=1e-4)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -169,7 +169,7 @@ def test_pricing_attains_the_relaxation(seed):
 def test_training_attains_the_relaxation(loss, output_bias):
     X, y, beta, _, problem = problem_of(loss, 7, 3, 1, output_bias=output_bias)
     reference = pair_training(X, y, beta, loss, output_bias)
-    result = solve_pairs(problem, beta, effort=60)
+    result = solve_pairs(problem, beta, effort=50)
     assert result.lower_bound == pytest.approx(reference, rel=1e-4)
     assert result.lower_bound <= reference * (1.0 + 1e-6)
     assert result.relaxed_value == pytest.approx(reference, rel=1e-3)
@@ -178,9 +178,9 @@ def test_training_attains_the_relaxation(loss, output_bias):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(("weights", "output_bias"), [(False, False), (True, False), (True, True)])
 def test_bounds_are_below_the_optimum(loss, weights, output_bias):
-    X, y, beta, weight, problem = problem_of(loss, 14, 3, 5, weights, output_bias)
+    X, y, beta, weight, problem = problem_of(loss, 12, 3, 5, weights, output_bias)
     best = train(X, y, beta, loss=loss, tol=1e-6, sample_weight=weight, output_bias=output_bias)
-    result = solve_pairs(problem, beta, effort=25, leaves=5)
+    result = solve_pairs(problem, beta, effort=12, leaves=3)
     assert best.lower_bound <= best.objective
     assert 0.8 * best.objective <= result.lower_bound <= best.objective
     assert price_every_cell(problem.Z, result.theta) <= beta * (1.0 + 1e-9)
@@ -193,9 +193,9 @@ def test_bounds_are_below_complete_enumeration(index):
 
 
 def test_a_shift_of_the_targets_is_taken_by_the_output_bias():
-    X, y, beta, _, problem = problem_of("squared", 30, 4, 2, output_bias=True)
+    X, y, beta, _, problem = problem_of("squared", 20, 3, 2, output_bias=True)
     moved = make_problem(X, y + 64.0, "squared", None, None, True)
-    first, second = (solve_pairs(p, beta, effort=40) for p in (problem, moved))
+    first, second = (solve_pairs(p, beta, effort=30) for p in (problem, moved))
     assert second.lower_bound == pytest.approx(first.lower_bound, rel=1e-3)
     assert math.fsum(first.nu) == math.fsum(second.nu) == 0.0
 
@@ -265,14 +265,14 @@ def test_corrupted_vectors_change_no_verdict(stored):
 def test_branching_closes_what_the_relaxation_leaves_open():
     X, y, beta, _, problem = problem_of("squared", 14, 3, 8)
     best = train(X, y, 0.2 * beta, tol=1e-7)
-    bounds = [solve_pairs(problem, 0.2 * beta, effort=20, leaves=leaves).lower_bound for leaves in (2, 12)]
+    bounds = [solve_pairs(problem, 0.2 * beta, effort=15, leaves=leaves).lower_bound for leaves in (2, 9)]
     assert bounds[0] <= bounds[1] <= best.objective
     assert best.objective - bounds[1] <= 0.5 * (best.objective - bounds[0])
 
 
 def test_leaves_of_a_result_cover_every_direction_and_prove_it():
     _, _, beta, _, problem = problem_of("squared", 14, 3, 8)
-    result = solve_pairs(problem, 0.2 * beta, effort=30, leaves=8)
+    result = solve_pairs(problem, 0.2 * beta, effort=12, leaves=6)
     v = problem.bundle.weights(result.nu)
     for sign in (1.0, -1.0):
         proofs_of = [proof for proof in result.proofs if proof.sign == sign]
@@ -296,7 +296,7 @@ def test_leaves_cover(leaves, covers):
 
 def test_a_warm_start_needs_fewer_rounds():
     _, _, beta, _, problem = problem_of("squared", 30, 4, 2)
-    first = solve_pairs(problem, beta, effort=60)
+    first = solve_pairs(problem, beta, effort=30)
     cold = solve_pairs(problem, 0.9 * beta, effort=8)
     warm = solve_pairs(problem, 0.9 * beta, effort=8, warm_start=first)
     assert warm.lower_bound > cold.lower_bound

@@ -153,7 +153,7 @@ def test_minimisers_have_the_least_loss(name):
 def test_every_loss_gets_a_bound_that_verify_proves_without_cones(name):
     X, y = instance(name, n=120, r=9)
     weight = np.random.default_rng(3).uniform(0.5, 2.0, len(y))
-    solution = train(X, y, 3.0, loss=name, patterns="sampled", sample_weight=weight)
+    solution = train(X, y, 3.0, loss=name, patterns="sampled", sample_weight=weight, effort=0.2)
     assert solution.gap < 0.6
     verified = solution.certificate.verify(X, y, sample_weight=weight)
     assert verified.cones == 0
@@ -162,7 +162,7 @@ def test_every_loss_gets_a_bound_that_verify_proves_without_cones(name):
 
 def test_counted_work_gets_the_bound_too():
     X, y = instance(n=200, r=8)
-    solution = train(X, y, 3.0, effort=1.0)
+    solution = train(X, y, 3.0, effort=0.3)
     assert solution.status == "end of the effort asked for"
     assert solution.gap < 0.3
     assert solution.certificate.verify(X, y, time_limit=30.0).cones == 0
@@ -234,6 +234,6 @@ def test_estimators_of_high_rank_return_a_network_and_a_gap():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((100, 40))
     y = np.maximum(X[:, 0], 0.0) - np.maximum(X[:, 1], 0.0)
-    model = ConvexReLURegressor(beta=1.0).fit(X, y)
+    model = ConvexReLURegressor(beta=1.0, effort=0.2).fit(X, y)
     assert model.network_.n_neurons > 0
     assert 0.0 < model.gap_ < 0.9

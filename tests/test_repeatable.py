@@ -64,7 +64,7 @@ def test_threads_and_order_of_the_rows_matter_only_within_the_tolerance(layers):
 
 
 def test_estimators_repeat():
-    X, y = problem(n=40)
+    X, y = problem(n=20, r=2)
     for model, targets in (
         (ConvexReLURegressor(beta=0.5), y),
         (ConvexReLUClassifier(beta=0.5), np.digitize(y, [0, 2])),

@@ -20,7 +20,7 @@ STARTS, CLIMB_STEPS = 100, 60  # random directions that every pricing climbs fro
 SHORTER, LONGER = 0.3, 2.0  # factors of a step that failed and of one that did not
 FINE_CLIMB = 200  # steps from a direction that the tree found
 SLICE = 2e6  # cones times rows between two looks at what to do: a second or two
-# Where a tree may not end: after `AT_ONE_GO`, a part of the work, loose bounds first, so that its work proves something.
+# Where a tree may not end: after `AT_ONE_GO`, a part of the work, loose bounds first, so that it proves something.
 STAGES, AT_ONE_GO = (4.0, 2.5, 1.8, 1.4, 1.2, 1.1, 1.04, 1.01), 0.3
 # Where h* exceeds the target a proof is only as accurate as a part of the excess, and at least to a tenth: the next
 # network is a better one.
