@@ -17,6 +17,7 @@ COMMANDS = {
     "local_search": "SGD, Adam and L-BFGS from random starts; data of high rank, with the gap that is proven",
     "usefulness": "held-out scores at defaults beside scikit-learn's models, and proven gaps",
     "gaps": "gaps that are proven in a fixed time on real tables, beside the relaxation without pairs",
+    "relaxations": "a published semidefinite relaxation beside the pair bound, on small data",
     "outputs": "several outputs: one joint network, one for each, and local search; held-out scores and proven gaps",
     "reproduce": "the committed studies made anew: tables and figures",
     "guard": "recounts cells, nodes, rounds, sweeps and neurons: nothing may grow unnoticed",

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from exactrelu.bench import gaps
+from exactrelu.bench import gaps, relaxations
+from exactrelu.bench._instances import planted
 from exactrelu.bench._record import read_record
+from exactrelu.solve import train
 
 
 @pytest.fixture
@@ -43,3 +45,15 @@ def test_classes_become_one_against_the_others():
 def test_nothing_to_measure_is_said():
     with pytest.raises(SystemExit):
         gaps.main(["--only-data"])
+
+
+def test_the_published_relaxation_is_below_the_optimum_and_no_better_than_ours(monkeypatch, tmp_path):
+    X, y = planted(6, 2)
+    best = train(X, y, 0.1, tol=1e-7).objective
+    assert 0.5 * best <= relaxations.sdpnn(X, y, 0.1, 60.0) <= best * (1.0 + 1e-3)
+    monkeypatch.setattr(relaxations, "SIZES", ((6, 2),))
+    monkeypatch.setattr(relaxations, "ROUNDS", 20)
+    assert relaxations.main(["--out", str(tmp_path / "relaxations.csv")]) == 0
+    _, rows = read_record(tmp_path / "relaxations.csv")
+    assert [row["part"] for row in rows] == list(relaxations.PARTS)
+    assert all(row["gap_pairs"] <= row["gap_sdpnn"] + 1e-3 for row in rows)
