@@ -51,11 +51,13 @@ def fit(args: argparse.Namespace) -> int:
     clock = Clock(args.time_limit)
     _describe(task, problems[0], clock)
     beta = _beta(problems, args, clock)
+    # a time limit says how much work is wanted; without one the work is counted, and any machine gives the same
     effort = (1.0 if args.time_limit is None else math.inf) if args.effort is None else args.effort
     solutions: list[Solution] = []
     for number, problem in enumerate(problems):
         if len(problems) > 1 and task.labels is not None and not args.quiet:
             say("network", f"{number + 1} of {len(problems)}: {task.labels[number]} against the rest")
+        # what earlier networks left over goes to the later ones
         left = clock.left()
         solution = train_network(
             problem, beta, intercept=task.intercept, tol=args.tol, pricing=args.pricing, max_iter=args.max_iter,
@@ -64,6 +66,7 @@ def fit(args: argparse.Namespace) -> int:
             verbose=0 if args.quiet else 1,
         )  # fmt: skip
         solutions.append(solution)
+        # a model of some of the classes would be none
         if solution.status == "interrupted" and len(problems) > 1:
             raise KeyboardInterrupt
     if out is not None:
@@ -167,6 +170,7 @@ def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> fl
     each = None if left is None else left / len(problems)
     with at_work("max_beta", args.quiet):
         best, upper = max(_max_beta(problem, args, each) for problem in problems)
+    # constant targets, or data of zeros: any decay will do, but a decay of 0 is refused
     if best == 0.0:
         say("weight decay", "beta = 1: a network without neurons is optimal for every weight decay")
         return 1.0

@@ -33,6 +33,7 @@ def at_work(what: str, quiet: bool = False) -> Iterator[None]:
         while not done.wait(EVERY):
             print(f"{what}: {time.monotonic() - started:.0f} s so far", file=stream, flush=True)
 
+    # a daemon: it must not keep a process alive whose main thread is gone
     teller = threading.Thread(target=tell, daemon=True)
     if not quiet:
         teller.start()

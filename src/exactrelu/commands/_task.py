@@ -57,11 +57,13 @@ class Task:
     def standardised(self) -> Task:
         """Columns of mean 0 and standard deviation 1; constant ones become 0."""
         shift, scale = self.X.mean(axis=0), self.X.std(axis=0)
+        # constant columns: 0 after the shift, whatever they are divided by
         scale = np.where(scale > 0.0, scale, 1.0)
         return replace(self, X=(self.X - shift) / scale, shift=shift, scale=scale)
 
     def metadata(self) -> dict[str, str | float]:
         """Notes for the model file, by which the same columns and labels are found again."""
+        # lists as JSON, since a model file holds single texts and numbers only
         notes: dict[str, str | float] = {
             "source": self.source,
             "features": json.dumps(self.features),

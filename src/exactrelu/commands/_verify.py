@@ -51,6 +51,7 @@ def verify(args: argparse.Namespace) -> int:
                 found = claim.verify(X, y, time_limit=clock.left(), sample_weight=weights)
         except NotProvenError as error:
             say("verdict", f"NOT PROVEN: {error}")
+            # go on: a later network may be refuted, which is worth more to know than that this one is open
             verdict = STOPPED
             continue
         except CertificateError as error:

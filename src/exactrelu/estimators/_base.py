@@ -179,11 +179,13 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         kind: dict[str, Any] = {"layers": self.layers, "width": self.width, "pricing": self.pricing}
         if self.activation != "relu":
             kind |= {"activation": self.activation, "gates": self.gates, "random_state": self._seed()}
+        # one weight decay for all networks: at the largest of their `max_beta` all of them are constant
         return max(max_beta_of(problem, tol=TOP_ACCURACY, **kind) for problem in problems) or 1.0
 
     def _starts(self, targets: list[Array], d: int) -> Sequence[Any]:
         """The last networks where there is one for each of the targets, of `d` features; None for each otherwise."""
         last, count = getattr(self, "networks_", []), len(targets)
+        # a network of another shape is no start: scikit-learn's convention is to begin anew without a word
         outputs = targets[0].shape[1] if targets[0].ndim == 2 else None
         fit = len(last) == count and all(
             network.n_features == d
@@ -198,6 +200,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
     def _record(self, solutions: list[Solution]) -> None:
         """Keep what training found, and say where it is not what was asked for."""
         self._hold([solution.certificate for solution in solutions])
+        # at least one, as scikit-learn's checks ask, also where the constant was optimal at once
         self.n_iter_ = max(1, *(len(solution.history) for solution in solutions))
         stopped = [solution for solution in solutions if not solution.converged]
         if stopped and self.tol is not None:  # at high rank no certificate is the normal case
@@ -217,6 +220,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         self.lower_bound_ = float(sum(claim.lower_bound for claim in certificates))
         self.gap_ = float(max(claim.gap for claim in certificates))
         self.certified_ = bool(self.gap_ <= self._tolerance)
+        # of an earlier fit with one network; attributes that do not hold now must be gone
         self.__dict__.pop("network_", None)
         self.__dict__.pop("certificate_", None)
         if len(certificates) == 1:
@@ -232,6 +236,7 @@ class ConvexReLU(Exports, Files, BaseEstimator):
         """Data and targets as float64, as scikit-learn checks them."""
         data, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True, multi_output=True)
         targets = np.asarray(targets, dtype=np.float64)
+        # scikit-learn's convention: a column is taken for a vector, with a warning
         if targets.shape[1:] == (1,):
             targets = column_or_1d(targets, warn=True)
         return data, targets
@@ -313,6 +318,7 @@ def interruptible(solutions: list[Solution]) -> list[Solution]:
     A single fit keeps its network.  Within scikit-learn's searches and cross-validations others would follow.
     """
     if any(solution.status == Status.INTERRUPTED for solution in solutions):
+        # who called `fit` is only written on the stack; scikit-learn hands nothing down that says so
         frame, among_many = sys._getframe(), len(solutions) > 1
         while frame.f_back is not None and not among_many:
             frame = frame.f_back

@@ -108,6 +108,7 @@ class _PathSearch(ConvexReLU):
         problems = self._problems(X[here], [t[here] for t in targets], weight)
         more = {} if sample_weight is None else {"sample_weight": sample_weight[there]}
         scores = []
+        # ratios of this part's own `max_beta`: the same ratio is the same strength whatever the part's size
         for solutions in self._train_path(problems, self._grid(problems)):
             member = self._member(solutions)
             scores.append(float(check_scoring(member, self.scoring)(member, X[there], y[there], **more)))

@@ -240,6 +240,7 @@ class ConvexReLUClassifier(Classification, OneDecay):
         same = self.warm_start and np.array_equal(getattr(self, "classes_", ()), classes)
         starts = self._starts(targets, data.shape[1]) if same else [None] * len(targets)
         self.classes_ = classes
+        # not both: networks times threads would be more than the cores
         jobs, threads = (self.n_jobs, 1) if len(targets) > 1 else (1, self.n_jobs)
         problems = self._problems(data, targets, weight)
         self.beta_ = self._decay(problems)

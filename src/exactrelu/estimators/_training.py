@@ -31,6 +31,7 @@ def make_problems(
     output_bias: bool = False,
 ) -> list[Problem]:
     """One checked training problem per vector of targets (n,), on the same `X` (n, d): its rank is found once."""
+    # checks, rank and coordinates depend on X alone, and are the dear part
     first = make_problem(add_intercept(X, intercept), targets[0], loss, rank, sample_weight, output_bias)
     return [first, *(replace(first, y=y) for y in targets[1:])]
 
@@ -60,5 +61,6 @@ def train_network(problem: Problem, beta: float, *, intercept: bool, **options: 
         As `exactrelu.solve.train`.
     """
     solution = train_problem(problem, beta, **options)
+    # the last row of the first layer belongs to the column of ones: read as an intercept, the network takes X
     network = solution.network.with_intercept(intercept)
     return replace(solution, network=network, certificate=replace(solution.certificate, network=network))

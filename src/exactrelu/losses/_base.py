@@ -49,6 +49,7 @@ class Loss(ABC):
         ValueError
             For other targets than -1 and +1 where `labels` is true.
         """
+        # labels are compared exactly: 0.999 is a mistake of the caller, not a label
         if self.labels and not np.isin(y, (-1.0, 1.0)).all():
             found = np.unique(y)
             shown = ", ".join(f"{v:g}" for v in found[:5]) + (", ..." if found.size > 5 else "")
@@ -131,6 +132,7 @@ class Loss(ABC):
         -------
         float
         """
+        # an infinite entry makes the sum infinite: the dual point is outside the domain, and proves nothing
         return float(self.conjugates(v, y).sum())
 
     def predict(self, f: Array) -> Array:

@@ -38,6 +38,7 @@ def best_constant(loss: Loss, f: Array, y: Array) -> float:
     slopes = loss.gradient(f, y)
     if loss.quadratic:
         total = float(loss.curvature(f, y).sum())
+        # a weighted mean; all weights may be zero
         return -float(slopes.sum()) / total if total > 0.0 else 0.0
     far = FARTHEST * (1.0 + float(np.abs(f).max(initial=0.0)) + float(np.abs(y).max(initial=0.0)))
     if not far < np.inf:  # the outputs of a step that was far too long
@@ -48,6 +49,7 @@ def best_constant(loss: Loss, f: Array, y: Array) -> float:
         total = float(slopes.sum())
         if abs(total) <= ACCURATE * float(np.abs(slopes).sum()):
             return b
+        # the sum of the slopes is that of a convex function of b: its sign tells the side of the root
         low, high = (b, high) if total < 0.0 else (low, b)
         bend = float(loss.curvature(f + b, y).sum())
         new = b - total / bend if bend > 0.0 else np.inf
@@ -73,6 +75,7 @@ def _quantile(loss: PiecewiseLinearLoss, f: Array, y: Array) -> float:
     low, high = loss.slopes(y)
     kinks = y - f
     order = np.argsort(kinks, kind="stable")
+    # from far below all kinks every sample has its low slope; passing one's kink turns it into the high one
     rises = low.sum() + np.cumsum((high - low)[order])
     size = float((high - low).sum())
     return float(kinks[order[int(np.argmax(rises >= -ACCURATE * size))]])
@@ -88,5 +91,6 @@ def balanced_slopes(loss: PiecewiseLinearLoss, f: Array, y: Array) -> Array:
     size = 1.0 + float(np.abs(f).max(initial=0.0)) + float(np.abs(y).max(initial=0.0))
     on = np.abs(f - y) <= KINK * size
     width = float((high - low)[on].sum())
+    # of a best constant the slopes that are possible enclose zero, so the part lies between 0 and 1 up to rounding
     part = (-float(slopes[~on].sum()) - float(low[on].sum())) / width if width > 0.0 else 0.0
     return np.where(on, low + min(max(part, 0.0), 1.0) * (high - low), slopes)

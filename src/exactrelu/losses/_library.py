@@ -58,6 +58,7 @@ class HuberLoss(Loss):
     def samples(self, f: Array, y: Array) -> Array:
         """``m (|f - y| - m/2)`` with ``m = min(|f - y|, delta)``."""
         size = np.abs(f - y)
+        # one product in place of two branches: 1/2 size^2 within delta, delta (size - delta/2) beyond
         inner = np.minimum(size, self.delta)
         return inner * (size - 0.5 * inner)
 
@@ -86,6 +87,7 @@ class LogisticLoss(Loss):
 
     def samples(self, f: Array, y: Array) -> Array:
         """``log(1 + exp(-y f))``."""
+        # log(1 + exp(x)) would overflow from x = 710 on
         return np.logaddexp(0.0, -y * f)
 
     def gradient(self, f: Array, y: Array) -> Array:
@@ -94,6 +96,7 @@ class LogisticLoss(Loss):
 
     def curvature(self, f: Array, y: Array) -> Array:
         """``p (1 - p)`` with ``p = 1 / (1 + exp(-f))``."""
+        # p (1 - p) from p alone would be 0 from f = 37 on; the label does not matter, as p and 1 - p change places
         return scipy.special.expit(f) * scipy.special.expit(-f)
 
     def conjugates(self, v: Array, y: Array) -> Array:
@@ -122,6 +125,7 @@ class SquaredHingeLoss(Loss):
 
     def curvature(self, f: Array, y: Array) -> Array:
         """One where ``y f <= 1``, else zero."""
+        # one at the kink of the slope, so that a step from f = 1/y has a curvature to go by
         return (y * f <= 1.0).astype(np.float64)
 
     def conjugates(self, v: Array, y: Array) -> Array:

@@ -38,6 +38,7 @@ class EntrywiseLoss(VectorLoss):
 
     def samples(self, f: Array, y: Array) -> Array:
         """Sums over the outputs."""
+        # a loss of numbers knows vectors (n,) only: the entries go through it as one long vector
         return np.asarray(self.base.samples(f.ravel(), y.ravel()).reshape(f.shape).sum(axis=1))
 
     def gradient(self, f: Array, y: Array) -> Array:
@@ -77,6 +78,7 @@ class WeightedVectorLoss(VectorLoss):
 
     def samples(self, f: Array, y: Array) -> Array:
         """``c l(F, Y)``."""
+        # nothing holds the output of a sample without weight: its loss may be infinite, and 0 times that is no number
         return np.where(self.weight > 0.0, self.weight * self.base.samples(f, y), 0.0)
 
     def gradient(self, f: Array, y: Array) -> Array:
@@ -90,6 +92,7 @@ class WeightedVectorLoss(VectorLoss):
     def conjugates(self, v: Array, y: Array) -> Array:
         """``c l*(v / c, Y)``."""
         counts = self.weight > 0.0
+        # the conjugate of the zero function: 0 at 0, infinite elsewhere
         out = np.where((v == 0.0).all(axis=1), 0.0, np.inf)
         out[counts] = self.weight[counts] * self.base.conjugates(v[counts] / self.weight[counts, None], y[counts])
         return out
@@ -147,6 +150,7 @@ def vector_targets(loss: str | Loss, y: ArrayLike, n: int) -> Array | None:
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"the softmax loss needs at least two distinct labels, got {classes.tolist()}")
+    # row k of the identity is the target of class k
     return np.eye(len(classes))[index]
 
 
@@ -167,6 +171,7 @@ def best_constants(loss: VectorLoss, f: Array, y: Array) -> Array:
     far = FARTHEST * (1.0 + float(np.abs(f).max(initial=0.0)) + float(np.abs(y).max(initial=0.0)))
     missing = f"the {loss.name} loss has no best output bias on these targets: is there a class without samples?"
     counted = y[loss.weight > 0.0] if isinstance(loss, WeightedVectorLoss) else y
+    # its output may fall for ever: Newton's method would only find out after many steps
     if is_softmax(loss) and not counted.any(axis=0).all():
         raise ValueError(missing)
     for _ in range(MAX_STEPS):

@@ -77,6 +77,7 @@ class VectorLoss(Loss):
 
 def softmax(f: Array) -> Array:
     """``exp(f_ij) / sum_k exp(f_ik)``, (n, c)."""
+    # shifted to a largest exponent of 0: no overflow, and a common shift changes nothing
     p = np.exp(f - f.max(axis=1, keepdims=True))
     return np.asarray(p / p.sum(axis=1, keepdims=True))
 
@@ -109,6 +110,7 @@ class SoftmaxLoss(VectorLoss):
         """``p - y`` with p the softmax of f; the entry of the label is minus the sum of the others."""
         p = softmax(f)
         label = y > 0.0
+        # p - 1 would cancel where p is near 1, and certificates need rows that sum to zero
         p[label] = -np.where(label, 0.0, p).sum(axis=1)
         return p
 

@@ -58,6 +58,7 @@ class WeightedLoss(Loss):
     def conjugates(self, v: Array, y: Array) -> Array:
         """``c l*(v / c, y)``."""
         counts = self.weight > 0.0
+        # the conjugate of the zero function: 0 at 0, infinite elsewhere
         out = np.where(v == 0.0, 0.0, np.inf)
         scaled = np.divide(v, self.weight, out=np.zeros_like(v), where=counts)
         out[counts] = self.weight[counts] * self.base.conjugates(scaled, y)[counts]
@@ -112,6 +113,7 @@ def check_loss(loss: Loss, f: ArrayLike, y: ArrayLike, *, rtol: float = 1e-5) ->
     """
     outputs, targets = np.asarray(f, dtype=np.float64), np.asarray(y, dtype=np.float64)
     loss.check_targets(targets)
+    # central differences: rounding of eps/step and an error of step^2, both near 1e-10
     step = 1e-6 * (1.0 + np.abs(outputs))
     up, down = outputs + step, outputs - step
     slope = (loss.samples(up, targets) - loss.samples(down, targets)) / (2.0 * step)
@@ -120,6 +122,7 @@ def check_loss(loss: Loss, f: ArrayLike, y: ArrayLike, *, rtol: float = 1e-5) ->
     conjugate = loss.conjugates(v, targets)
     _compare("gradient", v, slope, rtol)
     _compare("curvature", loss.curvature(outputs, targets), bend, 10.0 * rtol)
+    # Fenchel's equality, then his inequality at outputs that belong to other slopes
     _compare("conjugate at the gradient", conjugate, v * outputs - loss.samples(outputs, targets), rtol)
     for other in np.roll(outputs, 1), np.zeros_like(outputs):
         excess = v * other - loss.samples(other, targets) - conjugate

@@ -119,6 +119,7 @@ def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     It finds accidental changes.  It is no signature: whoever changes a file on purpose can write a new digest.
     """
     summary = hashlib.sha256()
+    # sorted, and little-endian below: the digest is that of the content, whoever wrote it in whatever order
     for name in sorted(arrays):
         value = arrays[name].astype(arrays[name].dtype.newbyteorder("<"))
         summary.update(repr((name, value.dtype.str, value.shape)).encode())
@@ -139,6 +140,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with open(draft, "xb") as file:
             yield file
             file.flush()
+            # before the rename: a crash may leave the old file or the new one, never an empty one
             os.fsync(file.fileno())
         os.replace(draft, target)
     finally:
@@ -185,6 +187,7 @@ def _read_entries(file: IO[bytes], name: str, max_bytes: int) -> tuple[dict[str,
 
 def _check_entries(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:
     """Refuse what no model file has, from the directory of the archive alone."""
+    # the directory is small and says what the entries take once unpacked: a bomb is refused before it goes off
     if len(entries) > MAX_ENTRIES:
         raise ValueError(f"it holds {len(entries)} entries, models have at most {MAX_ENTRIES}")
     repeated = [name for name, times in Counter(entry.filename for entry in entries).items() if times > 1]
@@ -203,6 +206,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:
 def _array(content: bytes, name: str) -> NDArray[Any]:
     """The array of an entry; the size its header declares is held against the bytes that are there."""
     stream = io.BytesIO(content)
+    # the header is read by hand: np.load would take the memory that it declares before the bytes are counted
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"{name} has version {version} of the .npy format, not (1, 0)")
@@ -215,6 +219,7 @@ def _array(content: bytes, name: str) -> NDArray[Any]:
     rest = content[stream.tell() :]
     if fortran or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(rest):
         raise ValueError(f"{name} declares shape {shape} of {dtype.str} for {len(rest)} bytes")
+    # a truth value that is neither 0 nor 1 is undefined behaviour in compiled code
     if dtype.str == "|b1" and rest.strip(b"\x00\x01"):
         raise ValueError(f"{name} holds bytes that are no truth values")
     if not rest:

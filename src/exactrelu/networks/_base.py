@@ -65,6 +65,7 @@ class Network(SetOnce, ABC):
             setattr(self, name, view)
         self.intercept = bool(intercept)
         if self.n_outputs is None:
+            # one output: a number, so that predictions (n,) stay vectors
             self.output_bias = float(check_array(output_bias, "output_bias", 0))
         else:
             self.output_bias = self._biases(output_bias, self.n_outputs)
@@ -150,6 +151,7 @@ class Network(SetOnce, ABC):
         ValueError
             When no row is left for a feature.
         """
+        # views of the same memory: no weight is copied, so training may hand out both readings
         weights = (getattr(self, name) for name in self._parts)
         return self._trusted(*weights, intercept=intercept, output_bias=self.output_bias)
 
@@ -240,6 +242,7 @@ class Network(SetOnce, ABC):
         -------
         dict of str to array
         """
+        # read again by `network_from`: a name that is added here must be optional there, older files lack it
         names = ("layers", *self._parts, "intercept", "output_bias")
         return {f"network.{name}": getattr(self, name) for name in names}
 

@@ -9,6 +9,7 @@ from exactrelu._typing import Array, Ints
 
 def signed_targets(index: Ints | Array, classes: int) -> list[Array]:
     """The labels -1 and +1 that every network learns, (n,) each, from the samples' classes `index` (n,)."""
+    # of two classes the other network would be the same with opposite signs
     positive = [1] if classes == 2 else range(classes)
     return [np.where(index == k, 1.0, -1.0) for k in positive]
 

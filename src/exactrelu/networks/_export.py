@@ -170,6 +170,7 @@ def gated_weights(network: Exportable) -> list[tuple[Array, Array | None]]:
     """Gates and weights of a gated network, (d, m) each, and their intercepts (m,) or None; at least one gate."""
     held = network.arrays()
     parts = [held["network.gates"], held["network.V"]]
+    # a gate of zeros is never open, and runtimes refuse matrices without columns
     if parts[0].shape[1] == 0:
         parts = [np.zeros((len(part), 1)) for part in parts]
     return [(part[:-1], part[-1]) if network.intercept else (part, None) for part in parts]
@@ -203,6 +204,7 @@ def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, N
         return prefix + name
 
     def constant(name: str, array: NDArray[Any]) -> str:
+        # the prefix keeps the names of several networks in one graph apart
         constants[prefix + name] = array
         return prefix + name
 
@@ -216,6 +218,7 @@ def _nodes(helper: Any, network: Exportable, prefix: str, constants: dict[str, N
         zero = constant("zero", np.array(0.0))
         chosen = step("Where", "chosen", step("Greater", "active", parts["gates"], zero), parts["V"], zero)
         step("ReduceSum", "output", chosen, constant("axis", np.array([1])))
+        # outputs are (n,), as `predict` returns them
         nodes[-1].attribute.append(helper.make_attribute("keepdims", 0))
         if output_bias:
             step("Add", "biased", prefix + "output", constant("output_bias", np.array(output_bias)))

@@ -73,6 +73,7 @@ class ParallelReLUNetwork(Network):
                 f"W1 of shape {self.W1.shape} needs w2 of shape ({K}, {m}) and w3 of shape ({K},), "
                 f"got {self.w2.shape} and {self.w3.shape}"
             )
+        # the penalty leaves the first layers out, so a norm above 1 would buy output for nothing
         largest = float(np.linalg.norm(self.W1.reshape(K, d * m), axis=1).max(initial=0.0))
         if largest > UNIT:
             raise ValueError(f"first layers must have Frobenius norm at most 1, got {largest!r}")
