@@ -152,7 +152,7 @@ class OutputsTrainer(Rounds):
             self._keep(self.master.solve(held, master_tol))
             if self._late():
                 return
-            N = self.problem.bundle.row_weights(self.problem.dual_point(self.outputs))
+            N = self.problem.bundle.weights(self.problem.dual_point(self.outputs))
             U, values = climb(self.problem.bundle.Z, N, self._starts())
             if not self.beta * (1.0 + add_tol) < values[0] <= self.beta * (1.0 + FAR):
                 return
