@@ -18,6 +18,7 @@ from exactrelu.losses._several import WeightedVectorLoss, best_constants
 from exactrelu.solve import CertificateError, OutputsCertificate, VectorLoss, max_beta, path, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.outputs._blocks import sweep_blocks
+from exactrelu.solve.outputs._complete import simplicial_cones
 from exactrelu.solve.outputs._neurons import OutputNeurons
 from exactrelu.solve.outputs._trainer import OutputsTrainer
 
@@ -131,6 +132,43 @@ def test_one_column_is_priced_as_one_output():
     top = max_beta(Z, nu)
     assert audit_outputs(Z, nu[:, None], top * (1.0 + 1e-8)).proven
     assert audit_outputs(Z, nu[:, None], top * (1.0 - 1e-8)).worst_value > top * (1.0 - 1e-8)
+
+
+@pytest.mark.parametrize(("r", "c", "grid"), [(1, 2, False), (2, 3, True), (3, 2, False), (3, 3, True), (4, 2, False)])
+def test_every_cell_gives_what_a_tree_gives(r, c, grid):
+    rng = np.random.default_rng(r + c)
+    Z, N = rng.standard_normal((10, r)), rng.standard_normal((10, c))
+    if grid:
+        Z = np.vstack([np.round(Z), np.round(2.0 * Z), np.zeros((1, r))])  # parallel rows, and hyperplanes through a line
+        N = rng.standard_normal((len(Z), c))
+    top = max_beta(Z, N, pricing="enumerate")
+    assert np.isclose(top, max_beta(Z, N, pricing="bound"), rtol=3e-9, atol=0.0)
+    if r == 2:
+        assert np.isclose(top, naive_outputs.price_plane(Z, N)[0], rtol=3e-9, atol=0.0)
+
+
+def test_training_by_every_cell():
+    X, Y = data(3, c=3)
+    beta = 0.2 * max_beta(X, Y)
+    whole, tree = train(X, Y, beta, pricing="enumerate"), train(X, Y, beta)
+    assert whole.converged
+    assert whole.certificate.pricing == "enumerate"
+    assert np.isclose(whole.objective, tree.objective, rtol=2e-6)
+    whole.certificate.verify(X, Y)
+
+
+@pytest.mark.parametrize(("r", "m"), [(2, 2), (3, 7), (4, 9)])
+def test_simplicial_cones_cover_the_cone_of_their_rays(r, m):
+    rng = np.random.default_rng(m)
+    rays = np.column_stack([rng.standard_normal((m, r - 1)), np.ones(m)])
+    if m > r:  # corners of a polytope: points of a sphere
+        rays[:, :-1] /= np.linalg.norm(rays[:, :-1], axis=1)[:, None]
+    rays /= np.linalg.norm(rays, axis=1)[:, None]
+    cones = simplicial_cones(rays)
+    inside = rng.random((200, m)) @ rays
+    shares = np.linalg.solve(cones.transpose(0, 2, 1)[:, None], inside[None, :, :, None])[..., 0]
+    assert ((shares > -1e-9).all(axis=2).sum(axis=0) == 1).mean() > 0.99
+    assert (shares > -1e-9).all(axis=2).any(axis=0).all()
 
 
 def test_a_tree_goes_on_with_a_larger_target():
@@ -522,7 +560,6 @@ def test_single_outputs_are_the_columns(iris):
         ({"activation": "gated", "rank": 1}, "rank must be None with activation='gated'"),
         ({"activation": "gated", "loss": "absolute"}, "losses with a gradient"),
         ({"loss": "absolute"}, "losses with a gradient"),
-        ({"pricing": "enumerate"}, "bound and prune"),
         ({"loss": "softmax"}, "one-hot"),
     ],
 )

@@ -41,6 +41,7 @@ class TrainingGoal:
         self.problem, self.beta = problem, beta
         self.bundle = problem.bundle
         self.unit = problem.loss.value(problem.constant, problem.y)
+        self.near = np.zeros(problem.y.shape[1:])  # biases that the last ones were, from which few steps are left
 
     def predictions(self, e: list[Array]) -> Array:
         """F of the problem, of y's shape, from the e of the leaves, with the best output bias where there is one."""
@@ -51,7 +52,12 @@ class TrainingGoal:
         )
         f = np.zeros_like(y)
         f[self.bundle.rows] = ((self.unit / self.beta) * self.bundle.length * total[index].T).T
-        return self.problem.prediction(f)
+        if y.ndim == 1 or not self.problem.output_bias:
+            return self.problem.prediction(f)
+        f += self.near
+        moved = self.problem.bias(f)
+        self.near = self.near + moved
+        return f + moved
 
     def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
         """As `Goal.value`; the bias is the best one, so that no derivative of it is needed."""
