@@ -41,9 +41,9 @@ SETTLED = 1e-3  # part of the objective that a descent with coarse rounding must
 # Work of effort 1, a few seconds each: cones times rows of a tree, and rounds of descents where no tree will end.
 WORK, ROUNDS, SMALL_GAIN = 5e6, 8, 1e-4
 RELAXED_ROUNDS = 60  # of the program of the bound without a tree: a few seconds
-TREE_RANK = 8  # above it a tree of that work proves less than a bound that needs none
+TREE_RANK = 6  # above it a tree of that work proves less than relaxations do
 REDUCED_ENTRIES = 3e7  # entries of outputs times neurons squared up to which dependent neurons are sought
-DEEP_TOL = 1e-3  # violation, in units of beta, that master and climbs leave where gaps stay larger than a hundredth
+DEEP_TOL = 1e-4  # violation, in units of beta, that master and climbs leave where gaps stay larger than that
 SAME = 1.0 + 1e-14  # factor by which rounding may raise the objective of a reduced network
 
 
