@@ -11,8 +11,8 @@ from ._problem import Problem
 from ._rounds import Rounds
 from .pairs import PairResult, proof_seconds, solve_pairs
 
-# The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40, for each
-# of at most 4 outputs; fewer than 8 prove less than the relaxation without pairs.
+# The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40, for
+# each of at most 4 outputs; fewer than 8 prove less than the relaxation without pairs.
 PAIR_WORK, PAIR_COLUMNS, PAIR_OUTPUTS, LEAST_ROUNDS, MOST_ROUNDS, MOST_LEAVES = 4e5, 40, 4, 8, 12, 64
 MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
 NETWORK_PART = 0.3  # of a time limit, for the network before any bound

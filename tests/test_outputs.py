@@ -140,7 +140,7 @@ def test_every_cell_gives_what_a_tree_gives(r, c, grid):
     rng = np.random.default_rng(r + c)
     Z, N = rng.standard_normal((10, r)), rng.standard_normal((10, c))
     if grid:
-        Z = np.vstack([np.round(Z), np.round(2.0 * Z), np.zeros((1, r))])  # parallel rows, and hyperplanes through a line
+        Z = np.vstack([np.round(Z), np.round(2.0 * Z), np.zeros((1, r))])  # parallel rows and many planes on a line
         N = rng.standard_normal((len(Z), c))
     top = max_beta(Z, N, pricing="enumerate")
     assert np.isclose(top, max_beta(Z, N, pricing="bound"), rtol=3e-9, atol=0.0)

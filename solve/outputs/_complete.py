@@ -44,7 +44,8 @@ def price_by_cells(
         late = deadline is not None and time.monotonic() > deadline
         if late:
             break
-        assert chunk.rays is not None and chunk.sums is not None
+        assert chunk.rays is not None
+        assert chunk.sums is not None
         cells += len(chunk.points)
         indptr, rays = chunk.rays
         unit, M = unit_rows(rays @ problem.to_coordinates), chunk.sums.reshape(-1, r, c)
@@ -73,9 +74,9 @@ def price_by_cells(
 
 
 def simplicial_cones(rays: Array) -> Array:
-    """Cones of r rays, (k, r, r), that cover the pointed cone of unit rays (m, r): a Delaunay triangulation of a section.
+    """Cones of r rays, (k, r, r), that cover the pointed cone of unit rays (m, r).
 
-    The rays are those of a cell, whose section is a polytope with a corner on each.
+    The rays are those of a cell, whose section is a polytope with a corner on each: its Delaunay triangulation.
     """
     m, r = rays.shape
     if m <= r:

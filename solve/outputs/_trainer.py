@@ -85,7 +85,7 @@ class OutputsTrainer(PairRounds):
         return deep and (self.problem.rank > TREE_RANK or not math.isinf(self.options.effort))
 
     def run(self) -> Status:
-        """The rounds; where no tree will end the network first, then relaxations, and one tree for what it can prove."""
+        """The rounds; where no tree will end the network first, then a relaxation, and one tree for what it proves."""
         effort = self.options.effort
         if not (self._deep or effort == 0.0) or self.problem.rank == 0:
             return super().run()

@@ -6,7 +6,7 @@ over moment matrices ``VV'`` of (1, u, t), one per leaf, with the constraints of
 and Monteiro, Math. Program. 95, 2003, for the factors).  Rows are unit, masses in units of L(0) / beta, values in units
 of L(0), so that the zero network has the value one.
 
-Of several outputs f is (n, c), the moments are those of (1, u, t, a) with ``|a|^2 <= 1``, and f is the sum of ``E ta'``.
+Of several outputs f is (n, c), the sum of ``E ta'``, and the moments are those of (1, u, t, a) with ``|a|^2 <= 1``.
 
 Penalties are fixed and moderate: growing ones reach the optimal value sooner, but their multipliers prove little.
 """

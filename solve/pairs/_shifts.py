@@ -1,4 +1,4 @@
-"""A search for the shift of the t-block after which multipliers of the pair bound prove most; it proves nothing itself."""
+"""A search for the shift of the t-block after which multipliers of the pair bound prove most; no proof itself."""
 
 from __future__ import annotations
 

@@ -104,10 +104,10 @@ class OutputsCertificate(Certificate):
                 f"nothing can be proven: {scale_advice(slack, self.beta)}",
                 beta=self.beta, worst_value=0.0, cones=0, slack=slack, time_limit=time_limit,
             )  # fmt: skip
-        if self.multipliers is not None:
-            if packed_bound(self.multipliers, coordinates.Z, self.dual, coordinates.V) <= most - slack:
-                return 0
-        audit = audit_outputs(coordinates.Z, self.dual, most - slack, time_limit=time_limit)
+        Z, V, packed = coordinates.Z, coordinates.V, self.multipliers
+        if packed is not None and packed_bound(packed, Z, self.dual, V) <= most - slack:
+            return 0
+        audit = audit_outputs(Z, self.dual, most - slack, time_limit=time_limit)
         if not audit.proven:
             self._not_proven(audit, coordinates.rank, most, slack, time_limit)
         return audit.cones

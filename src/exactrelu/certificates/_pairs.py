@@ -138,7 +138,7 @@ def _finite(values: Array) -> Array:
 class Form:
     """``-v.t`` minus the combination, ``t'At + 2 t'Cy + y'Qy`` with y = (1, u), over the m rows that are not fixed.
 
-    Of several outputs it is ``-a'v't`` minus the combination, with y = (1, u, a); `blocks` holds the sizes of y's parts.
+    Of several outputs it is ``-a'v't`` minus the combination, with y = (1, u, a).  `blocks`: sizes of the parts of y.
 
     `A_size`, `C_size` and `Q_size` hold the sums of the absolute values of what was added up, so that the computed
     entries are wrong by at most ``terms * EPS`` times those (Q: ``(terms + 2 n) EPS``).
@@ -277,7 +277,7 @@ def _prove(form: Form, n: int) -> float:
 
 
 def _prove_small(Q: Array, blocks: tuple[int, ...], hidden: float) -> float:
-    """Least sum of shifts that are proven to make ``Q - hidden`` positive semidefinite, one for each block's diagonal."""
+    """Least sum of shifts of the blocks' diagonals that are proven to make ``Q - hidden`` positive semidefinite."""
     if not np.isfinite(hidden) or not np.isfinite(Q).all():
         return np.inf
     shifts = least_shifts(Q, blocks)

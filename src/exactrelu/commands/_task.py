@@ -49,7 +49,7 @@ class Task:
 
     @property
     def targets(self) -> list[Array]:
-        """The targets of every network: of two labels the second is +1, of more each in turn; softmax takes them all."""
+        """The targets of every network: of two labels the second is +1, of more each in turn, of softmax all."""
         if self.labels is None:
             return [self.y]
         if self.loss == SoftmaxLoss.name:
