@@ -91,25 +91,27 @@ class OutputsTrainer(PairRounds):
             return super().run()
         if (status := self._network_first()) is not None:
             return status
-        if effort == 0.0:
-            return Status.EFFORT
-        if self._pairs_settle:
-            if self._relax_pairs():
-                return Status.CALLBACK
-        else:
-            nu = relaxed_dual(self.problem, self.beta, int(min(effort, 10.0) * RELAXED_ROUNDS), self.deadline)
-            self._offer_dual(nu, price_by_climbs(self.problem, nu, self._starts()).upper)
+        if effort > 0.0 and self._relax():
+            return Status.CALLBACK
         if self._certified:
             return Status.CERTIFIED
         if math.isinf(effort):
             return super().run()
         self._keep(self.best)
         self.nu = self.problem.dual_point(self.outputs)
-        if self.problem.rank <= TREE_RANK:
-            self._take_stock(self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK)).upper)
+        if self.problem.rank <= TREE_RANK and effort > 0.0:
+            priced = self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK))
         else:
-            self._record()
-        return Status.CERTIFIED if self._certified else Status.EFFORT
+            priced = price_by_climbs(self.problem, self.nu, self._starts())
+        return Status.CERTIFIED if self._take_stock(priced.upper).gap <= self.tol else Status.EFFORT
+
+    def _relax(self) -> bool:
+        """Offer dual points: of the bound without pairs where these are dear, and of the pair bound; True to stop."""
+        if not self._pairs_settle:
+            rounds = int(min(self.options.effort, 10.0) * RELAXED_ROUNDS)
+            nu = relaxed_dual(self.problem, self.beta, rounds, self.deadline)
+            self._offer_dual(nu, price_by_climbs(self.problem, nu, self._starts()).upper)
+        return self._relax_pairs()
 
     def _network_first(self) -> Status | None:
         """Descents with what climbs find while they gain; None, or why training is to end."""
