@@ -18,6 +18,7 @@ from exactrelu.certificates._pairs import (
     quadratic_form,
 )
 
+ROUGH = 0.05  # accuracy of the logarithm of the outputs' shift: enough to compare shifts of the t-block by
 SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
 SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
 FIRST_SHIFT = 10  # place in `SHIFTS` where the search begins without a hint: 6e-5, the middle of what trials ended at
@@ -101,7 +102,7 @@ def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]
         Q = form.Q - mix.T @ G @ mix
         Q[of_u, of_u] -= share * shift * (rows.T @ rows)
         if np.isfinite(Q).all():
-            best = min(best, (sum(least_shifts(Q, form.blocks)), share))
+            best = min(best, (sum(least_shifts(Q, form.blocks, ROUGH)), share))
     return best
 
 

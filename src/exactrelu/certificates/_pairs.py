@@ -41,8 +41,9 @@ EPS = float(np.finfo(float).eps)
 # 2000 those take a third of the time and less, and prove the same to six digits.
 DENSE = 1000
 SPAN = 1e140  # multipliers are kept where neither their squares nor the reciprocals of those leave the floating range
-# Logarithms, in units of the largest entry, between which the shift of the outputs' block is sought, and to what.
-RHO, RHO_TOL = (-25.0, 5.0), 1e-3
+# Logarithms, in units of the largest entry, between which the shift of the outputs' block is sought, and how closely:
+# what the sum loses is of second order in that.
+RHO, RHO_TOL = (-16.0, 3.0), 1e-3
 NEWTON_STEPS = 30  # for the trust region problem; five are usual
 CG_STEPS, CG_TOL = 400, 1e-10  # conjugate gradients: an error of 1e-10 costs the bound its square over lambda
 
@@ -296,7 +297,7 @@ def _prove_small(Q: Array, blocks: tuple[int, ...], hidden: float) -> float:
     return np.inf
 
 
-def least_shifts(Q: Array, blocks: tuple[int, ...]) -> tuple[float, ...]:
+def least_shifts(Q: Array, blocks: tuple[int, ...], tol: float = RHO_TOL) -> tuple[float, ...]:
     """Shifts of the blocks' diagonals, of least sum nearly, that make Q positive semidefinite; >= 0 but for the first.
 
     Of three blocks the last shift rho is sought by line search: the least sum is convex in it, and the other two solve
@@ -315,7 +316,7 @@ def least_shifts(Q: Array, blocks: tuple[int, ...]) -> tuple[float, ...]:
 
     found = scipy.optimize.minimize_scalar(
         lambda x: low + size * np.exp(x) + sum(others(low + size * np.exp(x))), bounds=RHO, method="bounded",
-        options={"xatol": RHO_TOL},
+        options={"xatol": tol},
     )  # fmt: skip
     rho = low + size * float(np.exp(found.x))
     return *others(rho), rho
