@@ -314,7 +314,7 @@ def price_at_zero(
     if isinstance(problem, OutputsProblem):
         from .outputs._trainer import price_zero
 
-        return price_zero(problem, options.tol, deadline)
+        return price_zero(problem, options.tol, deadline, options.pricing)
     nu, way = problem.dual_point(problem.constant), options.pricing
     limit = None
     dimension = problem.rank * int(width)
@@ -452,9 +452,7 @@ def _checked_options(
     if isinstance(problem, OutputsProblem):
         if layers == 3:
             raise ValueError(f"three layers have one output, got layers=3 and targets of shape {problem.y.shape}")
-        if pricing == "enumerate":
-            raise ValueError("several outputs are priced by bound and prune, got pricing='enumerate'")
-        pricing = "bound"
+        pricing = "bound" if pricing == "auto" else pricing
     if patterns == "sampled" and layers == 3:
         raise ValueError("patterns='sampled' is for two layers, got layers=3")
     if layers == 3 and isinstance(problem.loss, PiecewiseLinearLoss):

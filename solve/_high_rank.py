@@ -17,7 +17,6 @@ from collections.abc import Callable
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.certificates._bounds import relative_gap
 from exactrelu.certificates._multipliers import ATTEMPTS, MAX_STEPS, RELAXED_RANK, packed_factors
 from exactrelu.solve.descent._slide import PASSES, descend, first_weights
 from exactrelu.solve.master._cells import FACET_RANK
@@ -25,11 +24,11 @@ from exactrelu.solve.pricing._climb import Pricing, climbed, distinct
 from exactrelu.solve.pricing._stack import MAX_ORTHANTS
 
 from ._neurons import Neurons
+from ._pair_rounds import NETWORK_PART, PairRounds
 from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
-from ._rounds import Rounds
 from ._solution import State, Status
-from .pairs import PairResult, proof_seconds, solve_pairs
+from .pairs import PairResult
 
 # Climbs from random directions: a round of them, rounds at most, cosine above which two of them count as one, and how
 # many may join at a time.
@@ -46,31 +45,23 @@ VANISHED = 1e-6  # neurons below this part of the norm of all weights were desce
 RESTART_WORK, MAX_RESTARTS, RESTART_STEPS = 6e6, 4, 200
 RELAX_WORK, LEAST_STEPS, MOST_STEPS = 4e6, 20, 300
 CONE_WORK, HIGH_CONES, CONES_PER_ROOT = 1e10, 0.1, 50
-# The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40; fewer
-# than 8 prove less than the relaxation without pairs.
-PAIR_WORK, PAIR_COLUMNS, LEAST_ROUNDS, MOST_ROUNDS, MOST_LEAVES = 4e5, 40, 8, 12, 64
-MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
-# Parts of a time limit: for the network, and for the relaxation of what is left then, less where it only bridges the
-# time until the pairs settle; of these, for its dual point.
-NETWORK_PART, RELAX_PART, FIRST_PART, DUAL_PART = 0.3, 0.2, 0.05, 0.6
-LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
-LEAST_PROOFS = 3  # proofs of the pair bound that the time left must hold
+# Parts of the time that the network leaves: for the relaxation, less where it only bridges the time until the pairs
+# settle; of these, for its dual point.
+RELAX_PART, FIRST_PART, DUAL_PART = 0.2, 0.05, 0.6
 PAIR_PART = 0.25  # of what is left, for the pair bound where cones may well end: above `RELAXED_RANK`
 RELAX_SECONDS = 60.0  # most of it that the relaxation takes
 RELAX_AFTER = 100_000  # cones of one pricing after which the relaxation is solved where trees may well end
 
 
-class HighRankRounds(Rounds):
+class HighRankRounds(PairRounds):
     """Rounds of a trainer, with what it does at a rank where proofs do not end; `run` is for two layers.
 
     Attributes
     ----------
-    model : Problem, that the neurons are trained on: `problem`, or one with a smoothed loss
     neurons, outputs, value : its best network, that one's prediction (n,) and objective
     only_slide : bool, True where the master problem is left out
     """
 
-    model: Problem
     neurons: Neurons
     outputs: Array
     value: float
@@ -116,10 +107,6 @@ class HighRankRounds(Rounds):
             self.cones_left = cones
             self._take_stock(self._price(0.0).upper)
         return Status.CERTIFIED if self._certified else Status.EFFORT
-
-    @property
-    def _certified(self) -> bool:
-        return relative_gap(self.objective, self.lower_bound) <= self.tol
 
     def _price_or_relax(self, price: Callable[[int | None], Pricing]) -> Pricing:
         """``price(limit)``; where it takes long, the relaxations are solved first, once.
@@ -203,6 +190,9 @@ class HighRankRounds(Rounds):
         found = descend(self.model, self.beta, neurons, max_steps=max_steps, deadline=self.deadline)
         self._keep(found.take(found.norms > VANISHED * np.linalg.norm(found.A)))
 
+    def _descend_from(self, relaxed: PairResult) -> None:
+        self._descend(Neurons.of_two_layers(relaxed.signs, relaxed.directions), RESTART_STEPS)
+
     def _sample(self, rng: np.random.Generator) -> Pricing:
         """Directions of large value, climbed to from random ones and from the neurons; the bound is the trivial one."""
         known = self.neurons.A[self.neurons.lengths > 0.0]
@@ -210,26 +200,6 @@ class HighRankRounds(Rounds):
         found = climbed(self.problem, self.nu, starts, self.width)
         self.cells += found.nodes
         return found
-
-    def _pair_rounds(self, effort: float) -> int:
-        """Rounds of the pair bound for such an effort."""
-        n, r = self.problem.bundle.Z.shape
-        return int(effort * min(PAIR_WORK / max(n * (PAIR_COLUMNS + r), 1), MOST_ROUNDS))
-
-    @property
-    def _pairs_settle(self) -> bool:
-        """True where the pair bound proves more than the relaxation without pairs, which then is needed no more.
-
-        The pairs of a smoothed loss may prove less: their multipliers are for the smoothed one.
-        """
-        enough = self._pair_rounds(min(self.options.effort, 1.0)) >= LEAST_ROUNDS
-        return self.model is self.problem and enough and self._proof_fits
-
-    @property
-    def _proof_fits(self) -> bool:
-        """True where the time left is enough to solve the pair bound roughly and to prove it."""
-        needed = LEAST_PROOFS * proof_seconds(len(self.problem.bundle.Z))
-        return self.deadline is None or self.deadline - time.monotonic() > needed
 
     def _relax(self) -> None:
         """Offer the dual point of the semidefinite relaxation."""
@@ -245,38 +215,6 @@ class HighRankRounds(Rounds):
         if np.isfinite(nu).all() and nu.any():
             norm, proof = relaxed_norm(self.problem, nu, factors, attempts=max(attempts, 0), deadline=end)
             self._offer_dual(nu, norm, packed_factors(proof, self.problem.coordinates.V))
-
-    def _relax_pairs(self, part: float = 1.0 - LAST_PART, leaves: int | None = None) -> bool:
-        """Offer dual points of the pair bound, and descend from its relaxed neurons; True when called off.
-
-        part : of the time left;  leaves : at most, by default as many as effort and time allow
-        """
-        effort = self.options.effort
-        rounds = self._pair_rounds(min(effort, MOST_EFFORT))
-        if rounds < LEAST_ROUNDS or not self._proof_fits:
-            return False
-        called_off = False
-
-        def offer(result: PairResult) -> bool:
-            nonlocal called_off
-            upper, theta, multipliers = result.stored(self.problem, self.beta)
-            self._offer_dual(theta, upper, multipliers=multipliers)
-            called_off = self._called_off(self._record())
-            return called_off or self._certified
-
-        timed, until = self.deadline is not None, self.deadline
-        if until is not None:
-            until -= (1.0 - part) * (until - time.monotonic())
-        if leaves is None:
-            leaves = MOST_LEAVES if timed else int(min(2.0 * max(effort, 1.0), MOST_LEAVES))
-        result = solve_pairs(
-            self.model, self.beta, deadline=until, effort=rounds, leaves=leaves,
-            n_jobs=self.options.n_jobs, callback=offer,
-        )  # fmt: skip
-        if len(result.signs) and not called_off:
-            self._descend(Neurons.of_two_layers(result.signs, result.directions), RESTART_STEPS)
-        self.first_round = len(self.history)
-        return called_off
 
 
 def random_neurons(rng: np.random.Generator, width: int, r: int) -> Neurons:

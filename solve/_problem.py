@@ -14,6 +14,7 @@ from exactrelu._coordinates import Coordinates, row_space
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import balanced, rounding_slack
 from exactrelu.certificates._output_bounds import balanced_outputs, outputs_slack
+from exactrelu.certificates._packed import sums_by
 from exactrelu.enumerate import Arrangement, merge_parallel
 from exactrelu.losses import Loss, PiecewiseLinearLoss, VectorLoss, get_loss
 from exactrelu.losses._constant import balanced_slopes, best_constant
@@ -197,15 +198,8 @@ class Bundle:
     length: Array
 
     def weights(self, nu: Array) -> Array:
-        """Weights (m,) with ``sum_j weights_j (Z_j.u)_+ = sum_i nu_i (z_i.u)_+`` for every u."""
-        sums = np.bincount(self.index, nu[self.rows] * self.length, minlength=len(self.Z))
-        return sums.astype(np.float64)  # of no rows, bincount makes integers
-
-    def row_weights(self, nu: Array) -> Array:
-        """The same for several outputs: nu (n, c), weights (m, c)."""
-        sums = np.zeros((len(self.Z), nu.shape[1]))
-        np.add.at(sums, self.index, nu[self.rows] * self.length[:, None])
-        return sums
+        """Weights (m,) with ``sum_j weights_j (Z_j.u)_+ = sum_i nu_i (z_i.u)_+`` for every u; (m, c) of nu (n, c)."""
+        return sums_by(self.index, self.length, nu[self.rows], len(self.Z))
 
 
 def bundle_rows(Z: Array, exact: Array) -> Bundle:

@@ -35,7 +35,12 @@ def largest_value(Z, v, fixed=None):
 def moments(Z):
     """Constraints of the moments of one output sign over all pairs, its mass, and e (n,)."""
     n, r = Z.shape
-    Y = cp.Variable((1 + r + n, 1 + r + n), PSD=True)
+    return constraints(Z, cp.Variable((1 + r + n, 1 + r + n), PSD=True))
+
+
+def constraints(Z, Y):
+    """The same for the moments Y of (1, u, t)."""
+    n, r = Z.shape
     mass, mean, second, e = Y[0, 0], Y[0, 1 : 1 + r], Y[1 : 1 + r, 1 : 1 + r], Y[0, 1 + r :]
     with_u, T = Y[1 + r :, 1 : 1 + r], Y[1 + r :, 1 + r :]
     X, other = T - with_u @ Z.T, e - Z @ mean
@@ -60,3 +65,22 @@ def pair_training(Z, y, beta, loss, output_bias=False):
         mass_up + mass_down
     )
     return cp.Problem(cp.Minimize(value), [*up, *down]).solve(solver=cp.CLARABEL)
+
+
+def outputs_maximum(Z, N):
+    """Maximum of ``N.E[t a']`` over moments of (1, u, t, a) with ``|u|, |a| <= 1``: bounds ``|N'(Zu)_+|``."""
+    (n, r), c = Z.shape, N.shape[1]
+    Y = cp.Variable((1 + r + n + c, 1 + r + n + c), PSD=True)
+    inner = Y[: 1 + r + n, : 1 + r + n]
+    limits, mass, _ = constraints(Z, inner)
+    unit = cp.trace(Y[1 + r + n :, 1 + r + n :]) <= 1.0
+    value = cp.sum(cp.multiply(N, Y[1 + r : 1 + r + n, 1 + r + n :]))
+    return cp.Problem(cp.Maximize(value), [*limits, mass == 1.0, unit]).solve(solver=cp.CLARABEL)
+
+
+def block_shifts(Q, blocks):
+    """Least sum of shifts of the blocks' diagonals, all but the first nonnegative, that make Q semidefinite."""
+    shifts = [cp.Variable() for _ in blocks]
+    diagonal = cp.hstack([s * np.ones(k) for s, k in zip(shifts, blocks, strict=True)])
+    limits = [Q + cp.diag(diagonal) >> 0.0, *(s >= 0.0 for s in shifts[1:])]
+    return cp.Problem(cp.Minimize(sum(shifts)), limits).solve(solver=cp.CLARABEL)

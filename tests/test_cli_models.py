@@ -88,6 +88,62 @@ def test_pictures_are_of_two_classes(wine, capsys):
     assert "--plot draws two classes" in capsys.readouterr().err
 
 
+def test_softmax_takes_one_network(wine, capsys):
+    fit("--loss", "softmax", "--standardize", "--weights", "weight", "--rank", "2")
+    out = capsys.readouterr().out
+    assert "one network with an output for each: class_0, class_1, class_2" in out
+    model = load_model("m.npz")
+    assert model.network.n_outputs == 3
+    assert main(["verify", "m.npz", "wine.csv"]) == 0
+    rows = predictions(capsys, "wine.csv")
+    assert np.mean(np.array([row["prediction"] for row in rows]) == LABELS) > 0.8
+    assert sum(float(rows[0][f"probability of {label}"]) for label in WINE.target_names) == pytest.approx(1.0)
+    pytest.importorskip("matplotlib")
+    assert main(["fit", "wine.csv", "--loss", "softmax", "--plot", "p.png"]) == 2
+
+
+def test_several_target_columns_take_one_network(wine, capsys):
+    with open("wine.csv") as file:
+        drop = [[*row[:3], row[4]] for row in csv.reader(file)]  # the labels are words
+    with open("wine.csv", "w", newline="") as file:
+        csv.writer(file).writerows(drop)
+    fit("--target", "alcohol,2", "--weights", "weight", "--standardize")
+    assert "R2" in capsys.readouterr().out
+    model = load_model("m.npz")
+    assert model.network.n_outputs == 2
+    assert json.loads(model.metadata["targets"]) == ["alcohol", "flavanoids"]
+    assert json.loads(model.metadata["features"]) == ["colour"]
+    assert main(["verify", "m.npz", "wine.csv"]) == 0
+    assert main(["verify", "m.npz", "wine.csv", "--target", "1"]) == 2
+    assert "has 2 outputs: name as many target columns" in capsys.readouterr().err
+    colour = WINE.data[:, 9:10]
+    expected = model.network.predict((colour - colour.mean()) / colour.std())
+    rows = predictions(capsys, "wine.csv")
+    found = [[float(row["prediction of alcohol"]), float(row["prediction of flavanoids"])] for row in rows]
+    assert np.allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "alcohol,1"], "target columns must be different, got 'alcohol', 'alcohol'"),
+        (["--target", "alcohol,nose"], "no column 'nose'"),
+        (["--target", "alcohol,label", "--loss", "softmax"], "learns the labels of one column"),
+    ],
+)
+def test_target_columns_that_do_not_go_together(wine, capsys, options, message):
+    assert main(["fit", "wine.csv", *options, "--weights", "weight"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_labels_are_those_of_the_table_where_a_model_names_none(wine):
+    fit("--loss", "softmax", "--weights", "weight", "--rank", "2")
+    model = load_model("m.npz")
+    notes = {key: value for key, value in model.metadata.items() if key not in ("target", "classes")}
+    save_model("m.npz", model.network, model.certificate, notes)
+    assert main(["verify", "m.npz", "wine.csv", "--target", "label"]) == 0
+
+
 def test_a_model_of_other_columns_is_refused(wine, capsys):
     fit("--loss", "logistic", "--weights", "weight")
     (wine / "short.csv").write_text("alcohol,label\n1,2\n2,3\n")

@@ -18,7 +18,9 @@ from exactrelu.losses._several import WeightedVectorLoss, best_constants
 from exactrelu.solve import CertificateError, OutputsCertificate, VectorLoss, max_beta, path, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.outputs._blocks import sweep_blocks
+from exactrelu.solve.outputs._complete import simplicial_cones
 from exactrelu.solve.outputs._neurons import OutputNeurons
+from exactrelu.solve.outputs._relaxed import relaxed_dual
 from exactrelu.solve.outputs._trainer import OutputsTrainer
 
 
@@ -133,6 +135,43 @@ def test_one_column_is_priced_as_one_output():
     assert audit_outputs(Z, nu[:, None], top * (1.0 - 1e-8)).worst_value > top * (1.0 - 1e-8)
 
 
+@pytest.mark.parametrize(("r", "c", "grid"), [(1, 2, False), (2, 3, True), (3, 2, False), (3, 3, True), (4, 2, False)])
+def test_every_cell_gives_what_a_tree_gives(r, c, grid):
+    rng = np.random.default_rng(r + c)
+    Z, N = rng.standard_normal((10, r)), rng.standard_normal((10, c))
+    if grid:
+        Z = np.vstack([np.round(Z), np.round(2.0 * Z), np.zeros((1, r))])  # parallel rows and many planes on a line
+        N = rng.standard_normal((len(Z), c))
+    top = max_beta(Z, N, pricing="enumerate")
+    assert np.isclose(top, max_beta(Z, N, pricing="bound"), rtol=3e-9, atol=0.0)
+    if r == 2:
+        assert np.isclose(top, naive_outputs.price_plane(Z, N)[0], rtol=3e-9, atol=0.0)
+
+
+def test_training_by_every_cell():
+    X, Y = data(3, c=3)
+    beta = 0.2 * max_beta(X, Y)
+    whole, tree = train(X, Y, beta, pricing="enumerate"), train(X, Y, beta)
+    assert whole.converged
+    assert whole.certificate.pricing == "enumerate"
+    assert np.isclose(whole.objective, tree.objective, rtol=2e-6)
+    whole.certificate.verify(X, Y)
+
+
+@pytest.mark.parametrize(("r", "m"), [(2, 2), (3, 7), (4, 9)])
+def test_simplicial_cones_cover_the_cone_of_their_rays(r, m):
+    rng = np.random.default_rng(m)
+    rays = np.column_stack([rng.standard_normal((m, r - 1)), np.ones(m)])
+    if m > r:  # corners of a polytope: points of a sphere
+        rays[:, :-1] /= np.linalg.norm(rays[:, :-1], axis=1)[:, None]
+    rays /= np.linalg.norm(rays, axis=1)[:, None]
+    cones = simplicial_cones(rays)
+    inside = rng.random((200, m)) @ rays
+    shares = np.linalg.solve(cones.transpose(0, 2, 1)[:, None], inside[None, :, :, None])[..., 0]
+    assert ((shares > -1e-9).all(axis=2).sum(axis=0) == 1).mean() > 0.99
+    assert (shares > -1e-9).all(axis=2).any(axis=0).all()
+
+
 def test_a_tree_goes_on_with_a_larger_target():
     rng = np.random.default_rng(1)
     Z, N = rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
@@ -189,7 +228,7 @@ def test_duplicated_outputs_are_one_output_with_a_larger_target():
 
 
 def test_permuted_classes_and_one_hot_rows():
-    X, y = data(4, n=30, r=3, c=3, loss="softmax")
+    X, y = data(4, n=15, r=2, c=3, loss="softmax")
     first, beta = solved(X, y, loss="softmax", tol=1e-6, output_bias=True)
     order = np.array([2, 0, 1])
     permuted = train(X, order[y], beta, loss="softmax", tol=1e-6, output_bias=True)
@@ -265,30 +304,32 @@ def test_at_most_as_many_neurons_as_samples_times_outputs():
 
 
 def test_high_rank_ends_with_a_proven_gap():
-    X, Y = data(10, n=40, r=12, c=3)
+    X, Y = data(10, n=20, r=9, c=2)
     beta = 0.2 * max_beta(X, Y)
-    solution = train(X, Y, beta, tol=1e-6)
+    solution = train(X, Y, beta, tol=1e-6, effort=0.3)  # too little for the pair bound
     assert 0.0 < solution.lower_bound <= solution.objective
     assert solution.gap < 0.9
+    assert solution.certificate.multipliers is None
     solution.certificate.verify(X, Y)
-    assert train(X, Y, beta, tol=1e-6).objective == solution.objective
+    assert train(X, Y, beta, tol=1e-6, effort=0.3).objective == solution.objective
 
 
 @pytest.mark.parametrize("loss", ["squared", "softmax"])
 def test_the_relaxation_bounds_better_than_the_network(loss):
-    X, Y = data(16, n=60, r=9, c=3, loss=loss)
-    X = np.vstack([X, 2.0 * X[:10]])  # parallel rows
-    Y = np.concatenate([Y, Y[:10]])
+    X, Y = data(16, n=20, r=6, c=3, loss=loss)
+    X = np.vstack([X, 2.0 * X[:4]])  # parallel rows
+    Y = np.concatenate([Y, Y[:4]])
     problem = make_problem(X, Y, loss, None, None, True)
     beta = 0.1 * max_beta(X, Y, loss=loss, output_bias=True)
-    nu = problem.dual_point(problem.constant)
-    found = train(X, Y, beta, loss=loss, output_bias=True, tol=1e-4)
-    alone = -np.inf
-    for N in (nu, problem.dual_point(found.network.predict(X))):
+    network = train(X, Y, beta, loss=loss, output_bias=True, effort=0.0).network
+
+    def bound(N):
         theta = problem.balanced(N * min(1.0, beta / factored_bound(problem.Z, N)) * (1.0 - 1e-12))
-        alone = max(alone, -problem.loss.conjugate(-theta, problem.y))
-    assert alone < found.lower_bound <= found.objective
-    assert found.certificate.verify(X, Y).cones == 0
+        return -problem.loss.conjugate(-theta, problem.y)
+
+    alone = max(bound(problem.dual_point(f)) for f in (problem.constant, network.predict(X)))
+    relaxed = bound(relaxed_dual(problem, beta, 20, None))
+    assert alone < relaxed <= network.objective(X, problem.y, beta, loss=problem.loss)
 
 
 def test_limits_and_callback():
@@ -522,7 +563,6 @@ def test_single_outputs_are_the_columns(iris):
         ({"activation": "gated", "rank": 1}, "rank must be None with activation='gated'"),
         ({"activation": "gated", "loss": "absolute"}, "losses with a gradient"),
         ({"loss": "absolute"}, "losses with a gradient"),
-        ({"pricing": "enumerate"}, "bound and prune"),
         ({"loss": "softmax"}, "one-hot"),
     ],
 )

@@ -15,7 +15,7 @@ from exactrelu.certificates import NotProvenError
 from exactrelu.certificates import _pairs as proofs
 from exactrelu.certificates._bounds import trivial_bound
 from exactrelu.certificates._packed import packed_bound
-from exactrelu.certificates._pairs import PairMultipliers, best_proof, conjugate_gradients, leaves_cover, pair_proof
+from exactrelu.certificates._pairs import PairMultipliers, conjugate_gradients, leaves_cover, pair_proof
 from exactrelu.solve import max_beta, train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.pairs import _moments as moments
@@ -23,6 +23,7 @@ from exactrelu.solve.pairs import price_pairs, solve_pairs
 from exactrelu.solve.pairs._branching import Tree
 from exactrelu.solve.pairs._leaf import Penalties, first_leaf
 from exactrelu.solve.pairs._relaxed import leaf_proof, price_leaf
+from exactrelu.solve.pairs._shifts import best_proof
 from exactrelu.solve.pricing._climb import climbed
 
 

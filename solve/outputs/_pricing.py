@@ -92,7 +92,7 @@ def random_starts(rng: np.random.Generator, r: int, known: Array) -> Array:
 
 def price_by_climbs(problem: OutputsProblem, N: Array, starts: Array) -> OutputPricing:
     """What climbs find, and a bound that needs no tree (`factored_bound`)."""
-    Z, weights, slack = problem.bundle.Z, problem.bundle.row_weights(N), problem.slack(N)
+    Z, weights, slack = problem.bundle.Z, problem.bundle.weights(N), problem.slack(N)
     if not weights.any():
         return OutputPricing(slack, 0.0, np.zeros((0, problem.rank)), np.zeros(0))
     U, values = climb(Z, weights, starts)
@@ -122,7 +122,7 @@ def price_outputs(
     climbed, slack = price_by_climbs(problem, N, starts), problem.slack(N)
     if climbed.best == 0.0 or climbed.upper <= target:
         return climbed
-    Z, weights = problem.bundle.Z, problem.bundle.row_weights(N)
+    Z, weights = problem.bundle.Z, problem.bundle.weights(N)
     kinks, moved = output_kinks(Z, weights)
     U, values, upper, nodes = [climbed.U], [climbed.values], climbed.upper, 0
     best = climbed.best

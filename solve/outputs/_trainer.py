@@ -17,12 +17,15 @@ from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.certificates._output_bounds import TREE_WORK
 from exactrelu.certificates._outputs import OutputsCertificate
 from exactrelu.networks import Network
+from exactrelu.solve._pair_rounds import NETWORK_PART, PairRounds
 from exactrelu.solve._problem import OutputsProblem
-from exactrelu.solve._rounds import COARSE, FINE, Options, Rounds
+from exactrelu.solve._rounds import COARSE, FINE, Options
 from exactrelu.solve._solution import Status
 from exactrelu.solve.descent._reduce import without_dependence
+from exactrelu.solve.pairs import PairResult
 from exactrelu.solve.pricing._climb import distinct_directions
 
+from ._complete import price_by_cells
 from ._descent import ROUNDINGS, descend
 from ._master import OutputMaster
 from ._neurons import OutputNeurons, network_of, neurons_of
@@ -38,13 +41,13 @@ SETTLED = 1e-3  # part of the objective that a descent with coarse rounding must
 # Work of effort 1, a few seconds each: cones times rows of a tree, and rounds of descents where no tree will end.
 WORK, ROUNDS, SMALL_GAIN = 5e6, 8, 1e-4
 RELAXED_ROUNDS = 60  # of the program of the bound without a tree: a few seconds
-TREE_RANK = 8  # above it a tree of that work proves less than a bound that needs none
+TREE_RANK = 6  # above it a tree of that work proves less than relaxations do
 REDUCED_ENTRIES = 3e7  # entries of outputs times neurons squared up to which dependent neurons are sought
-DEEP_TOL = 1e-3  # violation, in units of beta, that master and climbs leave where gaps stay larger than a hundredth
+DEEP_TOL = 1e-4  # violation, in units of beta, that master and climbs leave where gaps stay larger than that
 SAME = 1.0 + 1e-14  # factor by which rounding may raise the objective of a reduced network
 
 
-class OutputsTrainer(Rounds):
+class OutputsTrainer(PairRounds):
     """One run; `neurons`, `outputs` are the current network and its prediction (n, c), `best` the best one."""
 
     layers = 2
@@ -55,6 +58,7 @@ class OutputsTrainer(Rounds):
         super().__init__(problem, beta, width, options)
         self.master = OutputMaster(problem, beta, self.deadline)
         self.rng = np.random.default_rng(options.random_state)
+        self.model = problem
         self.neurons, self.outputs = OutputNeurons.empty(problem), problem.constant
         self.best = self.neurons
         self._gain = np.inf
@@ -75,41 +79,70 @@ class OutputsTrainer(Rounds):
 
     @property
     def _deep(self) -> bool:
-        """Whether trees may not end, and effort is limited."""
+        """Whether trees may not end: then the network comes first, and bounds that are cheap for its size."""
         deep = self.problem.rank >= RELAXED_RANK or self.options.patterns == "sampled"
-        return (deep and not math.isinf(self.options.effort)) or self.options.effort == 0.0
+        deep = deep and self.options.pricing == "bound"
+        return deep and (self.problem.rank > TREE_RANK or not math.isinf(self.options.effort))
 
     def run(self) -> Status:
-        """The rounds; where no tree will end they end with the descents' gains, and one tree proves what it can."""
-        if not self._deep or self.problem.rank == 0:
-            return super().run()
+        """The rounds; where no tree will end the network first, then a relaxation, and one tree for what it proves."""
         effort = self.options.effort
-        for _ in range(min(self.options.max_iter, max(1, int(ROUNDS * min(effort, 1e3) + 1)))):
-            before = self.objective
-            self.nu = self.problem.dual_point(self.outputs)
-            priced = price_by_climbs(self.problem, self.nu, self._starts())
-            state = self._take_stock(priced.upper)
-            if state.gap <= self.tol:
-                return Status.CERTIFIED
-            if self._called_off(state):
-                return Status.CALLBACK
-            if self._late():
-                return Status.TIME_LIMIT
-            if priced.best <= self.beta * (1.0 + self.tol):
-                break
-            self._improve(priced, exact=False)
-            if before - self.objective <= SMALL_GAIN * abs(before):
-                break
-        if effort > 0.0:
-            nu = relaxed_dual(self.problem, self.beta, int(min(effort, 10.0) * RELAXED_ROUNDS), self.deadline)
-            self._offer_dual(nu, price_by_climbs(self.problem, nu, self._starts()).upper)
+        if not (self._deep or effort == 0.0) or self.problem.rank == 0:
+            return super().run()
+        if (status := self._network_first()) is not None:
+            return status
+        if effort > 0.0 and self._relax():
+            return Status.CALLBACK
+        if self._certified:
+            return Status.CERTIFIED
+        if math.isinf(effort):
+            return super().run()
         self._keep(self.best)
         self.nu = self.problem.dual_point(self.outputs)
         if self.problem.rank <= TREE_RANK and effort > 0.0:
-            upper = self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK)).upper
+            priced = self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK))
         else:
-            upper = price_by_climbs(self.problem, self.nu, self._starts()).upper
-        return Status.CERTIFIED if self._take_stock(upper).gap <= self.tol else Status.EFFORT
+            priced = price_by_climbs(self.problem, self.nu, self._starts())
+        return Status.CERTIFIED if self._take_stock(priced.upper).gap <= self.tol else Status.EFFORT
+
+    def _relax(self) -> bool:
+        """Offer dual points: of the bound without pairs where these are dear, and of the pair bound; True to stop."""
+        if not self._pairs_settle:
+            rounds = int(min(self.options.effort, 10.0) * RELAXED_ROUNDS)
+            nu = relaxed_dual(self.problem, self.beta, rounds, self.deadline)
+            self._offer_dual(nu, price_by_climbs(self.problem, nu, self._starts()).upper)
+        return self._relax_pairs()
+
+    def _network_first(self) -> Status | None:
+        """Descents with what climbs find while they gain; None, or why training is to end."""
+        end, rounds = self.deadline, int(ROUNDS * min(self.options.effort, 1e3) + 1)
+        if self.options.time_limit is not None:
+            self.deadline = self.started + NETWORK_PART * self.options.time_limit
+        try:
+            for _ in range(min(self.options.max_iter, rounds)):
+                before = self.objective
+                self.nu = self.problem.dual_point(self.outputs)
+                priced = price_by_climbs(self.problem, self.nu, self._starts())
+                state = self._take_stock(priced.upper)
+                if state.gap <= self.tol:
+                    return Status.CERTIFIED
+                if self._called_off(state):
+                    return Status.CALLBACK
+                if self._late() or priced.best <= self.beta * (1.0 + self.tol):
+                    break
+                self._improve(priced, exact=False)
+                if before - self.objective <= SMALL_GAIN * abs(before):
+                    break
+        finally:
+            self.deadline = end
+        return Status.TIME_LIMIT if self._late() else None
+
+    def _descend_from(self, relaxed: PairResult) -> None:
+        lengths = np.linalg.norm(relaxed.directions, axis=1)
+        order = np.argsort(-lengths)[: np.count_nonzero(lengths)]
+        fresh = relaxed.directions[order] / lengths[order, None]
+        self.nu = relaxed.nu
+        self._descended(fresh[distinct_directions(fresh, JOINED, ALIKE)])
 
     def _starts(self) -> Array:
         return random_starts(self.rng, self.problem.rank, self.neurons.U)
@@ -124,6 +157,13 @@ class OutputsTrainer(Rounds):
         self.nu = self.problem.dual_point(self.outputs)
         if self.problem.rank == 0:
             return OutputPricing(self.problem.slack(self.nu), 0.0, np.zeros((0, 0)), np.zeros(0))
+        if self.options.pricing == "enumerate":
+            target, rel = self._accuracy(violation)
+            return self._spend(
+                price_by_cells(
+                    self.problem, self.nu, self._starts(), target=target, rel=rel, deadline=self.deadline
+                )
+            )  # fmt: skip
         fine = FINE * self.tol
         return self._spend(self._tree(self.beta * (1.0 + fine), fine, np.inf))
 
@@ -133,7 +173,10 @@ class OutputsTrainer(Rounds):
         if exact:
             self._settle(violating[distinct_directions(violating, ADDED, EQUAL)])
             return
-        fresh = violating[distinct_directions(violating, JOINED, ALIKE)]
+        self._descended(violating[distinct_directions(violating, JOINED, ALIKE)])
+
+    def _descended(self, fresh: Array) -> None:
+        """Descend with neurons in further directions, then the master and climbs in turn."""
         roundings = ROUNDINGS if self._gain > SETTLED * abs(self.objective) else ROUNDINGS[1:]
         before = self.objective
         descended = descend(
@@ -152,7 +195,7 @@ class OutputsTrainer(Rounds):
             self._keep(self.master.solve(held, master_tol))
             if self._late():
                 return
-            N = self.problem.bundle.row_weights(self.problem.dual_point(self.outputs))
+            N = self.problem.bundle.weights(self.problem.dual_point(self.outputs))
             U, values = climb(self.problem.bundle.Z, N, self._starts())
             if not self.beta * (1.0 + add_tol) < values[0] <= self.beta * (1.0 + FAR):
                 return
@@ -178,12 +221,14 @@ class OutputsTrainer(Rounds):
         return OutputsCertificate(*claims)
 
 
-def price_zero(problem: OutputsProblem, tol: float, deadline: float | None) -> OutputPricing:
+def price_zero(problem: OutputsProblem, tol: float, deadline: float | None, pricing: str = "bound") -> OutputPricing:
     """Pricing at the dual point of the constant: to `tol` where trees end, else by climbs, and a tree for the bound."""
     N = problem.dual_point(problem.constant)
     if problem.rank == 0:
         return OutputPricing(problem.slack(N), 0.0, np.zeros((0, 0)), np.zeros(0))
     starts = random_starts(np.random.default_rng(0), problem.rank, np.eye(problem.rank))
+    if pricing == "enumerate":
+        return price_by_cells(problem, N, starts, rel=tol, deadline=deadline)
     if problem.rank >= RELAXED_RANK:
         return price_by_climbs(problem, N, starts)
     return price_outputs(problem, N, starts, rel=tol, deadline=deadline, work=TREE_WORK)

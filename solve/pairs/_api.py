@@ -44,7 +44,7 @@ def solve_pairs(
     beta : float, weight decay
     deadline : float, optional, `time.monotonic` value
     effort : int, rounds of the root at most
-    leaves : int, at most; 2 (one for each output sign) is the relaxation alone
+    leaves : int, at most; 2 (one for each output sign) is the relaxation alone, of several outputs 1
     n_jobs : int, threads
     warm_start : PairResult, optional, of the same data and loss, perhaps with another beta
     callback : gets each PairResult; a true value stops
@@ -114,18 +114,18 @@ def price_pairs(
 
     Parameters
     ----------
-    problem : Problem;  nu : (n,)
+    problem : Problem;  nu : (n,), or (n, c) of several outputs
     deadline : float, optional, `time.monotonic` value
     effort : int, rounds for each sign
     target : float, a bound that is good enough
     """
     Z, v = problem.bundle.Z, problem.bundle.weights(nu)
     worst = 0.0
-    size = trivial_bound(Z, np.abs(v)) if v.any() else 0.0  # at least h*, and of its order
+    size = trivial_bound(Z, np.abs(v) if v.ndim == 1 else np.linalg.norm(v, axis=1)) if v.any() else 0.0  # h* or more
     if size > 0.0:
         goal = (target - problem.slack(nu)) / size
-        for sign in (1.0, -1.0):
+        for sign in (1.0, -1.0) if v.ndim == 1 else (1.0,):
             leaf = first_leaf(Z, sign, COLUMNS, PARTNERS)
-            V = np.zeros((1 + Z.shape[1] + len(Z), COLUMNS))
+            V = np.zeros((1 + Z.shape[1] + len(Z) + sum(v.shape[1:]), COLUMNS))
             worst = max(worst, size * price_leaf(leaf, v / size, V, goal, effort, deadline)[0].norm)
     return worst * (1.0 + 8.0 * np.finfo(float).eps) + problem.slack(nu)

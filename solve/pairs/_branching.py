@@ -114,12 +114,14 @@ class Tree(Relaxation):
         """
         nu, _ = self.dual_point()  # fills R
         v = self.problem.bundle.weights(nu) / self.beta
-        n = len(v)
+        (n, r), size = self.problem.bundle.Z.shape, np.abs(v) if v.ndim == 1 else np.linalg.norm(v, axis=1)
         scores = []
         for leaf, V in zip(self.solver.leaves, self.solver.V, strict=True):
-            e = leaf.kernel.R @ V[0]
+            R = leaf.kernel.R
+            e = R @ V[0]
+            gain = leaf.sign * v if v.ndim == 1 else np.einsum("nc,nc->n", v, R[:n] @ V[1 + r + n :].T)
             # where sign v <= 0 the best value is concave in u whatever t the others take: no decision is needed
-            score = np.where((leaf.fixed == 0) & (leaf.sign * v > 0.0), np.abs(v) * np.minimum(e[:n], e[n:]), 0.0)
+            score = np.where((leaf.fixed == 0) & (gain > 0.0), size * np.minimum(e[:n], e[n:]), 0.0)
             scores.append((float(score.max()), int(score.argmax())))
         chosen = {k for k in np.argsort([-score for score, _ in scores])[:count] if scores[k][0] > 0.0}
         joint, factors = [], []

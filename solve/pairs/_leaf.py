@@ -1,4 +1,7 @@
-"""One leaf of the relaxed training problem: an output sign, rows that are fixed, and its multipliers."""
+"""One leaf of the relaxed training problem: an output sign, rows that are fixed, and its multipliers.
+
+Several outputs have no signs: the direction a of the outputs is part of the moments, and the sign is 1.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ class LeafMultipliers(NamedTuple):
     pair : (P,), diagonal : (n,), offset : (2n,), slope : (2n, r)
         As in `PairMultipliers`.
     trace : float, of ``|u|^2 <= 1``
+    unit : float, of ``|a|^2 <= 1`` of several outputs
     """
 
     start: Ints
@@ -37,6 +41,7 @@ class LeafMultipliers(NamedTuple):
     offset: Array
     slope: Array
     trace: float
+    unit: float = 0.0
 
 
 class Penalties(NamedTuple):
@@ -95,9 +100,10 @@ class Leaf:
         pair, offset, slope = self.kernel.multipliers(V, m, penalties)
         diagonal = m.diagonal - penalties.diagonal * np.einsum("nk,nk->n", R[:n], R[n:])
         diagonal[self.fixed != 0] = 0.0
-        a, B = V[0], V[1 : 1 + r]
-        trace = max(0.0, m.trace - penalties.trace * float(a @ a - np.vdot(B, B)))
-        return LeafMultipliers(m.start, m.other, pair, diagonal, offset, slope, trace)
+        mass, B, A = float(V[0] @ V[0]), V[1 : 1 + r], V[1 + r + n :]
+        trace = max(0.0, m.trace - penalties.trace * (mass - float(np.vdot(B, B))))
+        unit = max(0.0, m.unit - penalties.trace * (mass - float(np.vdot(A, A)))) if len(A) else 0.0
+        return LeafMultipliers(m.start, m.other, pair, diagonal, offset, slope, trace, unit)
 
     def certificate(self, m: LeafMultipliers) -> PairMultipliers:
         """The multipliers as proofs take them; those that are zero are left out."""

@@ -6,6 +6,8 @@ over moment matrices ``VV'`` of (1, u, t), one per leaf, with the constraints of
 and Monteiro, Math. Program. 95, 2003, for the factors).  Rows are unit, masses in units of L(0) / beta, values in units
 of L(0), so that the zero network has the value one.
 
+Of several outputs f is (n, c), the sum of ``E ta'``, and the moments are those of (1, u, t, a) with ``|a|^2 <= 1``.
+
 Penalties are fixed and moderate: growing ones reach the optimal value sooner, but their multipliers prove little.
 """
 
@@ -41,7 +43,7 @@ class Goal(Protocol):
     """What the moments are to minimise."""
 
     def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
-        """Value, its derivatives in the e of each leaf, (n,), and in each mass."""
+        """Value, its derivatives in the e of each leaf, (n,) or (n, c), and in each mass."""
 
 
 class Lagrangian:
@@ -49,7 +51,7 @@ class Lagrangian:
 
     Attributes
     ----------
-    V : (leaves, 1 + r + n, k)
+    V : (leaves, 1 + r + n, k), or (leaves, 1 + r + n + c, k) of c outputs: rows for 1, u, t and a
     """
 
     def __init__(self, Z: Array, goal: Goal, leaves: list[Leaf], V: Array, n_jobs: int = 1) -> None:
@@ -78,21 +80,38 @@ class Lagrangian:
     def evaluate(self, V: Array, G: Array) -> float:
         """Value of the augmented Lagrangian at V; its gradient goes to G."""
         self.evaluations += 1
-        n = len(self.Z)
-
-        def outputs(number: int) -> Array:
-            return self.leaves[number].kernel.slacks(V[number])[:n] @ V[number, 0]
-
         places = range(len(self.leaves))
-        e = self.each(outputs, places)
+        e = self.each(lambda number: self._outputs(number, V[number]), places)
         masses = [float(v[0] @ v[0]) for v in V]
         value, gains, slopes = self.goal.value(e, masses)
 
         def gradient(number: int) -> float:
+            if gains[number].ndim == 2:
+                return self._gradient_of_outputs(number, V[number], gains[number], slopes[number], G[number])
             leaf = self.leaves[number]
             return leaf.kernel.value(V[number], leaf.m, self.penalties, gains[number], slopes[number], G[number])
 
         return value + sum(self.each(gradient, places))
+
+    def _outputs(self, number: int, V: Array) -> Array:
+        """The e of a leaf, ``E t`` (n,) of one output and ``E ta'`` (n, c) of several; fills the kernel's slacks."""
+        n, r = self.Z.shape
+        T = self.leaves[number].kernel.slacks(V)[:n]
+        return np.asarray(T @ V[1 + r + n :].T if len(V) > 1 + r + n else T @ V[0])
+
+    def _gradient_of_outputs(self, number: int, V: Array, gain: Array, mass_slope: float, G: Array) -> float:
+        """As `Kernel.value`, where ``e = TA'`` has a column for each of several outputs. O(n k c) more."""
+        leaf, (n, r), penalty = self.leaves[number], self.Z.shape, self.penalties.trace
+        value = leaf.kernel.value(V, leaf.m, self.penalties, np.zeros(n), mass_slope, G)
+        A, back = V[1 + r + n :], gain @ V[1 + r + n :]
+        free, on = leaf.fixed == 0, leaf.fixed > 0
+        G[1 + r : 1 + r + n] += np.where(free[:, None], back, 0.0)
+        G[1 : 1 + r] += self.Z[on].T @ back[on]
+        # |1|^2 - |a|^2 >= 0
+        unit = max(0.0, leaf.m.unit - penalty * (float(V[0] @ V[0]) - float(np.vdot(A, A))))
+        G[1 + r + n :] = gain.T @ leaf.kernel.R[:n] + 2.0 * unit * A
+        G[0] -= 2.0 * unit * V[0]
+        return value + unit**2 / (2.0 * penalty)
 
     def descend(self, steps: int) -> float:
         """L-BFGS; the value reached."""
@@ -144,9 +163,7 @@ class Lagrangian:
 
     def outputs(self) -> tuple[list[Array], list[float]]:
         """The e and the mass of each leaf."""
-        n = len(self.Z)
-        e = [leaf.kernel.slacks(V)[:n] @ V[0] for leaf, V in zip(self.leaves, self.V, strict=True)]
-        return e, [float(V[0] @ V[0]) for V in self.V]
+        return [self._outputs(k, V) for k, V in enumerate(self.V)], [float(V[0] @ V[0]) for V in self.V]
 
     def escape(self) -> float:
         """Leave saddle points along negative eigenvectors of the Lagrangian's matrix; the least eigenvalue met."""
@@ -156,7 +173,7 @@ class Lagrangian:
             leaf = self.leaves[number]
             m = leaf.first_order(self.V[number], self.penalties)
             form = quadratic_form(self.Z, -gains[number], leaf.certificate(m), leaf.fixed)
-            return self._negative(number, form, slopes[number] - m.trace, m.trace)
+            return self._negative(number, form, (slopes[number] - m.trace - m.unit, m.trace, m.unit))
 
         self.lowest = 0.0
         for number, (low, direction) in enumerate(self.each(modes, range(len(self.leaves)))):
@@ -165,16 +182,19 @@ class Lagrangian:
                 self._move(number, direction)
         return self.lowest
 
-    def _negative(self, number: int, form: Form, corner: float, trace: float) -> tuple[float, Array | None]:
-        """Least eigenvalue and a direction for the factor from the negative eigenvectors."""
-        r, m = self.Z.shape[1], len(form.C)
-        Q = form.Q + np.diag(np.append(corner, np.full(r, trace)))
+    def _negative(self, number: int, form: Form, shifts: tuple[float, ...]) -> tuple[float, Array | None]:
+        """Least eigenvalue and a direction for the factor from the negative eigenvectors.
+
+        shifts : of the diagonals of 1, u and a
+        """
+        (n, r), (m, q) = self.Z.shape, form.C.shape
+        Q = form.Q + np.diag(np.repeat(shifts[: len(form.blocks)], form.blocks))
 
         def apply(x: Array) -> Array:
-            y, t = x[: 1 + r], x[1 + r :]
+            y, t = x[:q], x[q:]
             return np.concatenate([Q @ y + form.C.T @ t, form.C @ y + form.A @ t])
 
-        values, vectors = lowest_modes(apply, 1 + r + m, ESCAPES)
+        values, vectors = lowest_modes(apply, q + m, ESCAPES)
         count = int((values < -NEGATIVE).sum())
         if not count:
             return float(values[0]), None
@@ -183,7 +203,8 @@ class Lagrangian:
         count = len(weakest)
         move = (vectors[:, :count] * np.sqrt(values[:count] / values[0])) @ weakest
         direction = np.zeros_like(V)
-        rows = np.concatenate([np.arange(1 + r), 1 + r + np.flatnonzero(self.leaves[number].fixed == 0)])
+        free = np.flatnonzero(self.leaves[number].fixed == 0)
+        rows = np.concatenate([np.arange(1 + r), np.arange(1 + r + n, len(V)), 1 + r + free])
         direction[rows] = move
         return float(values[0]), direction * (1.0 if np.vdot(direction, V) >= 0.0 else -1.0)
 
@@ -238,7 +259,7 @@ def extrapolate(old: LeafMultipliers, new: LeafMultipliers, beyond: float) -> Le
     return LeafMultipliers(
         new.start, new.other, np.maximum(new.pair + beyond * (new.pair - old.pair), 0.0),
         new.diagonal + beyond * (new.diagonal - old.diagonal), a, slope,
-        max(0.0, new.trace + beyond * (new.trace - old.trace)),
+        max(0.0, new.trace + beyond * (new.trace - old.trace)), max(0.0, new.unit + beyond * (new.unit - old.unit)),
     )  # fmt: skip
 
 

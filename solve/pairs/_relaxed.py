@@ -12,11 +12,12 @@ from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import dual_value
 from exactrelu.certificates._packed import Leaf as PackedLeaf
 from exactrelu.certificates._packed import packed, packed_bound, with_factor
-from exactrelu.certificates._pairs import DENSE, best_proof
+from exactrelu.certificates._pairs import DENSE
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, first_leaf
 from ._moments import COLUMNS, Lagrangian
+from ._shifts import best_proof
 
 PARTNERS = 6  # most opposite directions that every slack is paired with at first
 MORE = 3  # pairs that a cut round adds to a slack
@@ -40,13 +41,23 @@ class TrainingGoal:
         self.problem, self.beta = problem, beta
         self.bundle = problem.bundle
         self.unit = problem.loss.value(problem.constant, problem.y)
+        self.near = np.zeros(problem.y.shape[1:])  # biases that the last ones were, from which few steps are left
 
     def predictions(self, e: list[Array]) -> Array:
-        """F (n,) of the problem from the e of the leaves, with the best output bias where there is one."""
-        total = sum((sign * part for sign, part in zip(self.signs, e, strict=True)), np.zeros(len(self.bundle.Z)))
-        f = np.zeros(len(self.problem.y))
-        f[self.bundle.rows] = (self.unit / self.beta) * self.bundle.length * total[self.bundle.index]
-        return self.problem.prediction(f)
+        """F of the problem, of y's shape, from the e of the leaves, with the best output bias where there is one."""
+        y, index = self.problem.y, self.bundle.index
+        total = sum(
+            (sign * part for sign, part in zip(self.signs, e, strict=True)),
+            np.zeros((len(self.bundle.Z), *y.shape[1:])),
+        )
+        f = np.zeros_like(y)
+        f[self.bundle.rows] = ((self.unit / self.beta) * self.bundle.length * total[index].T).T
+        if y.ndim == 1 or not self.problem.output_bias:
+            return self.problem.prediction(f)
+        f += self.near
+        moved = self.problem.bias(f)
+        self.near = self.near + moved
+        return f + moved
 
     def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
         """As `Goal.value`; the bias is the best one, so that no derivative of it is needed."""
@@ -65,7 +76,7 @@ class PricingGoal:
 
     def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
         """As `Goal.value`, for one leaf."""
-        return 0.5 * masses[0] ** 2 - self.sign * float(self.v @ e[0]), [-self.sign * self.v], [masses[0]]
+        return 0.5 * masses[0] ** 2 - self.sign * float(np.vdot(self.v, e[0])), [-self.sign * self.v], [masses[0]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class LeafProof(PackedLeaf):
 
     Attributes
     ----------
-    norm : float, upper bound of ``sign sum v_i (z_i.u)_+`` there
+    norm : float, upper bound of ``sign sum v_i (z_i.u)_+`` there, or of ``|v'(Zu)_+|`` of several outputs
     """
 
     norm: float
@@ -86,8 +97,8 @@ class PairResult:
 
     Attributes
     ----------
-    theta : (n,) dual feasible: ``h*(theta) <= beta`` is proven
-    nu : (n,) the dual point that was priced;  norm : float, proven upper bound of ``h*(nu)``
+    theta : (n,) or (n, c), dual feasible: ``h*(theta) <= beta`` is proven
+    nu : of that shape, the dual point that was priced;  norm : float, proven upper bound of ``h*(nu)``
     lower_bound : float, ``-L*(-theta)``
     proofs : list of LeafProof, of all leaves, for `nu`
     relaxed_value : float, value of the relaxed problem where the method stood: near its optimum, not a bound
@@ -155,20 +166,25 @@ class Relaxation:
     proving: float = field(init=False)
 
     def __post_init__(self) -> None:
-        Z = self.problem.bundle.Z
+        Z, outputs = self.problem.bundle.Z, self.problem.y.shape[1:]
         n, r = Z.shape
         rng = np.random.default_rng(self.seed)
-        V = rng.standard_normal((2, 1 + r + n, self.columns)) * (SPREAD / np.sqrt(self.columns))
+        leaves = [first_leaf(Z, 1.0, self.columns, self.partners)]
+        if not outputs:
+            plus = leaves[0]
+            leaves.append(Leaf(Z, -1.0, plus.fixed, self.columns, plus.m, plus.proximal))
+        V = rng.standard_normal((len(leaves), 1 + r + n + sum(outputs), self.columns))
+        V *= SPREAD / np.sqrt(self.columns)
         V[:, 1 : 1 + r] /= np.sqrt(r)
-        V[:, 1 + r :] = np.maximum(Z @ V[:, 1 : 1 + r], 0.0)
-        plus = first_leaf(Z, 1.0, self.columns, self.partners)
-        minus = Leaf(Z, -1.0, plus.fixed, self.columns, plus.m, plus.proximal)
+        V[:, 1 + r : 1 + r + n] = np.maximum(Z @ V[:, 1 : 1 + r], 0.0)
+        if outputs:
+            V[:, 1 + r + n :] /= np.sqrt(outputs[0])
         self.goal = TrainingGoal(self.problem, self.beta)
         self.proving = proof_seconds(n)
-        self.set_leaves([plus, minus], V)
+        self.set_leaves(leaves, V)
 
     def set_leaves(self, leaves: list[Leaf], V: Array) -> None:
-        """Train over these leaves, from the factors V, (leaves, 1 + r + n, k)."""
+        """Train over these leaves, from the factors V of `Lagrangian`."""
         self.goal.signs = [leaf.sign for leaf in leaves]
         if hasattr(self, "solver"):
             self.solver.close()
@@ -188,7 +204,7 @@ class Relaxation:
             self.solver.cut(MORE)
 
     def dual_point(self) -> tuple[Array, float]:
-        """Nu (n,) of the relaxed network, and the value of the relaxed problem in the units of the problem."""
+        """Nu of the relaxed network, and the value of the relaxed problem in the units of the problem."""
         e, masses = self.solver.outputs()
         f = self.goal.predictions(e)
         loss, y = self.problem.loss, self.problem.y
@@ -280,14 +296,14 @@ def price_leaf(
     Parameters
     ----------
     leaf : Leaf, receives the multipliers
-    v : (m,) weights of the bundle's rows, in units of beta
-    V : (1 + r + n, k)
+    v : (m,) weights of the bundle's rows, in units of beta, or (m, c) of several outputs
+    V : the factor, as `Lagrangian` has one for each leaf
     target : float, a bound that is good enough
     rounds : int;  deadline : float, optional, `time.monotonic` value
 
     Returns
     -------
-    LeafProof, the best;  (1 + r + n, k), the factor reached
+    LeafProof, the best;  the factor reached
     """
     best = leaf_proof(leaf, v)
     mass = float(V[0] @ V[0])

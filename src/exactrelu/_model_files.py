@@ -76,10 +76,11 @@ def save_model(
     certificate : Certificate, or one for each network, optional
         It must speak of the same network.
     metadata : mapping of str to str or float, optional
-        Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), "features" (a JSON list of
-        columns), and, for the losses of classification, "negative_label" and "positive_label" (the second alone: that
-        class against all others), or "classes" (a JSON list, one network each); "class_weight" ("balanced" or a JSON
-        list); "shift" and "scale" (JSON lists), by which columns were standardised.
+        Names without slashes.  ``exactrelu verify`` reads "target" (name of a column), or "targets" (a JSON list of
+        columns, one for each output), "features" (a JSON list of columns), and, for the losses of classification,
+        "negative_label" and "positive_label" (the second alone: that class against all others), or "classes"
+        (a JSON list, one network each); "class_weight" ("balanced" or a JSON list); "shift" and "scale" (JSON lists),
+        by which columns were standardised.
 
     Raises
     ------

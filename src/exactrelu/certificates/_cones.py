@@ -90,6 +90,15 @@ class ConeTree:
         self._stack = [(simplex_cones(r), kinks, 0)]
         self._done, self.stuck = 0.0, False
 
+    def start_from(self, cones: Array) -> None:
+        """Search in the union of these cones (k, r, r) of unit rays, not everywhere."""
+        self._stack = [(cones, self._kinks, 0)]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to be looked at."""
+        return not self._stack
+
     def run(self, work: float, deadline: float | None) -> bool | None:
         """Go on until everything is proven (True), or refuted (False), or `work` or time is used up (None).
 

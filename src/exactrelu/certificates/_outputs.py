@@ -19,6 +19,7 @@ from exactrelu.networks import ReLUNetwork
 from ._bounds import scale_advice
 from ._certificate import Certificate, CertificateError, NotProvenError
 from ._output_bounds import audit_outputs, outputs_slack
+from ._packed import packed_bound
 
 Matrix = Array
 
@@ -43,7 +44,8 @@ class OutputsCertificate(Certificate):
     pricing : str, the method that proved the bound
     output_bias : bool
         Whether the bound speaks of networks with output biases too: the columns of Theta then sum to zero, exactly.
-    hint, multipliers : None
+    hint : None
+    multipliers : vector of integers or None, as for `Certificate`
     """
 
     dual: Matrix
@@ -52,7 +54,7 @@ class OutputsCertificate(Certificate):
 
     def _check_fields(self) -> None:
         super()._check_fields()
-        if (self.layers, self.width, self.hint, self.multipliers) != (2, 1, None, None):
+        if (self.layers, self.width, self.hint) != (2, 1, None):
             raise CertificateError(
                 f"networks of several outputs have two layers, claimed: layers = {self.layers}, width = {self.width}"
             )
@@ -102,7 +104,10 @@ class OutputsCertificate(Certificate):
                 f"nothing can be proven: {scale_advice(slack, self.beta)}",
                 beta=self.beta, worst_value=0.0, cones=0, slack=slack, time_limit=time_limit,
             )  # fmt: skip
-        audit = audit_outputs(coordinates.Z, self.dual, most - slack, time_limit=time_limit)
+        Z, V, packed = coordinates.Z, coordinates.V, self.multipliers
+        if packed is not None and packed_bound(packed, Z, self.dual, V) <= most - slack:
+            return 0
+        audit = audit_outputs(Z, self.dual, most - slack, time_limit=time_limit)
         if not audit.proven:
             self._not_proven(audit, coordinates.rank, most, slack, time_limit)
         return audit.cones

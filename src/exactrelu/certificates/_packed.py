@@ -21,7 +21,7 @@ MOST_INDEX = 1 << 24  # integers up to this are numbers of float32
 
 @dataclass(frozen=True)
 class Leaf:
-    """Multipliers of one output sign where some rows are fixed.
+    """Multipliers of one output sign where some rows are fixed; of several outputs the sign is 1.
 
     Attributes
     ----------
@@ -102,12 +102,12 @@ class _Reader:
 
 
 def packed_bound(vector: Ints, Z: Array, theta: Array, V: Array) -> float:
-    """Upper bound of ``|sum theta_i (z_i.u)_+|`` over unit vectors that the multipliers prove; inf where they do not.
+    """Upper bound of ``|theta'(Zu)_+|`` over unit vectors that the multipliers prove; inf where they do not.
 
     Parameters
     ----------
     vector : of `packed`, or anything
-    Z : (n, r);  theta : (n,), finite
+    Z : (n, r);  theta : (n,), or (n, c) of several outputs, finite
     V : (d, r), orthonormal basis of these coordinates in the columns of the data
 
     Notes
@@ -135,7 +135,7 @@ def _bound(reader: _Reader, Z: Array, theta: Array, V: Array) -> float:
         return np.inf
     leaves = [reader.leaf(m, V) for _ in range(count)]
     bound = 0.0
-    for sign in (1.0, -1.0):
+    for sign in (1.0, -1.0) if theta.ndim == 1 else (1.0,):
         mine = [leaf for leaf in leaves if leaf.sign == sign]
         if not mine or not leaves_cover(np.stack([leaf.fixed for leaf in mine])):
             return np.inf
@@ -145,7 +145,7 @@ def _bound(reader: _Reader, Z: Array, theta: Array, V: Array) -> float:
 
 
 def merged(Z: Array, theta: Array, owner: Ints, m: int) -> tuple[Array, Array, float]:
-    """Merged unit rows (m, r), their weights (m,), and what merging may hide of ``sum theta_i (z_i.u)_+``.
+    """Merged unit rows (m, r), their weights (m,) or (m, c), and what merging may hide of ``theta'(Zu)_+``.
 
     The merged row is the direction of the first of its rows; the others may lie anywhere, at the price of how far.
     """
@@ -156,10 +156,18 @@ def merged(Z: Array, theta: Array, owner: Ints, m: int) -> tuple[Array, Array, f
     first = first[found >= 0]
     unit = Z[first] / lengths[first][:, None]
     used = owner >= 0
-    weights = np.bincount(owner[used], theta[used] * lengths[used], minlength=m).astype(np.float64)
+    size = np.abs(theta) if theta.ndim == 1 else np.linalg.norm(theta, axis=1) * (1.0 + 1e-12)
+    weights = sums_by(owner[used], lengths[used], theta[used], m)
     off = lengths.copy()  # of a row that belongs to none, all of it
     off[used] = np.linalg.norm(Z[used] - lengths[used, None] * unit[owner[used]], axis=1)
     # sums of n terms, and lengths of r: their rounding, in the sizes of what is summed
     rounding = (len(Z) + 4.0 * Z.shape[1] + 16.0) * EPS
-    moved = float(np.abs(theta) @ off) + rounding * float(np.abs(theta) @ lengths)
+    moved = float(size @ off) + rounding * float(size @ lengths)
     return unit, weights, moved
+
+
+def sums_by(index: Ints, length: Array, theta: Array, m: int) -> Array:
+    """The sums of ``length theta`` over the rows of each index below m: (m,), or (m, c) of theta (k, c)."""
+    if theta.ndim == 1:
+        return np.bincount(index, theta * length, minlength=m).astype(np.float64)  # of no rows it makes integers
+    return np.column_stack([sums_by(index, length, column, m) for column in theta.T])

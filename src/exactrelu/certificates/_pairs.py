@@ -1,4 +1,4 @@
-"""The pair bound: ``sum v_i (z_i.u)_+`` over the unit ball, bounded by multipliers for products of rows.
+"""The pair bound: ``v'(Zu)_+`` over the unit ball, or its length, bounded by multipliers for products of rows.
 
 With ``t = (Zu)_+`` and ``s = t - Zu = (-Zu)_+``, every unit vector u satisfies
 
@@ -17,6 +17,9 @@ Nonnegative Matrices in the Mathematical Sciences, 1994, chapter 6), which is ch
     t'At + 2 t'Cy + y'Qy  =  (t + Yy)'A(t + Yy) + 2 (t + Yy)'(C - AY)y + y'(Q - C'Y - Y'C + Y'AY)y ,
 
 so Y need only be near ``A^-1 C``, however it was found.  What is left is a matrix of size 1 + r.
+
+Of several outputs, v of shape (n, c), the length ``|v't|`` is the most of ``a'v't`` over unit vectors a: a quadratic
+form too, so a joins y = (1, u, a), the columns of v join C, and ``gamma + mu + rho`` with ``rho |a|^2`` is the bound.
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ EPS = float(np.finfo(float).eps)
 # 2000 those take a third of the time and less, and prove the same to six digits.
 DENSE = 1000
 SPAN = 1e140  # multipliers are kept where neither their squares nor the reciprocals of those leave the floating range
-SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
-SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
-FIRST_SHIFT = 10  # place in `SHIFTS` where the search begins without a hint: 6e-5, the middle of what trials ended at
+# Logarithms, in units of the largest entry, between which the shift of the outputs' block is sought, and how closely:
+# what the sum loses is of second order in that.
+RHO, RHO_TOL = (-16.0, 3.0), 1e-3
 NEWTON_STEPS = 30  # for the trust region problem; five are usual
 CG_STEPS, CG_TOL = 400, 1e-10  # conjugate gradients: an error of 1e-10 costs the bound its square over lambda
 
@@ -136,6 +139,8 @@ def _finite(values: Array) -> Array:
 class Form:
     """``-v.t`` minus the combination, ``t'At + 2 t'Cy + y'Qy`` with y = (1, u), over the m rows that are not fixed.
 
+    Of several outputs it is ``-a'v't`` minus the combination, with y = (1, u, a).  `blocks`: sizes of the parts of y.
+
     `A_size`, `C_size` and `Q_size` hold the sums of the absolute values of what was added up, so that the computed
     entries are wrong by at most ``terms * EPS`` times those (Q: ``(terms + 2 n) EPS``).
     """
@@ -147,6 +152,7 @@ class Form:
     C_size: Array
     Q_size: Array
     terms: int
+    blocks: tuple[int, ...]
 
 
 def slack_directions(Z: Array, fixed: Ints) -> Array:
@@ -160,10 +166,14 @@ def quadratic_form(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints
 
     Parameters
     ----------
-    Z : (n, r);  v : (n,)
+    Z : (n, r);  v : (n,), or (n, c) of several outputs
     fixed : (n,) +1 where only ``z_i.u >= 0`` is looked at, -1 where only ``z_i.u <= 0``, else 0
     """
     n, r = Z.shape
+    several = v if v.ndim == 2 else v[:, None]
+    # what v multiplies: the first of y, or a
+    outputs, q = (slice(1 + r, None), 1 + r + v.shape[1]) if v.ndim == 2 else (slice(0, 1), 1 + r)
+    of_u = slice(1, 1 + r)
     free = np.flatnonzero(fixed == 0)
     place = np.full(n, -1)
     place[free] = np.arange(len(free))
@@ -183,20 +193,27 @@ def quadratic_form(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints
     LF, LF_size = Lambda @ F, abs(Lambda) @ np.abs(F)
     offset, slope = multipliers.offset, multipliers.slope
     fold = lambda M: M[free] + M[n + free]  # noqa: E731  # E'M
-    C, C_size = np.zeros((len(free), 1 + r)), np.zeros((len(free), 1 + r))
-    C[:, 0], C_size[:, 0] = -0.5 * (v[free] + fold(offset)), 0.5 * (np.abs(v[free]) + fold(offset))
-    C[:, 1:], C_size[:, 1:] = -0.5 * (fold(LF) + fold(slope)), 0.5 * (fold(LF_size) + fold(np.abs(slope)))
-    Q, Q_size = np.zeros((1 + r, 1 + r)), np.zeros((1 + r, 1 + r))
+    C, C_size = np.zeros((len(free), q)), np.zeros((len(free), q))
+    C[:, 0], C_size[:, 0] = -0.5 * fold(offset), 0.5 * fold(offset)
+    C[:, outputs] -= 0.5 * several[free]
+    C_size[:, outputs] += 0.5 * np.abs(several[free])
+    C[:, of_u], C_size[:, of_u] = -0.5 * (fold(LF) + fold(slope)), 0.5 * (fold(LF_size) + fold(np.abs(slope)))
+    Q, Q_size = np.zeros((q, q)), np.zeros((q, q))
     F_size, on = np.abs(F), np.flatnonzero(fixed > 0)
-    Q[0, 1:] = Q[1:, 0] = -0.5 * (F.T @ offset + Z[on].T @ v[on])
-    Q_size[0, 1:] = Q_size[1:, 0] = 0.5 * (F_size.T @ offset + np.abs(Z[on]).T @ np.abs(v[on]))
+    Q[of_u, 0], Q_size[of_u, 0] = -0.5 * (F.T @ offset), 0.5 * (F_size.T @ offset)
+    Q[of_u, outputs] -= 0.5 * (Z[on].T @ several[on])
+    Q_size[of_u, outputs] += 0.5 * (np.abs(Z[on]).T @ np.abs(several[on]))
+    Q, Q_size = Q + Q.T, Q_size + Q_size.T
     G, G_size = 0.5 * F.T @ LF + F.T @ slope, 0.5 * F_size.T @ LF_size + F_size.T @ np.abs(slope)
-    Q[1:, 1:], Q_size[1:, 1:] = -0.5 * (G + G.T), 0.5 * (G_size + G_size.T)
-    return Form(scipy.sparse.csr_array(A), C, Q, scipy.sparse.csr_array(abs(A)), C_size, Q_size, terms)
+    Q[of_u, of_u], Q_size[of_u, of_u] = -0.5 * (G + G.T), 0.5 * (G_size + G_size.T)
+    blocks = (1, r) if v.ndim == 1 else (1, r, v.shape[1])
+    return Form(scipy.sparse.csr_array(A), C, Q, scipy.sparse.csr_array(abs(A)), C_size, Q_size, terms, blocks)
 
 
 def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None) -> float:
-    """An upper bound of ``sum v_i (z_i.u)_+`` over the unit ball that the multipliers prove; inf when they prove none.
+    """An upper bound of ``v'(Zu)_+`` over the unit ball that the multipliers prove; inf when they prove none.
+
+    Of several outputs it bounds the length ``|v'(Zu)_+|``.
 
     Every rounding is allowed for: sums of k terms are wrong by at most ``k EPS`` times the sum of their absolute
     values (Higham, Accuracy and Stability, 2002, chapter 3), and a Cholesky factorisation of size k that ends proves
@@ -204,7 +221,7 @@ def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | N
 
     Parameters
     ----------
-    Z : (n, r), rows of about unit length, or of a common one;  v : (n,), finite
+    Z : (n, r), rows of about unit length, or of a common one;  v : (n,) or (n, c), finite
     multipliers : PairMultipliers, any; they are made legal first
     fixed : (n,), optional
         +1 where only ``z_i.u >= 0`` is looked at, -1 where only ``z_i.u <= 0``, else 0
@@ -236,7 +253,7 @@ def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | N
 
 
 def _prove(form: Form, n: int) -> float:
-    """`pair_proof` for a form: least eigenvalue of A from w, Schur complement from Y, then the matrix of size 1 + r."""
+    """`pair_proof` for a form: least eigenvalue of A from w, Schur complement from Y, then the matrix of y."""
     A, C, Q, k = form.A, form.C, form.Q, form.terms * EPS
     left, hidden = Q, (form.terms + 2 * n) * EPS * form.Q_size.sum()
     if len(C):
@@ -257,27 +274,52 @@ def _prove(form: Form, n: int) -> float:
         size = Y_size.T @ (form.C_size + np.abs(C) + np.abs(R) + R_wrong)
         hidden += (form.terms + 2 * n) * EPS * float(size.sum()) + float((Y_size.T @ R_wrong).sum())
         left = 0.5 * (left + left.T)
-    return _prove_small(left, 2.0 * hidden)  # twice: hidden is itself computed
+    return _prove_small(left, form.blocks, 2.0 * hidden)  # twice: hidden is itself computed
 
 
-def _prove_small(Q: Array, hidden: float) -> float:
-    """Least gamma + mu that is proven to make ``Q - hidden + diag(gamma, mu, ..., mu)`` positive semidefinite."""
+def _prove_small(Q: Array, blocks: tuple[int, ...], hidden: float) -> float:
+    """Least sum of shifts of the blocks' diagonals that are proven to make ``Q - hidden`` positive semidefinite."""
     if not np.isfinite(hidden) or not np.isfinite(Q).all():
         return np.inf
-    gamma, mu = trust_region(Q)
+    shifts = least_shifts(Q, blocks)
     size = len(Q)
     spare = hidden + 1e-250  # an amount that no underflow reaches
     for _ in range(60):
-        M = Q + np.diag(np.append(gamma + spare, np.full(size - 1, mu + spare)))
+        M = Q + np.diag(np.repeat(np.array(shifts) + spare, blocks))
         # the matrix itself is rounded by EPS times its diagonal, the factorisation by size EPS times its trace
         below = hidden + (size + 8) * EPS * (float(np.trace(M)) + float(np.abs(np.diag(Q)).max()))
         try:
             if np.isfinite(np.linalg.cholesky(M - below * np.eye(size))).all():
-                return (gamma + mu + 2.0 * spare) * (1.0 + 4.0 * EPS)
+                return (sum(shifts) + len(shifts) * spare) * (1.0 + 8.0 * EPS)
         except np.linalg.LinAlgError:
             pass
         spare = 2.0 * max(spare, below)
     return np.inf
+
+
+def least_shifts(Q: Array, blocks: tuple[int, ...], tol: float = RHO_TOL) -> tuple[float, ...]:
+    """Shifts of the blocks' diagonals, of least sum nearly, that make Q positive semidefinite; >= 0 but for the first.
+
+    Of three blocks the last shift rho is sought by line search: the least sum is convex in it, and the other two solve
+    the problem of two blocks for the Schur complement.
+    """
+    if len(blocks) == 2:
+        return trust_region(Q)
+    k = blocks[0] + blocks[1]
+    values, basis = np.linalg.eigh(Q[k:, k:])
+    across = basis.T @ Q[k:, :k]
+    size = float(np.abs(Q).max()) or 1.0
+    low = max(-float(values[0]), 0.0)
+
+    def others(rho: float) -> tuple[float, float]:
+        return trust_region(Q[:k, :k] - across.T @ (across / (values + rho)[:, None]))
+
+    found = scipy.optimize.minimize_scalar(
+        lambda x: low + size * np.exp(x) + sum(others(low + size * np.exp(x))), bounds=RHO, method="bounded",
+        options={"xatol": tol},
+    )  # fmt: skip
+    rho = low + size * float(np.exp(found.x))
+    return *others(rho), rho
 
 
 def trust_region(Q: Array) -> tuple[float, float]:
@@ -332,110 +374,6 @@ def conjugate_gradients(A: csr_array, B: Array) -> Array | None:
         rho, before = (R * W).sum(axis=0), rho
         P = W + np.where(going, rho / before, 0.0) * P
     return X
-
-
-@dataclass(frozen=True)
-class Shift:
-    """A shift of the t-block: its place in `SHIFTS`, and the share of it that ``t^2 <= (z.u)^2`` pays for."""
-
-    place: int
-    share: float
-    estimate: float
-
-
-def find_shift(Z: Array, form: Form, fixed: Ints, hint: int | None = None) -> Shift | None:
-    """The shift after which multipliers prove most, sought from `hint` by a descent in powers of two; not a proof.
-
-    Parameters
-    ----------
-    Z : (n, r);  form : Form of the multipliers without shift;  fixed : (n,)
-
-    Returns
-    -------
-    Shift, or None when none makes the t-block positive definite
-    """
-    rows = Z[fixed == 0]
-    if not len(rows):
-        return Shift(0, 0.0, sum(trust_region(form.Q)))
-    known: dict[int, tuple[float, float]] = {}
-
-    def tried(place: int) -> float:
-        if not 0 <= place < len(SHIFTS):
-            return np.inf
-        if place not in known:
-            known[place] = _shifted_bound(rows, form, float(SHIFTS[place]) * largest_entry(form))
-        return known[place][0]
-
-    place = FIRST_SHIFT if hint is None else hint
-    while not np.isfinite(tried(place)):
-        place += 2
-        if place >= len(SHIFTS):
-            return None
-    while True:
-        best = min((place, place + 1, place - 1), key=tried)
-        if best == place:
-            break
-        place = best
-    return Shift(place, known[place][1], known[place][0])
-
-
-def largest_entry(form: Form) -> float:
-    """The unit of shifts: the largest absolute entry of the t-block, or of its border where that is larger."""
-    inside = float(abs(form.A).max()) if form.A.nnz else 0.0
-    return max(inside, float(np.abs(form.C).max(initial=0.0)), 1e-200)
-
-
-def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]:
-    """What the form proves, but for rounding, with a shift, and the best of `SHARES`."""
-    unit = scipy.sparse.coo_array((np.ones(len(rows)), (np.arange(len(rows)),) * 2))
-    A = form.A + shift * scipy.sparse.csr_array(unit)
-    B = np.column_stack([form.C, rows])
-    if len(rows) > DENSE:
-        X = conjugate_gradients(A, B)
-        if X is None:
-            return np.inf, 0.0
-        G = B.T @ X
-        G = 0.5 * (G + G.T)
-    else:
-        try:
-            X = scipy.linalg.solve_triangular(np.linalg.cholesky(A.toarray()), B, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            return np.inf, 0.0
-        G = X.T @ X
-    r = rows.shape[1]
-    best = (np.inf, 0.0)
-    for share in SHARES:
-        # C - (1 - share) shift Z / 2 in place of C: mix the columns of the Gram matrix
-        mix = np.vstack([np.eye(1 + r), np.zeros((r, 1 + r))])
-        mix[1 + r :, 1:] = -0.5 * (1.0 - share) * shift * np.eye(r)
-        Q = form.Q - mix.T @ G @ mix
-        Q[1:, 1:] -= share * shift * (rows.T @ rows)
-        if np.isfinite(Q).all():
-            best = min(best, (sum(trust_region(Q)), share))
-    return best
-
-
-def best_proof(
-    Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None, hint: int | None = None
-) -> tuple[float, PairMultipliers, int | None]:
-    """The best that multipliers prove after a shift: the bound, the shifted multipliers, a hint for the next search.
-
-    Parameters
-    ----------
-    Z : (n, r);  v : (n,);  multipliers : PairMultipliers;  fixed : (n,), optional
-    hint : int, optional, what the last search for like multipliers returned
-    """
-    n, r = Z.shape
-    fixed = np.zeros(n, dtype=np.int64) if fixed is None else fixed
-    multipliers = replace(multipliers.legal(n, r), shift=0.0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        form = quadratic_form(Z, v, multipliers, fixed)
-        found = find_shift(Z, form, fixed, hint)
-    if found is None:
-        return np.inf, multipliers, None
-    if (fixed == 0).any():
-        multipliers = replace(multipliers, shift=float(SHIFTS[found.place]) * largest_entry(form), share=found.share)
-    return pair_proof(Z, v, multipliers, fixed), multipliers, found.place
 
 
 def leaves_cover(leaves: Array) -> bool:

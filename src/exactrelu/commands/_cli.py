@@ -112,8 +112,10 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=fit)
     _add_table(parser, "?", "table of numbers")
     parser.add_argument(
-        "--target", metavar="COL", help="name or number of the column to learn (default: target, label, class or y)"
-    )
+        "--target", metavar="COL[,COL]",
+        help="name or number of the column to learn, or of several that one network learns (default: target, label, "
+        "class or y)",
+    )  # fmt: skip
     decay = parser.add_mutually_exclusive_group()
     decay.add_argument("--beta", type=float, help="weight decay, against a sum over the samples")
     decay.add_argument(
@@ -149,7 +151,8 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss", default="squared",
         help="squared (default), huber, absolute, quantile, poisson; huber:1.35 and quantile:0.9 give the parameter; "
-        "logistic, hinge, squared_hinge for labels: with more than two, one network for each",
+        "softmax for labels: one network with an output for each; logistic, hinge, squared_hinge for labels: with more "
+        "than two, one network for each",
     )  # fmt: skip
     parser.add_argument(
         "--patterns", choices=("all", "sampled"), default="all",
@@ -203,7 +206,9 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=verify)
     parser.add_argument("model", metavar="MODEL.npz", help="written by exactrelu fit --out")
     _add_table(parser, "?", "the data it was trained on, none for the demo")
-    parser.add_argument("--target", metavar="COL", help="name or number of the target column (default: as in training)")
+    parser.add_argument(
+        "--target", metavar="COL[,COL]", help="name or number of the target columns (default: as in training)"
+    )
     parser.add_argument("--weights", metavar="COL", help="column of the sample weights it was trained with, if any")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="give up proving after this time")
 

@@ -25,7 +25,7 @@ def demo_task() -> Task:
     X = data[:, [NAMES.index(name) for name in COLUMNS]]
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     y = (target - target.mean()) / target.std()
-    return Task(DEMO, X, list(COLUMNS.values()), y, "disease progression", "squared", None, intercept=True)
+    return Task(DEMO, X, list(COLUMNS.values()), y, ["disease progression"], "squared", None, intercept=True)
 
 
 def _diabetes() -> tuple[Array, Array]:

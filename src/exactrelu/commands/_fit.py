@@ -13,12 +13,13 @@ from exactrelu._checks import check_positive
 from exactrelu._model_files import save_model
 from exactrelu._typing import Array
 from exactrelu.certificates import GatedCertificate
+from exactrelu.losses import SoftmaxLoss
 from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
 from ._inputs import CERTIFIED, STOPPED, Clock, check_output, complete_rows, read, reading
 from ._output import at_work, large, say
-from ._task import Task, choose_target, task_from_table
+from ._task import Task, choose_targets, task_from_table
 
 if TYPE_CHECKING:
     from exactrelu.solve import Solution
@@ -43,6 +44,8 @@ def fit(args: argparse.Namespace) -> int:
     check_output(picture, picture=True)
     if picture is not None and task.labels is not None and len(task.labels) > 2:
         raise ValueError(f"--plot draws two classes, column {task.target!r} has {len(task.labels)} labels")
+    if picture is not None and (len(task.columns) > 1 or task.loss == SoftmaxLoss.name):
+        raise ValueError(f"--plot draws networks of one output, got --target {task.target} with the {task.loss} loss")
     Clock(args.time_limit)  # refuses a limit that is none before anything takes time
     problems = make_problems(
         task.X, task.targets, intercept=task.intercept, loss=task.loss, rank=args.rank, sample_weight=task.weights,
@@ -105,11 +108,12 @@ def _demo(args: argparse.Namespace) -> Task:
 def _task(args: argparse.Namespace) -> Task:
     """The data of the file."""
     table = read(args)
-    target = choose_target(table, args.target)
-    say("target", f"{target!r}, column {table.position(target) + 1} of {len(table.names)}")
+    targets = choose_targets(table, args.target)
+    for target in targets:
+        say("target", f"{target!r}, column {table.position(target) + 1} of {len(table.names)}")
     weights = None if args.weights is None else table.find(args.weights)
-    used = [*table.features(target, weights), target, *([] if weights is None else [weights])]
-    task = task_from_table(complete_rows(table, used, args), target, args.loss, args.intercept, weights)
+    used = [*table.features(*targets, weights), *targets, *([] if weights is None else [weights])]
+    task = task_from_table(complete_rows(table, used, args), targets, args.loss, args.intercept, weights)
     if weights is not None:
         say("sample weights", repr(weights))
     return task.standardised() if args.standardize else task
@@ -122,7 +126,9 @@ def _describe(task: Task, problem: Problem, clock: Clock) -> None:
     say("features", f"{d} ({features})" + (" and an intercept" if task.intercept else ""))
     if task.scale is not None:
         say("standardised", "columns of mean 0 and standard deviation 1; the model keeps what was taken off")
-    if task.labels is not None and len(task.labels) == 2:
+    if task.labels is not None and task.loss == SoftmaxLoss.name:
+        say("labels", f"{len(task.labels)}, one network with an output for each: {', '.join(task.labels[:6])}")
+    elif task.labels is not None and len(task.labels) == 2:
         say("labels", f"{task.labels[0]} is -1, {task.labels[1]} is +1")
     elif task.labels is not None:
         say("labels", f"{len(task.labels)}, one network for each against the rest: {', '.join(task.labels[:6])}")
@@ -212,15 +218,15 @@ def _summary(task: Task, solutions: list[Solution], tol: float, seconds: float) 
 def score(outputs: Array, y: Array, labels: tuple[str, ...] | None, loss: str) -> tuple[str, str]:
     """What the outputs (n, networks) are worth on these targets, and the same of the best constant: name and text.
 
-    `y` (n,) holds numbers, or indices of labels.
+    `y` (n,) holds numbers, or indices of labels; (n, c) of several columns, over all of which R2 is one sum.
     """
     from exactrelu.losses import get_loss
 
     if labels:
         hits, most = float(np.mean(classes_of(outputs) == y)), float(np.bincount(y.astype(int)).max()) / len(y)
         return "accuracy", f"{100 * hits:.1f} %  (the most frequent label: {100 * most:.1f} %)"
-    spread = float(np.sum((y - y.mean()) ** 2))
-    rest = float(np.sum((y - get_loss(loss).predict(outputs[:, 0])) ** 2))
+    spread = float(np.sum((y - y.mean(axis=0)) ** 2))
+    rest = float(np.sum((y - get_loss(loss).predict(outputs).reshape(y.shape)) ** 2))
     return "R2", f"{1.0 - rest / spread:.4f}  (the mean: 0)" if spread > 0.0 else "none: the target is constant"
 
 

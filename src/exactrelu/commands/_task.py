@@ -25,8 +25,8 @@ class Task:
     ----------
     source : str, file name, or `DEMO`
     X : (n, d) features, standardised where that was asked for;  features : list of their names
-    y : (n,) targets; for the losses of classification the index of each row's label
-    target : name
+    y : (n,) targets, (n, c) of several columns; for the losses of classification the index of each row's label
+    columns : names of the target columns, one or several
     loss : str
     labels : the distinct labels in order, None for losses on numbers
     intercept : bool
@@ -38,7 +38,7 @@ class Task:
     X: Array
     features: list[str]
     y: Array
-    target: str
+    columns: list[str]
     loss: str
     labels: tuple[str, ...] | None
     intercept: bool
@@ -49,10 +49,17 @@ class Task:
 
     @property
     def targets(self) -> list[Array]:
-        """The targets of every network: of two labels the second is +1, of more each in turn."""
+        """The targets of every network: of two labels the second is +1, of more each in turn, of softmax all."""
         if self.labels is None:
             return [self.y]
+        if self.loss == SoftmaxLoss.name:
+            return joint_targets(self.y, len(self.labels))
         return signed_targets(self.y, len(self.labels))
+
+    @property
+    def target(self) -> str:
+        """The names of the target columns, for messages."""
+        return ", ".join(self.columns)
 
     def standardised(self) -> Task:
         """Columns of mean 0 and standard deviation 1; constant ones become 0."""
@@ -67,9 +74,12 @@ class Task:
         notes: dict[str, str | float] = {
             "source": self.source,
             "features": json.dumps(self.features),
-            "target": self.target,
         }
-        if self.labels is not None and len(self.labels) == 2:
+        if len(self.columns) == 1:
+            notes["target"] = self.columns[0]
+        else:
+            notes["targets"] = json.dumps(self.columns)
+        if self.labels is not None and len(self.labels) == 2 and self.loss != SoftmaxLoss.name:
             notes["negative_label"], notes["positive_label"] = self.labels
         elif self.labels is not None:
             notes["classes"] = json.dumps(self.labels)
@@ -80,50 +90,66 @@ class Task:
         return notes
 
 
-def choose_target(table: Table, wanted: str | None) -> str:
-    """The target column: the one asked for by name or number, or the one with a usual name.
+def choose_targets(table: Table, wanted: str | None) -> list[str]:
+    """The target columns: those asked for by name or number, with commas between, or the one with a usual name.
 
     Raises
     ------
     ValueError
-        When there is no such column; the message lists the columns.
+        When there is no such column, or one is named twice; the message lists the columns.
     """
     if wanted is not None:
-        return table.find(wanted)
+        # a name may hold a comma itself
+        found = [table.find(name) for name in ([wanted] if wanted in table.names else wanted.split(","))]
+        if len(set(found)) < len(found):
+            raise ValueError(f"target columns must be different, got {', '.join(map(repr, found))}")
+        return found
     usual = table.usual_target()
     if usual is None:
         raise ValueError(f"which column of {table.path} is the target? Name it with --target: {table.shown_names}")
-    return usual
+    return [usual]
 
 
-def task_from_table(table: Table, target: str, loss: str, intercept: bool, weights: str | None = None) -> Task:
-    """Every column but the target, the sample weights and a row index is a feature.
+def task_from_table(table: Table, targets: list[str], loss: str, intercept: bool, weights: str | None = None) -> Task:
+    """Every column but the targets, the sample weights and a row index is a feature.
 
     Raises
     ------
     ValueError
         For cells that are not numbers, missing columns, or labels that do not fit the loss.
     """
-    features = table.features(target, weights)
+    features = table.features(*targets, weights)
     X, factors = table.columns(features), None if weights is None else table.numbers(weights)
     labels: tuple[str, ...] | None = None
-    if get_loss(loss).labels:
-        index, labels = table.labels(target)
+    if len(targets) == 1 and takes_labels(loss):
+        index, labels = table.labels(targets[0])
         y = index.astype(np.float64)
     else:
-        try:
-            y = table.numbers(target)
-        except ValueError as error:
-            if len(set(table.text(target))) == 2:
-                raise TableError(str(error), "labels are learnt with --loss logistic") from None
-            raise
-    return Task(table.path, X, features, y, target, loss, labels, intercept, factors, weights)
+        y = numbers_of(table, targets, loss)
+    return Task(table.path, X, features, y, targets, loss, labels, intercept, factors, weights)
+
+
+def takes_labels(loss: str) -> bool:
+    """Whether this loss learns the labels of a column."""
+    return loss == SoftmaxLoss.name or get_loss(loss).labels
+
+
+def numbers_of(table: Table, targets: list[str], loss: str) -> Array:
+    """The numbers of one target column (n,), or of several (n, c)."""
+    if takes_labels(loss):
+        raise ValueError(f"the loss {loss!r} learns the labels of one column, got {', '.join(map(repr, targets))}")
+    try:
+        return table.numbers(targets[0]) if len(targets) == 1 else table.columns(targets)
+    except ValueError as error:
+        if len(targets) == 1 and len(set(table.text(targets[0]))) == 2:
+            raise TableError(str(error), "labels are learnt with --loss logistic") from None
+        raise
 
 
 def trained_columns(
     table: Table, notes: Mapping[str, str | float], target: str | None, weights: str | None = None
-) -> tuple[list[str], str]:
-    """The features and the target that the notes of a model speak of, by name.
+) -> tuple[list[str], list[str]]:
+    """The features and the targets that the notes of a model speak of, by name.
 
     Parameters
     ----------
@@ -131,7 +157,7 @@ def trained_columns(
     notes : mapping
         What `Task.metadata` made, or `exactrelu.save_model` was given.
     target : str or None
-        Name or number of the target column, in place of the one in the notes.
+        Names or numbers of the target columns, in place of those in the notes.
     weights : str or None
         A column that is no feature, unless the notes say so.
 
@@ -140,14 +166,19 @@ def trained_columns(
     ValueError
         When the table has no such target, or the notes are none.
     """
-    if target is None and "target" in notes:
-        name = str(notes["target"])
+    names = target_names(notes) if target is None else []
+    for name in names:
         table.position(name)
-    else:
-        name = choose_target(table, target)
+    if not names:
+        names = choose_targets(table, target)
     if "features" in notes:
-        return feature_names(notes), name
-    return table.features(name, weights), name
+        return feature_names(notes), names
+    return table.features(*names, weights), names
+
+
+def target_names(notes: Mapping[str, str | float]) -> list[str]:
+    """The target columns that the notes of a model name; none where they do not."""
+    return listed(notes, "targets", str) if "targets" in notes else [str(notes["target"])] if "target" in notes else []
 
 
 def standardised_as(X: Array, notes: Mapping[str, str | float]) -> Array:
@@ -175,7 +206,7 @@ def class_factors(targets: list[Array], notes: Mapping[str, str | float]) -> Arr
     return factors[index]
 
 
-def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], loss: str) -> list[Array]:
+def trained_targets(table: Table, names: list[str], notes: Mapping[str, str | float], loss: str) -> list[Array]:
     """The targets of every network; labels in the order that a model with these notes knows.
 
     They are -1 and +1, or one-hot rows for one network that learnt all classes.
@@ -185,6 +216,9 @@ def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], l
     ValueError
         When the column holds labels that the model does not know.
     """
+    if len(names) > 1:
+        return [numbers_of(table, names, loss)]
+    (name,) = names
     targets_of = joint_targets if loss == SoftmaxLoss.name else signed_targets
     known = trained_classes(notes)
     if known:
@@ -200,7 +234,7 @@ def trained_targets(table: Table, name: str, notes: Mapping[str, str | float], l
         if not positive.any():
             raise ValueError(f"{table.path}: column {name!r} has no label {label!r}")
         return [np.where(positive, 1.0, -1.0)]
-    if not get_loss(loss).labels and loss != SoftmaxLoss.name:
+    if not takes_labels(loss):
         return [table.numbers(name)]
     # In the order that the estimators and `exactrelu fit` give them; a wrong one would fail the proof.
     index, labels = table.labels(name)

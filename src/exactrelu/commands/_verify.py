@@ -20,13 +20,12 @@ from exactrelu.networks._classes import classes_of
 from ._demo import demo_task
 from ._inputs import CERTIFIED, DOES_NOT_HOLD, STOPPED, Clock, check_output, complete_rows, read, reading
 from ._output import at_work, say
-from ._task import DEMO, class_factors, standardised_as, trained_columns, trained_targets
+from ._task import DEMO, class_factors, standardised_as, target_names, trained_columns, trained_targets
 
 
 def verify(args: argparse.Namespace) -> int:
     """Check the certificates of a model against its data; returns the exit code."""
     from exactrelu.certificates import CertificateError, GatedCertificate, NotProvenError
-    from exactrelu.losses import SoftmaxLoss
 
     clock = Clock(args.time_limit)
     model = load_model(args.model)
@@ -34,12 +33,10 @@ def verify(args: argparse.Namespace) -> int:
     if len(claims) < len(model.networks):
         raise ValueError(f"{args.model} holds a network without a certificate")
     _check_loss(claims[0].loss)
-    if claims[0].network.n_outputs is not None and claims[0].loss != SoftmaxLoss.name:
-        raise ValueError(
-            f"{args.model} has {claims[0].network.n_outputs} outputs, a table has one target: verify it with "
-            "exactrelu.load_model(...).certificate.verify(X, Y)"
-        )
     X, targets, weights = _training_data(args, model.metadata, claims[0].loss)
+    outputs = claims[0].network.n_outputs
+    if outputs is not None and targets[0].shape[1:] != (outputs,):
+        raise ValueError(f"{args.model} has {outputs} outputs: name as many target columns, --target a,b")
     if len(targets) != len(claims):
         raise ValueError(f"{args.model} holds {len(claims)} networks, the data ask for {len(targets)}")
     verdict = CERTIFIED
@@ -83,7 +80,9 @@ def predict(args: argparse.Namespace) -> int:
         columns["prediction"] = [labels[k] for k in classes_of(outputs)]
     else:
         for k, output in enumerate(outputs.T):
-            name = "prediction" if outputs.shape[1] == 1 else f"prediction {k + 1}"
+            names = target_names(model.metadata)
+            of = f" of {names[k]}" if len(names) == outputs.shape[1] else f" {k + 1}"
+            name = "prediction" + (of if outputs.shape[1] > 1 else "")
             columns[name] = (output if loss is None else loss.predict(output)).tolist()
     if labels and len(labels) == 2 and isinstance(loss, LogisticLoss):
         columns[f"probability of {labels[1]}"] = scipy.special.expit(outputs[:, 0]).tolist()
@@ -135,9 +134,9 @@ def _training_data(
         table = read(args)
         column = args.weights or notes.get("weights")
         weights = None if column is None else table.find(str(column))
-        features, target = trained_columns(table, notes, args.target, weights)
-        table = complete_rows(table, [*features, target, *([] if weights is None else [weights])], args)
-        X, targets = standardised_as(table.columns(features), notes), trained_targets(table, target, notes, loss)
+        features, names = trained_columns(table, notes, args.target, weights)
+        table = complete_rows(table, [*features, *names, *([] if weights is None else [weights])], args)
+        X, targets = standardised_as(table.columns(features), notes), trained_targets(table, names, notes, loss)
         given = None if weights is None else table.numbers(weights)
         of_class = class_factors(targets, notes)
         return X, targets, of_class if given is None else given if of_class is None else given * of_class

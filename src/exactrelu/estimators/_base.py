@@ -413,11 +413,11 @@ class Classification(ClassifierMixin, ConvexReLU):
         """Whether one network with the softmax loss learns more than two classes; ValueError for an unknown wish."""
         if self.multi_class not in ("auto", "softmax", "ovr"):
             raise ValueError(f"multi_class must be 'auto', 'softmax' or 'ovr', got {self.multi_class!r}")
-        legal = _is_logistic(self) and self.layers == 2 and self.pricing != "enumerate"
+        legal = _is_logistic(self) and self.layers == 2
         if self.multi_class == "softmax" and not legal:
             raise ValueError(
-                "multi_class='softmax' is for loss='logistic', two layers and pricing by bound, got "
-                f"loss={self.loss!r}, layers={self.layers}, pricing={self.pricing!r}"
+                "multi_class='softmax' is for loss='logistic' and two layers, got "
+                f"loss={self.loss!r}, layers={self.layers}"
             )
         return legal and (self.multi_class == "softmax" or (self.multi_class == "auto" and self.activation == "relu"))
 

@@ -163,7 +163,7 @@ class ConvexReLUClassifier(Classification, OneDecay):
     multi_class : {"auto", "softmax", "ovr"}, default="auto"
         More than two classes: "softmax", one network with the multinomial cross-entropy in place of the logistic loss;
         "ovr", one network for each class against the rest; "auto": softmax for the logistic loss of two-layer ReLU
-        networks, unless `pricing` is "enumerate".  Gated networks take "softmax", too, when it is said.
+        networks.  Gated networks take "softmax", too, when it is said.
     fit_intercept, output_bias, rank, tol, effort, max_iter, time_limit, pricing, patterns, layers, width
         As for `ConvexReLURegressor`.
     activation, gates, random_state, warm_start

@@ -14,6 +14,7 @@ from ._vector import SoftmaxLoss, VectorLoss
 
 # Newton's method for the best constant: steps, attempts at one, and the part of the slopes' sizes that is rounding.
 MAX_STEPS, MAX_ATTEMPTS, ACCURATE = 200, 40, 1e-14
+EPS = float(np.finfo(float).eps)
 SHORTER = 8.0  # factor of the damping of a step that did not help
 FARTHEST = 500.0  # a constant that far beyond outputs and targets means that there is no best one
 
@@ -186,7 +187,8 @@ def best_constants(loss: VectorLoss, f: Array, y: Array) -> Array:
         for _ in range(MAX_ATTEMPTS):
             step = -np.linalg.lstsq(bend + damping * np.eye(len(b)), total, rcond=1e-15)[0]
             new = loss.value(f + (b + step), y)
-            if new < value:
+            # a step that is to gain less than rounding, after which no shorter one shows any gain
+            if new < value or abs(float(total @ step)) <= EPS * abs(value):
                 break
             damping *= SHORTER
         if not new < value:  # rounding: Newton's step may still make the slopes smaller
