@@ -80,9 +80,8 @@ def test_sweeps_are_those_of_the_reference(seed, n, K, r, c, centred):
     assert np.allclose(rows.residual(W).ravel(), target - A @ W.ravel())
     assert np.allclose(rows.correlations(rows.residual(W)).ravel(), A.T @ (target - A @ W.ravel()))
     G, q = rows.small()
-    values, vectors = np.linalg.eigh(rows.blocks())
-    values, vectors, weights = np.maximum(values, 0.0), np.ascontiguousarray(vectors), rows.by_outputs(W)
-    found = solve_gram(G, q, values, vectors, rows.beta, weights, 0.0, 1, False)
+    weights = rows.by_outputs(W)
+    found = solve_gram(G, q, *rows.spectra, rows.beta, weights, 0.0, 1, False)
     W = weights.transpose(1, 0, 2).reshape(K, c * r)
     assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
     assert found == pytest.approx(rows.violation(W), rel=1e-6, abs=1e-9)
@@ -101,6 +100,9 @@ def test_newton_steps_are_those_of_the_reference(n, K, r, c, centred):
         d, e = step(U, lengths / rows.beta, index, gradient)
         assert np.allclose(d, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
         assert np.allclose(e.ravel(), A @ d.ravel(), atol=1e-8)
+    d, e = rows._conjugate(U, lengths / rows.beta, index, gradient, 1e-5, 200)
+    assert np.allclose(d, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.allclose(e.ravel(), A @ d.ravel(), atol=1e-10 * (1 + np.abs(e).max()))
 
 
 @pytest.mark.parametrize("most", [0, 1500])  # weights that a Gram matrix is made for
@@ -121,9 +123,8 @@ def test_working_sets_are_solved_to_the_last_digits(n, K, r, centred, most, monk
 
 def test_newton_steps_of_the_compiled_loop_are_for_one_output():
     rows, *_ = working_set(0, 9, 2, 2, 2, False)
-    values, vectors = np.linalg.eigh(rows.blocks())
     with pytest.raises(ValueError, match=r"one output, got W of shape \(2, 2, 2\)"):
-        solve_gram(*rows.small(), values, np.ascontiguousarray(vectors), 0.3, np.zeros((2, 2, 2)), 0.0, 1, True)
+        solve_gram(*rows.small(), *rows.spectra, 0.3, np.zeros((2, 2, 2)), 0.0, 1, True)
 
 
 def test_vertices_bound_all_patterns_of_several_outputs():

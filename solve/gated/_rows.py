@@ -19,7 +19,9 @@ outputs meet: the factor is one of K r weights, and Woodbury's formula leaves K 
 
 from __future__ import annotations
 
+import math
 import time
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,12 +38,16 @@ ROUNDED = 1e-15  # part of an objective that a block which comes to its zero may
 RIDGE = 1e-13  # part of the mean diagonal entry that is added to matrices: features may be dependent
 # Newton steps are taken to tolerances below COARSE, in units of beta, or when so many rounds of sweeps did not do.
 COARSE, PATIENCE = 0.5, 3
-# A Gram matrix is made for at most so many weights: twice the samples, a few at least, 18 MB.  With more, sweeps on the
-# residual are faster.
+# A Gram matrix is made for at most so many weights: twice the samples, a few at least, 18 MB.
+# And where it takes no more flops than so many conjugate gradients.
 GRAM_ROUNDS = 10  # after which rounding is what keeps the Gram matrix from the tolerance
-OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS = 2, 256, 1500
+OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS, GRAM_STEPS = 2, 256, 1500, 150.0
 VANISHING = 1e-2  # part of a block's length below which a step is taken to turn it round
 SPANNED = 1e-12  # part of the largest singular value from which a direction of biases counts
+# Conjugate gradients go to a part of the gradient that falls with it (so steps converge superlinearly), never below a
+# part of what is enough, nor SINGLE precision's.  OVERHEAD of one in flops; fewer than LEAST_STEPS are not worth a try.
+FORCING, OF_ENOUGH, SINGLE, OVERHEAD, LEAST_STEPS = 0.3, 0.5, 1e-4, 3e6, 10
+TINY = 1e-12  # part of a block's curvature that counts as none
 ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so that the next sweep finds nothing
 
 
@@ -63,6 +69,7 @@ class Rows(Features):
         self.names, self.beta, self.gram_of = names, beta, gram
         self.means = np.zeros((0, len(Z))) if root is None else _orthonormal(root)
         self.target = self._project(target)
+        self.factors = False  # whether conjugate gradients have taken too long
 
     def _project(self, e: Array) -> Array:
         """P e."""
@@ -86,17 +93,24 @@ class Rows(Features):
         """``P (target - A w)``, (n,)."""
         return self.target - self._project(self.outputs(W, index))
 
-    def blocks(self) -> Array:
-        """The diagonal blocks ``A_k'P A_k``, (K, r, r)."""
-        grams = super().blocks()
+    def blocks(self, index: Any = slice(None)) -> Array:
+        """The diagonal blocks ``A_k'P A_k`` of some blocks, (k, r, r)."""
+        grams, mask = super().blocks(index), self.mask[index]
         for mean in self.means:
-            sums = self.correlations(mean)
+            sums = mask @ (mean[:, None] * self.Z)
             grams -= sums[:, :, None] * sums[:, None, :]
         return grams
 
+    @cached_property
+    def spectra(self) -> tuple[Array, Array]:
+        """Eigenvalues (K, r) and eigenvectors (K, r, r), as columns, of the diagonal blocks."""
+        return self.gram_of.spectra(self.names, self.blocks)
+
     def small(self) -> tuple[Array, Array] | None:
         """``A'PA`` and ``A'P target``, (K r, K r) and (c, K r), of few weights."""
-        if self.active.shape[0] * self.Z.shape[1] > min(max(OF_ROWS * len(self.Z), FEW_WEIGHTS), MOST_WEIGHTS):
+        n, N = len(self.Z), self.active.shape[0] * self.Z.shape[1]
+        steps = GRAM_STEPS * (4.0 * n * N * math.prod(self.several) + OVERHEAD)
+        if 2.0 * n * N * N > steps or min(max(OF_ROWS * n, FEW_WEIGHTS), MOST_WEIGHTS) < N:
             return None
         q = self.by_outputs(self.correlations(self.target))
         return self._gram(slice(None)), q.reshape(len(q), -1)
@@ -130,13 +144,74 @@ class Rows(Features):
         """``1/2 |residual|^2 + beta sum |w_k|``."""
         return 0.5 * float(np.vdot(residual, residual)) + self.beta * float(np.linalg.norm(W, axis=1).sum())
 
-    def direction(self, W: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
-        """The Newton step d of the nonzero blocks W at `index`, (k, r) or (k, c r), and ``P A d``, (n,) or (n, c)."""
+    def direction(self, W: Array, index: Ints, gradient: Array, accuracy: float = 0.0) -> tuple[Array, Array]:
+        """The Newton step d of the nonzero blocks W at `index`, (k, r) or (k, c r), and ``P A d``, (n,) or (n, c).
+
+        By conjugate gradients to a part `accuracy` of the gradient where that is cheaper than a factor.
+        """
         lengths = np.linalg.norm(W, axis=1)
+        U, c = W / lengths[:, None], lengths / self.beta
+        limit = self._limit(W.size, index)
+        if accuracy > 0.0 and limit >= LEAST_STEPS:
+            found = self._conjugate(U, c, index, gradient, accuracy, limit)
+            if found is not None:
+                return found
+            self.factors = True
         step = self._few_weights if W.size <= len(self.Z) else self._few_rows
         if self.several:
             step = self._shared if W.size <= len(self.Z) * self.several[0] else self._shared_rows
-        return step(W / lengths[:, None], lengths / self.beta, index, gradient)
+        return step(U, c, index, gradient)
+
+    def _limit(self, size: int, index: Ints) -> int:
+        """How many conjugate gradients cost as much as a step by a factor, of `size` weights in blocks at `index`."""
+        if self.factors:
+            return 0
+        n, r, outputs = *self.Z.shape, math.prod(self.several)
+        N, k = size // outputs, len(index)
+        fresh = r * int((self.gram_of.place[self.names[index]] < 0).sum())  # rows of a Gram matrix that are not there
+        by_weights = (2.0 if self.several else 1.0 / 3.0) * N**3 + 2.0 * n * N * fresh
+        by_rows = n**3 / 3.0 + 2.0 * n**2 * k * (1.0 + 2.0 * outputs)
+        return int((by_weights if size <= n * outputs else by_rows) / (4.0 * n * size + OVERHEAD))
+
+    def _conjugate(
+        self, U: Array, c: Array, index: Ints, gradient: Array, accuracy: float, limit: int
+    ) -> tuple[Array, Array] | None:
+        """By conjugate gradients with the diagonal blocks for preconditioner, O(n k r) a step; None beyond `limit`.
+
+        A block's own matrix is that of its features, ``I/c`` and a rank of one.  Products with A are those of thin
+        matrices, in single precision: a direction needs no more.
+        """
+        k, r = len(U), self.Z.shape[1]
+        single = Features(self.active[index], self.Z.astype(np.float32), self.several)
+        values, vectors = (part[index] for part in self.spectra)
+        inverse = (vectors / (values + 1.0 / c[:, None])[:, None, :]) @ vectors.transpose(0, 2, 1)
+
+        def scaled(x: Array) -> Array:
+            return np.asarray(x.reshape(k, -1, r) @ inverse).reshape(x.shape)
+
+        def along(x: Array) -> Array:
+            return np.einsum("kr,kr->k", U, x)[:, None]
+
+        V = scaled(U)
+        V /= np.maximum(c[:, None] - along(V), TINY * c[:, None])  # Sherman & Morrison; zero where A_k u_k is
+        d, rest = np.zeros_like(U), -gradient
+        y = scaled(rest)
+        y += along(y) * V
+        p, size = y, float(np.vdot(rest, y))
+        enough = accuracy**2 * size
+        # invariant: rest = -gradient - H d, size = rest' y with the preconditioned y
+        for _ in range(limit):
+            q = self._project(single.outputs(p.astype(np.float32)))
+            image = single.correlations(q.astype(np.float32)) + (p - along(p) * U) / c[:, None]
+            step = size / float(np.vdot(p, image))
+            d, rest = d + step * p, rest - step * image
+            y = scaled(rest)
+            y += along(y) * V
+            before, size = size, float(np.vdot(rest, y))
+            if size <= enough:
+                return d, self._project(self.outputs(d, index))
+            p = y + (size / before) * p
+        return None
 
     def _few_weights(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
         """By the Gram matrix of N = k r weights, O(N^3), and O(n N) for each of its numbers that is new."""
@@ -240,8 +315,7 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
     if rows.violation(W) <= tol:
         return 0
     small = rows.small()
-    values, vectors = np.linalg.eigh(rows.blocks() if small is None else diagonal_blocks(small[0], rows.Z.shape[1]))
-    values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+    values, vectors = rows.spectra
     active = rows.active.view(np.uint8)
     done = 0
     for attempt in range(MAX_ROUNDS):
@@ -273,12 +347,6 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
     return done
 
 
-def diagonal_blocks(G: Array, r: int) -> Array:
-    """The blocks (K, r, r) on the diagonal of a matrix (K r, K r)."""
-    k = np.arange(len(G) // r)
-    return np.asarray(G.reshape(len(k), r, len(k), r)[k, :, k])
-
-
 def _newton(rows: Rows, W: Array, tol: float) -> None:
     """Damped Newton steps on the nonzero blocks, while they lower the objective; blocks that vanish leave."""
     for _ in range(MAX_NEWTON):
@@ -287,9 +355,11 @@ def _newton(rows: Rows, W: Array, tol: float) -> None:
         lengths = np.linalg.norm(V, axis=1)
         residual = rows.residual(V, index)
         gradient = rows.beta * V / lengths[:, None] - rows.correlations(residual, index)
-        if np.linalg.norm(gradient, axis=1).max(initial=0.0) <= ENOUGH * tol * rows.beta:
+        worst = np.linalg.norm(gradient, axis=1).max(initial=0.0) / rows.beta
+        if worst <= ENOUGH * tol:
             return
-        direction, e = rows.direction(V, index, gradient)
+        accuracy = max(min(FORCING, worst), OF_ENOUGH * ENOUGH * tol / worst, SINGLE)
+        direction, e = rows.direction(V, index, gradient, accuracy)
         value = rows.objective(residual, V)
         along = np.einsum("kr,kr->k", direction, V)
         # the step at which a block comes to its zero: that one is tried, too.  Where more blocks are in use than can be
