@@ -35,6 +35,7 @@ FRESH_COORDINATES, LEAST_FRESH = 60, 4
 # Violation of the working set's optimality conditions, in units of beta, to which a round solves: a part of the largest
 # violation of all patterns, and at the end a part of tol.
 OF_VIOLATION, OF_TOL = 0.25, 0.1
+OF_LAST = 0.1  # part of what the last round solved to, below which it goes for tol alone: others may be violated then
 # Accuracy of a model's minimiser: a part of what is asked for, or of how far its centre is from it.
 MODEL_OF_TOL, MODEL_OF_VIOLATION = 0.1, 1e-2
 # Weights up to which second derivatives between outputs are used.  With more, samples have one curvature: a part of the
@@ -114,7 +115,7 @@ class GatedTrainer(Rounds):
         self._place = np.full(len(gates), -1)  # of each pattern in the working set, -1 for those that are not there
         self._active: Bools = np.zeros((0, len(problem.y)), np.bool_)
         self._gram = Gram(len(gates))
-        self._damping = 0.0
+        self._damping = self._reached = 0.0
         self.objective = np.inf
         self._keep(self.support, np.zeros((0, self.size)), problem.constant)
 
@@ -163,7 +164,9 @@ class GatedTrainer(Rounds):
         if len(self._set) == 0:
             return
         fine = OF_TOL * self.tol
-        tol = fine if exact else max(fine, OF_VIOLATION * min(1.0, priced.best / self.beta - 1.0))
+        violation = min(1.0, priced.best / self.beta - 1.0)
+        tol = fine if exact else max(fine, OF_VIOLATION * violation, OF_LAST * self._reached)
+        self._reached = tol
         W = np.zeros((len(self._set), self.size))
         W[self._place[self.support]] = self.best.W
         self._solve(W, tol)
