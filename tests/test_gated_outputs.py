@@ -19,6 +19,7 @@ from exactrelu import (
     save_model,
 )
 from exactrelu.certificates._vertices import price_vertices
+from exactrelu.commands._cli import main
 from exactrelu.enumerate import sign_patterns
 from exactrelu.losses import VectorLoss
 from exactrelu.solve import CertificateError, GatedOutputsCertificate, max_beta, path, train
@@ -407,3 +408,22 @@ def test_more_blocks_than_can_be_told_apart_end_in_a_proof():
     solution = train(X, np.column_stack([np.abs(X[:, 0]) - hinge, hinge]), 0.1, activation="gated", max_iter=60)
     assert solution.converged
     assert solution.certificate.gap <= 1e-6
+
+
+def test_the_command_line_learns_labels_with_one_gated_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    X = np.random.default_rng(8).standard_normal((30, 2))
+    words = np.array(["red", "green", "blue"])[np.argmax(np.column_stack([X, np.abs(X[:, 0]) - 0.5]), axis=1)]
+    rows = "".join(f"{a},{b},{word}\n" for (a, b), word in zip(X.tolist(), words, strict=True))
+    (tmp_path / "data.csv").write_text("a,b,colour\n" + rows)
+    asked = ["--target", "colour", "--loss", "softmax", "--activation", "gated", "--gates", "20", "--out", "model.npz"]
+    assert main(["fit", "data.csv", *asked, "--quiet"]) == 0
+    assert "3, one network for all: blue, green, red" in capsys.readouterr().out
+    assert main(["verify", "model.npz", "data.csv"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "model.npz", "data.csv"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "prediction,probability of blue,probability of green,probability of red"
+    predicted = [line.split(",") for line in lines]
+    assert np.mean([row[0] == word for row, word in zip(predicted, words, strict=True)]) > 0.9
+    assert np.allclose(np.array([row[1:] for row in predicted], dtype=float).sum(axis=1), 1.0)

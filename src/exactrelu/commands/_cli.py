@@ -149,7 +149,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss", default="squared",
         help="squared (default), huber, absolute, quantile, poisson; huber:1.35 and quantile:0.9 give the parameter; "
-        "logistic, hinge, squared_hinge for labels: with more than two, one network for each",
+        "logistic, hinge, squared_hinge for labels: with more than two, one network for each; softmax: one for all",
     )  # fmt: skip
     parser.add_argument(
         "--patterns", choices=("all", "sampled"), default="all",

@@ -119,7 +119,9 @@ def _describe(task: Task, problem: Problem, clock: Clock) -> None:
     say("features", f"{d} ({features})" + (" and an intercept" if task.intercept else ""))
     if task.scale is not None:
         say("standardised", "columns of mean 0 and standard deviation 1; the model keeps what was taken off")
-    if task.labels is not None and len(task.labels) == 2:
+    if task.labels is not None and task.joint:
+        say("labels", f"{len(task.labels)}, one network for all: {', '.join(task.labels[:6])}")
+    elif task.labels is not None and len(task.labels) == 2:
         say("labels", f"{task.labels[0]} is -1, {task.labels[1]} is +1")
     elif task.labels is not None:
         say("labels", f"{len(task.labels)}, one network for each against the rest: {', '.join(task.labels[:6])}")
@@ -178,12 +180,12 @@ def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> fl
 
 def _max_beta(problem: Problem, args: argparse.Namespace, seconds: float | None) -> tuple[float, float]:
     """`max_beta` of one network, and a proven upper bound of it."""
-    from exactrelu.solve._api import max_beta_of, price_at_zero
+    from exactrelu.solve._api import price_at_zero
 
-    if args.activation == "gated":
-        best = max_beta_of(problem, layers=args.layers, activation="gated", gates=args.gates)
-        return best, best
-    found = price_at_zero(problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=seconds)
+    found = price_at_zero(
+        problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=seconds, activation=args.activation,
+        gates=args.gates,
+    )  # fmt: skip
     return float(found.best), float(found.upper)
 
 

@@ -49,10 +49,15 @@ class Task:
 
     @property
     def targets(self) -> list[Array]:
-        """The targets of every network: of two labels the second is +1, of more each in turn."""
+        """The targets of every network: of two labels the second is +1, of more each in turn; one-hot for softmax."""
         if self.labels is None:
             return [self.y]
-        return signed_targets(self.y, len(self.labels))
+        return (joint_targets if self.joint else signed_targets)(self.y, len(self.labels))
+
+    @property
+    def joint(self) -> bool:
+        """Whether one network learns all labels."""
+        return self.loss == SoftmaxLoss.name
 
     def standardised(self) -> Task:
         """Columns of mean 0 and standard deviation 1; constant ones become 0."""
@@ -67,7 +72,7 @@ class Task:
             "features": json.dumps(self.features),
             "target": self.target,
         }
-        if self.labels is not None and len(self.labels) == 2:
+        if self.labels is not None and len(self.labels) == 2 and not self.joint:
             notes["negative_label"], notes["positive_label"] = self.labels
         elif self.labels is not None:
             notes["classes"] = json.dumps(self.labels)
@@ -105,7 +110,7 @@ def task_from_table(table: Table, target: str, loss: str, intercept: bool, weigh
     features = table.features(target, weights)
     X, factors = table.columns(features), None if weights is None else table.numbers(weights)
     labels: tuple[str, ...] | None = None
-    if get_loss(loss).labels:
+    if loss == SoftmaxLoss.name or get_loss(loss).labels:
         index, labels = table.labels(target)
         y = index.astype(np.float64)
     else:
