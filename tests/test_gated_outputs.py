@@ -23,7 +23,9 @@ from exactrelu.commands._cli import main
 from exactrelu.enumerate import sign_patterns
 from exactrelu.losses import VectorLoss
 from exactrelu.solve import CertificateError, GatedOutputsCertificate, max_beta, path, train
+from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._features import Gram
+from exactrelu.solve.gated._newton import Curved
 from exactrelu.solve.gated._rows import Rows, solve_rows
 from exactrelu.solve.gated._sweeps import solve_gram
 
@@ -106,6 +108,35 @@ def test_newton_steps_are_those_of_the_reference(n, K, r, c, centred):
     assert np.allclose(e.ravel(), A @ d.ravel(), atol=1e-10 * (1 + np.abs(e).max()))
 
 
+@pytest.mark.parametrize("output_bias", [False, True])
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_newton_steps_with_all_second_derivatives_are_those_written_down(loss, output_bias):
+    X, Y = data(5, n=20, loss=loss)
+    rng, (n, c), r = np.random.default_rng(9), Y.shape, X.shape[1]
+    problem = make_problem(X, Y, loss, None, output_bias=output_bias)
+    patterns, W, index = rng.random((3, n)) < 0.6, rng.standard_normal((3, c * r)), np.arange(3)
+    curved = Curved(patterns, problem, 0.3)
+    f = curved.state(W)
+    lengths = np.linalg.norm(W, axis=1)
+    gradient = 0.3 * W / lengths[:, None] + curved.correlations(curved.slope(f))
+    A, L = np.zeros((n, c, 3, c, r)), np.zeros((n, c, n, c))
+    for a in range(c):
+        A[:, a, :, a] = naive_gated.features(patterns, problem.Z).reshape(n, 3, r)
+    A, L[range(n), :, range(n)] = A.reshape(n * c, 3 * c * r), problem.loss.curvature(f, problem.y)
+    L, biases = L.reshape(n * c, n * c), np.tile(np.eye(c), (n, 1))
+    if output_bias:
+        L = L - L @ biases @ np.linalg.pinv(biases.T @ L @ biases) @ biases.T @ L
+    H = A.T @ L @ A
+    for k, part in enumerate(np.split(np.arange(3 * c * r), 3)):
+        u = W[k] / lengths[k]
+        H[np.ix_(part, part)] += 0.3 / lengths[k] * (np.eye(c * r) - np.outer(u, u))
+    expected = -np.linalg.solve(H, gradient.ravel())
+    d, e = curved.direction(W, index, gradient, 1e-4, f)
+    missing = d.ravel() - expected
+    assert missing @ H @ missing <= 1e-5 * (expected @ H @ expected)
+    assert np.allclose(e.ravel(), A @ d.ravel())
+
+
 @pytest.mark.parametrize("most", [0, 1500])  # weights that a Gram matrix is made for
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize(("n", "K", "r"), [(30, 5, 2), (10, 15, 3)])
@@ -138,11 +169,9 @@ def test_vertices_bound_all_patterns_of_several_outputs():
 # The optimum
 
 
-@pytest.mark.parametrize("exact", [0, 1000])  # weights for which second derivatives between outputs are used
 @pytest.mark.parametrize("output_bias", [False, True])
 @pytest.mark.parametrize("loss", ["squared", "huber", "logistic", "squared_hinge", "poisson", "softmax"])
-def test_optimum_is_that_of_cvxpy(loss, output_bias, exact, monkeypatch):
-    monkeypatch.setattr("exactrelu.solve.gated._trainer.EXACT_WEIGHTS", exact)
+def test_optimum_is_that_of_cvxpy(loss, output_bias):
     X, Y = data(3, loss=loss)
     weight, gates = np.random.default_rng(4).integers(0, 3, len(Y)).astype(float), vectors(5)
     solution = gated(X, Y, gates=gates, loss=loss, sample_weight=weight, output_bias=output_bias, tol=1e-8)

@@ -30,11 +30,11 @@ import scipy
 from exactrelu._typing import Array, Bools, Ints
 
 from ._features import Features, Gram
+from ._newton import Fitted, conjugate, newton
 from ._sweeps import solve_gram, sweep_rows
 
-MAX_ROUNDS, MAX_NEWTON, MAX_HALVINGS = 100, 8, 30  # of sweeps and Newton steps in turn, of steps in a row, of a step
+MAX_ROUNDS = 100  # of sweeps and Newton steps in turn
 SWEEPS = 3  # before Newton steps: they find the blocks in use, and cost a fraction
-ROUNDED = 1e-15  # part of an objective that a block which comes to its zero may add to it
 RIDGE = 1e-13  # part of the mean diagonal entry that is added to matrices: features may be dependent
 # Newton steps are taken to tolerances below COARSE, in units of beta, or when so many rounds of sweeps did not do.
 COARSE, PATIENCE = 0.5, 3
@@ -42,23 +42,18 @@ COARSE, PATIENCE = 0.5, 3
 # And where it takes no more flops than so many conjugate gradients.
 GRAM_ROUNDS = 10  # after which rounding is what keeps the Gram matrix from the tolerance
 OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS, GRAM_STEPS = 2, 256, 1500, 150.0
-VANISHING = 1e-2  # part of a block's length below which a step is taken to turn it round
-SPANNED = 1e-12  # part of the largest singular value from which a direction of biases counts
-# Conjugate gradients go to a part of the gradient that falls with it (so steps converge superlinearly), never below a
-# part of what is enough, nor SINGLE precision's.  OVERHEAD of one in flops; fewer than LEAST_STEPS are not worth a try.
-FORCING, OF_ENOUGH, SINGLE, OVERHEAD, LEAST_STEPS = 0.3, 0.5, 1e-4, 3e6, 10
-TINY = 1e-12  # part of a block's curvature that counts as none
-ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so that the next sweep finds nothing
+# Of one conjugate gradient, in flops; and how few of them are not worth a try before a factor.
+OVERHEAD, LEAST_STEPS = 3e6, 10
 
 
-class Rows(Features):
+class Rows(Fitted):
     """One problem; weights are kept by the caller.
 
     Parameters
     ----------
     names : (K,) numbers of the patterns, by which `gram` knows them
     active : (K, n) bool;  Z : (n, r) and target : (n,) or (n, c), times the roots of the weights;  beta : float
-    root : (n,) those roots where an output bias follows the weights, or (n, m) what m biases add, else None
+    root : (n,) those roots where an output bias follows the weights, else None
     gram : Gram, of earlier problems with the same Z
     """
 
@@ -67,7 +62,8 @@ class Rows(Features):
     ) -> None:
         super().__init__(active, Z, target.shape[1:])
         self.names, self.beta, self.gram_of = names, beta, gram
-        self.means = np.zeros((0, len(Z))) if root is None else _orthonormal(root)
+        length = 0.0 if root is None else float(np.linalg.norm(root))
+        self.means = np.zeros((0, len(Z))) if root is None or length == 0.0 else root[None] / length
         self.target = self._project(target)
         self.factors = False  # whether conjugate gradients have taken too long
 
@@ -132,27 +128,28 @@ class Rows(Features):
         """Weights (c, K, r) block by block again, (K, c r)."""
         return np.ascontiguousarray(weights.transpose(1, 0, 2)).reshape(weights.shape[1], -1)
 
-    def violation(self, W: Array) -> float:
-        """Largest violation of the optimality conditions in units of beta."""
-        pull, lengths = self.correlations(self.residual(W)), np.linalg.norm(W, axis=1)
-        used = lengths > 0.0
-        pull[used] -= self.beta * W[used] / lengths[used, None]
-        sizes = np.linalg.norm(pull, axis=1) / self.beta
-        return float(np.where(used, sizes, sizes - 1.0).max(initial=0.0))
+    def state(self, W: Array, index: Any = slice(None)) -> Array:
+        """The residual."""
+        return self.residual(W, index)
 
-    def objective(self, residual: Array, W: Array) -> float:
-        """``1/2 |residual|^2 + beta sum |w_k|``."""
-        return 0.5 * float(np.vdot(residual, residual)) + self.beta * float(np.linalg.norm(W, axis=1).sum())
+    def moved(self, state: Array, step: float, e: Array) -> Array:
+        """The residual after a step."""
+        return state - step * e
 
-    def direction(self, W: Array, index: Ints, gradient: Array, accuracy: float = 0.0) -> tuple[Array, Array]:
-        """The Newton step d of the nonzero blocks W at `index`, (k, r) or (k, c r), and ``P A d``, (n,) or (n, c).
+    def slope(self, state: Array) -> Array:
+        """Less the residual."""
+        return -state
 
-        By conjugate gradients to a part `accuracy` of the gradient where that is cheaper than a factor.
-        """
+    def value(self, state: Array) -> float:
+        """``1/2 |residual|^2``."""
+        return 0.5 * float(np.vdot(state, state))
+
+    def direction(self, W: Array, index: Ints, gradient: Array, accuracy: float, state: Array) -> tuple[Array, Array]:
+        """The Newton step d of the nonzero blocks and ``P A d``: by conjugate gradients where a factor takes longer."""
         lengths = np.linalg.norm(W, axis=1)
         U, c = W / lengths[:, None], lengths / self.beta
         limit = self._limit(W.size, index)
-        if accuracy > 0.0 and limit >= LEAST_STEPS:
+        if limit >= LEAST_STEPS:
             found = self._conjugate(U, c, index, gradient, accuracy, limit)
             if found is not None:
                 return found
@@ -181,37 +178,14 @@ class Rows(Features):
         A block's own matrix is that of its features, ``I/c`` and a rank of one.  Products with A are those of thin
         matrices, in single precision: a direction needs no more.
         """
-        k, r = len(U), self.Z.shape[1]
         single = Features(self.active[index], self.Z.astype(np.float32), self.several)
-        values, vectors = (part[index] for part in self.spectra)
-        inverse = (vectors / (values + 1.0 / c[:, None])[:, None, :]) @ vectors.transpose(0, 2, 1)
 
-        def scaled(x: Array) -> Array:
-            return np.asarray(x.reshape(k, -1, r) @ inverse).reshape(x.shape)
+        def times(p: Array) -> Array:
+            return single.correlations(self._project(single.outputs(p.astype(np.float32))).astype(np.float32))
 
-        def along(x: Array) -> Array:
-            return np.einsum("kr,kr->k", U, x)[:, None]
-
-        V = scaled(U)
-        V /= np.maximum(c[:, None] - along(V), TINY * c[:, None])  # Sherman & Morrison; zero where A_k u_k is
-        d, rest = np.zeros_like(U), -gradient
-        y = scaled(rest)
-        y += along(y) * V
-        p, size = y, float(np.vdot(rest, y))
-        enough = accuracy**2 * size
-        # invariant: rest = -gradient - H d, size = rest' y with the preconditioned y
-        for _ in range(limit):
-            q = self._project(single.outputs(p.astype(np.float32)))
-            image = single.correlations(q.astype(np.float32)) + (p - along(p) * U) / c[:, None]
-            step = size / float(np.vdot(p, image))
-            d, rest = d + step * p, rest - step * image
-            y = scaled(rest)
-            y += along(y) * V
-            before, size = size, float(np.vdot(rest, y))
-            if size <= enough:
-                return d, self._project(self.outputs(d, index))
-            p = y + (size / before) * p
-        return None
+        values, vectors = self.spectra
+        d, reached = conjugate(times, (values[index], vectors[index]), U, c, gradient, accuracy, limit)
+        return (d, self._project(self.outputs(d, index))) if reached else None
 
     def _few_weights(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
         """By the Gram matrix of N = k r weights, O(N^3), and O(n N) for each of its numbers that is new."""
@@ -274,15 +248,6 @@ class Rows(Features):
         return s[:, None] * U - c[:, None] * (gradient + self.correlations(e, index)), e
 
 
-def _orthonormal(root: Array) -> Array:
-    """Orthonormal rows (m, n) that span (n,), or the columns of (n, m)."""
-    if root.ndim == 1:
-        length = float(np.linalg.norm(root))
-        return root[None] / length if length > 0.0 else np.zeros((0, len(root)))
-    vectors, values, _ = np.linalg.svd(root, full_matrices=False)
-    return np.ascontiguousarray(vectors[:, values > SPANNED * values[0]].T)
-
-
 def _solve(H: Array, right: Array, ridge: float = RIDGE) -> Array:
     """``H^-1 right`` of a positive semidefinite H, which is overwritten, with a ridge that grows until there is one."""
     diagonal = np.diag_indices_from(H)
@@ -327,7 +292,7 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
             found = solve_gram(*small, values, vectors, rows.beta, weights, tol, sweeps, compiled)
             W[:] = rows.by_blocks(weights)
             if turn and not compiled and found > tol:
-                _newton(rows, W, tol)
+                newton(rows, W, tol)
                 found = rows.violation(W)
             # the residual has the last digits, which the Gram matrix has rounded away
             if found <= tol or attempt >= GRAM_ROUNDS:
@@ -340,45 +305,8 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
             W[:] = rows.by_blocks(weights)
             found = rows.violation(W)
             if turn and found > tol:
-                _newton(rows, W, tol)
+                newton(rows, W, tol)
                 found = rows.violation(W)
         if found <= tol or time.monotonic() > deadline:
             break
     return done
-
-
-def _newton(rows: Rows, W: Array, tol: float) -> None:
-    """Damped Newton steps on the nonzero blocks, while they lower the objective; blocks that vanish leave."""
-    for _ in range(MAX_NEWTON):
-        index = np.flatnonzero(W.any(axis=1))
-        V = W[index]
-        lengths = np.linalg.norm(V, axis=1)
-        residual = rows.residual(V, index)
-        gradient = rows.beta * V / lengths[:, None] - rows.correlations(residual, index)
-        worst = np.linalg.norm(gradient, axis=1).max(initial=0.0) / rows.beta
-        if worst <= ENOUGH * tol:
-            return
-        accuracy = max(min(FORCING, worst), OF_ENOUGH * ENOUGH * tol / worst, SINGLE)
-        direction, e = rows.direction(V, index, gradient, accuracy)
-        value = rows.objective(residual, V)
-        along = np.einsum("kr,kr->k", direction, V)
-        # the step at which a block comes to its zero: that one is tried, too.  Where more blocks are in use than can be
-        # told apart the direction is long and flat, and ends there; the objective may fall by less than its rounding
-        zeros = np.divide(-(lengths**2), along, out=np.full(len(V), np.inf), where=along < 0.0)
-        vanishing = float(zeros.min(initial=np.inf))
-        halves = 0.5 ** np.arange(MAX_HALVINGS)
-        for step in np.sort(np.append(halves, vanishing) if vanishing < 1.0 else halves)[::-1]:
-            trial = V + step * direction
-            # a step through zero turns a block round: it is tried at zero, which is where the sweeps would leave it
-            turned = (zeros == step) | (np.einsum("kr,kr->k", trial, V) <= VANISHING * lengths**2)
-            if turned.any():
-                trial[turned] = 0.0
-                allowed = value * (1.0 + ROUNDED) if step == vanishing else np.nextafter(value, -np.inf)
-                if rows.objective(rows.residual(trial, index), trial) <= allowed:
-                    break
-                trial = V + step * direction
-            if rows.objective(residual - step * e, trial) < value:
-                break
-        else:
-            return
-        W[index] = trial
