@@ -111,6 +111,29 @@ def training_tables(rows: Iterable[Row], ours: str) -> str:
     return "\n".join(parts)
 
 
+def fastest_lines(rows: Iterable[Row], ours: str, least: float = 0.01) -> list[str]:
+    """Against the fastest peer of each instance: the geometric mean of its ratios, and where it is ahead.
+
+    least : float, our seconds from which on an instance counts as one where a peer is ahead
+    """
+    rows, lines = list(rows), []
+    for accuracy in sorted({row["accuracy"] for row in rows}, reverse=True):
+        mine = [row for row in rows if row["accuracy"] == accuracy and row["ratio"] is not None and row["peer"] != ours]
+        fastest = [min(members, key=lambda row: row["ratio"]) for members in _by_instance(mine).values()]
+        if not fastest:
+            continue
+        mean = float(np.exp(np.mean([np.log(row["ratio"]) for row in fastest])))
+        ahead = [row for row in fastest if row["ratio"] < 1.0 and row["our_seconds"] > least]
+        where = "; ".join(f"{row['peer']} on {row['instance']} ({times(row)})" for row in ahead) or "nowhere"
+        bounds = sum(row["relation"] == ">" for row in fastest)
+        lines.append(
+            f"- To {accuracy:.0e} the fastest peer takes {mean:.3g} times our seconds in the geometric mean of "
+            f"{len(fastest)} instances ({bounds} of them lower bounds). A peer is ahead, where we take more than "
+            f"{1e3 * least:g} ms: {where}.\n"
+        )
+    return lines
+
+
 def pattern_tables(rows: Iterable[Row], ours: Sequence[str]) -> str:
     """One table per instance: by what factor each peer is slower; `ours` are the names that are not peers."""
     parts = []

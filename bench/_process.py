@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -53,6 +54,7 @@ class Task:
     lower_bound : float, proven for every objective
     accuracies : tuple of float, relative, largest first; only for training
     levels : tuple of float, the objectives of these accuracies: when the last is reached the peer is done
+    processor : bool, whether its seconds are the processor's, of a peer that is one process; limits are the clock's
     """
 
     name: str
@@ -64,6 +66,7 @@ class Task:
     lower_bound: float = -float("inf")
     accuracies: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
+    processor: bool = False
 
 
 Send = Callable[[Any], None]
@@ -94,14 +97,24 @@ class Outcome:
     code: int | None = None
 
 
-def timed(work: Callable[[], Any], repeat: int = 5, enough: float = 0.5) -> tuple[float, Any]:
+def timed(
+    work: Callable[[], Any], repeat: int = 5, enough: float = 0.5, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, Any]:
     """Median seconds and last result of up to `repeat` calls, of fewer when they take more than `enough` together."""
     seconds: list[float] = []
     while len(seconds) < repeat and sum(seconds) < enough:
-        start = time.perf_counter()
+        start = clock()
         result = work()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return median(seconds), result
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds that a process has had of the processors; those of the clock where the system does not tell."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid gives on Linux
+    except (AttributeError, OSError):
+        return time.monotonic()
 
 
 class Sieve:
@@ -268,7 +281,10 @@ class Worker:
         outcome, free = Outcome(TIME_LIMIT), False
         try:
             self._connection.send((work, task))
-            free = self._receive(outcome, float("inf") if limit is None else limit, runs)
+            clock = (
+                partial(processor_seconds, self._process.pid) if getattr(task, "processor", False) else time.monotonic
+            )
+            free = self._receive(outcome, float("inf") if limit is None else limit, runs, clock)
         except (EOFError, OSError):
             self._process.join(5.0)
             outcome.code = self._process.exitcode
@@ -281,10 +297,11 @@ class Worker:
                 self.stop()
         return outcome
 
-    def _receive(self, outcome: Outcome, limit: float, runs: float) -> bool:
+    def _receive(self, outcome: Outcome, limit: float, runs: float, clock: Callable[[], float]) -> bool:
         """Take what comes until the work ends or runs out of time; whether the process can be used again."""
-        # invariant: before READY (begun is None) the setup's time runs, then that of a run, and of all runs (last)
-        deadline, begun = time.monotonic() + self.setup, None
+        # invariant: before READY (begun is None) the setup's time runs, then that of a run, and of all runs (last);
+        # the run has been going since `start` by the clock that counts
+        deadline, begun, start = time.monotonic() + self.setup, None, clock()
         last = deadline
         while True:
             while not self._connection.poll(min(TICK, max(0.0, deadline - time.monotonic()))):
@@ -294,14 +311,14 @@ class Worker:
                 if begun is None:
                     outcome.status, outcome.message = FAILED, f"not ready after {self.setup:g} s"
                 else:
-                    outcome.spent = time.monotonic() - begun
+                    outcome.spent = clock() - start
                 return False
             item = self._connection.recv()
             if begun is None and item == READY:
-                begun = time.monotonic()
+                begun, start = time.monotonic(), clock()
                 deadline, last = begun + limit, begun + runs * limit
             elif item == BEGIN:
-                begun = time.monotonic()
+                begun, start = time.monotonic(), clock()
                 deadline = min(begun + limit, last)
             elif isinstance(item, Outcome):
                 outcome.status, outcome.message = item.status, item.message

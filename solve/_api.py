@@ -25,6 +25,7 @@ from ._rounds import Options
 from ._solution import Solution, State
 
 if TYPE_CHECKING:
+    from .gated._trainer import Priced
     from .outputs._pricing import OutputPricing
     from .pricing._climb import Pricing
 
@@ -283,13 +284,8 @@ def max_beta_of(
     random_state: int | np.random.Generator | None = 0,
 ) -> float:
     """`max_beta` of data that `make_problem` has checked."""
-    if _is_gated(problem, activation, gates, layers, {}):
-        from .gated._gates import make_gates
-        from .gated._trainer import price_gates
-
-        nu = problem.dual_point(problem.constant)
-        return price_gates(problem, make_gates(problem, gates, random_state), nu).best
-    return float(price_at_zero(problem, layers, width, tol, pricing, n_jobs).best)
+    kind: dict[str, Any] = {"activation": activation, "gates": gates, "random_state": random_state}
+    return float(price_at_zero(problem, layers, width, tol, pricing, n_jobs, **kind).best)
 
 
 def price_at_zero(
@@ -300,8 +296,16 @@ def price_at_zero(
     pricing: str = "auto",
     n_jobs: int | None = None,
     time_limit: float | None = None,
-) -> Pricing | OutputPricing:
-    """Pricing at the dual point of the zero network, where the largest value is `max_beta`."""
+    activation: str = "relu",
+    gates: Any = None,
+    random_state: int | np.random.Generator | None = 0,
+) -> Pricing | OutputPricing | Priced:
+    """Pricing at the dual point of the zero network: `max_beta` is between its `best` and its `upper`."""
+    if _is_gated(problem, activation, gates, layers, {}):
+        from .gated._gates import make_gates
+        from .gated._trainer import price_gates
+
+        return price_gates(problem, make_gates(problem, gates, random_state), problem.dual_point(problem.constant))
     from . import _three_layers, _two_layers
     from ._high_rank import cones_of_effort
     from .pricing._climb import climbed

@@ -86,6 +86,7 @@ def proximal_newton(
     damping: float,
     enough: float = -np.inf,
     deadline: float = np.inf,
+    steps: int = MAX_STEPS,
     model: Callable[[Any, Problem, Array, Array, float], tuple[Array, Array]] = quadratic_model,
 ) -> float:
     """Minimise F in place from feasible weights, O(n N^2) a step and what `minimise` takes.
@@ -99,13 +100,14 @@ def proximal_newton(
     damping : float in, of the first model
     enough : float in, decrease of F, as a part of it, that ends the search when a step that could be full brings less
     deadline : float in, `time.monotonic` value at which to stop
+    steps : int in, limit on steps
     model : in, gives what `minimise` takes from (A, problem, W, f, damping); then A needs no more than a product
 
     Returns
     -------
     float, the damping to begin with on a similar problem
     """
-    for _ in range(MAX_STEPS):
+    for _ in range(steps):
         f = problem.prediction(A @ W.ravel())
         target = minimise(*model(A, problem, W, f, damping))
         if target is None:

@@ -25,11 +25,12 @@ from exactrelu.certificates._vertices import price_vertices
 from exactrelu.commands._cli import main
 from exactrelu.enumerate import iter_cells
 from exactrelu.solve import CertificateError, NotProvenError, max_beta, path, train
+from exactrelu.solve._api import price_at_zero
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._bits import correlate
 from exactrelu.solve.gated._features import Features, Gram
 from exactrelu.solve.gated._gates import make_gates
-from exactrelu.solve.gated._rows import Rows, diagonal_blocks, solve_rows
+from exactrelu.solve.gated._rows import Rows, solve_rows
 from exactrelu.solve.gated._sweeps import solve_gram, sweep_rows
 
 BOOL = st.booleans()
@@ -120,30 +121,32 @@ def test_kept_gram_matrices_are_those_written_down():
         assert np.allclose(gram.of(np.array(names, np.int64), patterns[names], Z), A.T @ A)
 
 
+def working_sets(rows, blocks):
+    """Problems over random patterns, see `working_set`, with so many rows and blocks."""
+    return st.builds(
+        working_set, seed=st.integers(0, 10**6), n=rows, K=blocks, r=st.integers(1, 4), centred=st.booleans()
+    )
+
+
 @settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), n=st.integers(2, 12), K=st.integers(1, 6), r=st.integers(1, 4), centred=st.booleans()
-)
-def test_a_sweep_is_that_of_the_reference(seed, n, K, r, centred):
-    rows, A, target, rng = working_set(seed, n, K, r, centred)
+@given(problem=working_sets(st.integers(2, 12), st.integers(1, 6)))
+def test_a_sweep_is_that_of_the_reference(problem):
+    rows, A, target, rng = problem
+    K, r = len(rows.names), rows.Z.shape[1]
     W = rng.standard_normal((K, r)) * (rng.random((K, 1)) < 0.7)
     expected = naive_gated.sweep(A, target, rows.beta, W)
-    values, vectors = np.linalg.eigh(rows.blocks())
     residual = rows.residual(W)
-    sweep_rows(
-        rows.active.view(np.uint8), rows.Z, np.maximum(values, 0), np.ascontiguousarray(vectors), rows.means, rows.beta,
-        W[None], residual[None],
-    )  # fmt: skip
+    active = rows.active.view(np.uint8)
+    sweep_rows(active, rows.Z, *rows.spectra, rows.means, rows.beta, W[None], residual[None])
     assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
     assert np.allclose(residual, target - A @ W.ravel(), atol=1e-11)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), n=st.integers(4, 14), K=st.integers(1, 3), r=st.integers(1, 4), centred=st.booleans()
-)
-def test_both_newton_steps_are_those_of_the_reference(seed, n, K, r, centred):
-    rows, A, target, rng = working_set(seed, n, K, r, centred)
+@given(problem=working_sets(st.integers(4, 14), st.integers(1, 3)))
+def test_newton_steps_are_those_of_the_reference(problem):
+    rows, A, target, rng = problem
+    K, r = len(rows.names), rows.Z.shape[1]
     W = rng.standard_normal((K, r))
     lengths, index = np.linalg.norm(W, axis=1), np.arange(K)
     U = W / lengths[:, None]
@@ -159,22 +162,29 @@ def test_both_newton_steps_are_those_of_the_reference(seed, n, K, r, centred):
         d, e = step(U, lengths / rows.beta, index, gradient)
         assert np.allclose(d, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
         assert np.allclose(e, A @ d.ravel(), atol=1e-5 * (1 + np.abs(e).max()))
+    assert rows._conjugate(U, lengths / rows.beta, index, gradient, 1e-4, 0) is None
+    d, e = rows._conjugate(U, lengths / rows.beta, index, gradient, 1e-5, 200)
+    # the energy of what is missing, as a part of the step's
+    assert energy(hessian, d - expected) <= 1e-2 * energy(hessian, expected)
+    assert np.allclose(e, A @ d.ravel(), atol=1e-10 * (1 + np.abs(e).max()))
+
+
+def energy(hessian, d):
+    """``sqrt(d'Hd)``."""
+    return np.sqrt(d.ravel() @ hessian @ d.ravel())
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), n=st.integers(2, 12), K=st.integers(1, 6), r=st.integers(1, 4), centred=st.booleans()
-)
-def test_sweeps_on_the_gram_matrix_are_those_of_the_reference(seed, n, K, r, centred):
-    rows, A, target, rng = working_set(seed, n, K, r, centred)
+@given(problem=working_sets(st.integers(2, 12), st.integers(1, 6)))
+def test_sweeps_on_the_gram_matrix_are_those_of_the_reference(problem):
+    rows, A, target, rng = problem
+    K, r = len(rows.names), rows.Z.shape[1]
     W = rng.standard_normal((K, r)) * (rng.random((K, 1)) < 0.7)
     expected = naive_gated.sweep(A, target, rows.beta, naive_gated.sweep(A, target, rows.beta, W))
     G, q = rows.small()
     assert np.allclose(G, A.T @ A)
     assert np.allclose(q, [A.T @ target])
-    values, vectors = np.linalg.eigh(diagonal_blocks(G, r))
-    values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
-    found = solve_gram(G, q, values, vectors, rows.beta, W[None], 0.0, 2, False)
+    found = solve_gram(G, q, *rows.spectra, rows.beta, W[None], 0.0, 2, False)
     assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
     assert found == pytest.approx(rows.violation(W), rel=1e-6, abs=1e-9)
 
@@ -313,6 +323,16 @@ def test_all_patterns_that_do_not_fit_in_memory():
     X, y = data(28, n=200, d=12)
     with pytest.raises(MemoryError, match=r"the data may have .* patterns of 200 rows"):
         train(X, y, 1.0, activation="gated", gates="all")
+
+
+def test_above_the_upper_bound_of_max_beta_nothing_is_used():
+    X, y = data(16)
+    problem = make_problem(X, y, "squared", None)
+    found = price_at_zero(problem, 2, 1, 1e-4, activation="gated", gates=9)
+    assert found.best == max_beta(X, y, activation="gated", gates=9) < found.upper <= found.best * (1 + 1e-12)
+    solution = train(X, y, found.upper, activation="gated", gates=9, tol=1e-12)
+    assert (solution.network.n_neurons, solution.converged) == (0, True)
+    assert solution.certificate.verify(X, y).gap <= 1e-12
 
 
 def test_path_and_warm_start():

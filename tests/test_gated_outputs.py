@@ -19,10 +19,13 @@ from exactrelu import (
     save_model,
 )
 from exactrelu.certificates._vertices import price_vertices
+from exactrelu.commands._cli import main
 from exactrelu.enumerate import sign_patterns
 from exactrelu.losses import VectorLoss
 from exactrelu.solve import CertificateError, GatedOutputsCertificate, max_beta, path, train
+from exactrelu.solve._problem import make_problem
 from exactrelu.solve.gated._features import Gram
+from exactrelu.solve.gated._newton import Curved
 from exactrelu.solve.gated._rows import Rows, solve_rows
 from exactrelu.solve.gated._sweeps import solve_gram
 
@@ -80,9 +83,8 @@ def test_sweeps_are_those_of_the_reference(seed, n, K, r, c, centred):
     assert np.allclose(rows.residual(W).ravel(), target - A @ W.ravel())
     assert np.allclose(rows.correlations(rows.residual(W)).ravel(), A.T @ (target - A @ W.ravel()))
     G, q = rows.small()
-    values, vectors = np.linalg.eigh(rows.blocks())
-    values, vectors, weights = np.maximum(values, 0.0), np.ascontiguousarray(vectors), rows.by_outputs(W)
-    found = solve_gram(G, q, values, vectors, rows.beta, weights, 0.0, 1, False)
+    weights = rows.by_outputs(W)
+    found = solve_gram(G, q, *rows.spectra, rows.beta, weights, 0.0, 1, False)
     W = weights.transpose(1, 0, 2).reshape(K, c * r)
     assert np.allclose(W, expected, rtol=1e-6, atol=1e-6)
     assert found == pytest.approx(rows.violation(W), rel=1e-6, abs=1e-9)
@@ -101,6 +103,38 @@ def test_newton_steps_are_those_of_the_reference(n, K, r, c, centred):
         d, e = step(U, lengths / rows.beta, index, gradient)
         assert np.allclose(d, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
         assert np.allclose(e.ravel(), A @ d.ravel(), atol=1e-8)
+    d, e = rows._conjugate(U, lengths / rows.beta, index, gradient, 1e-5, 200)
+    assert np.allclose(d, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.allclose(e.ravel(), A @ d.ravel(), atol=1e-10 * (1 + np.abs(e).max()))
+
+
+@pytest.mark.parametrize("output_bias", [False, True])
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_newton_steps_with_all_second_derivatives_are_those_written_down(loss, output_bias):
+    X, Y = data(5, n=20, loss=loss)
+    rng, (n, c), r = np.random.default_rng(9), Y.shape, X.shape[1]
+    problem = make_problem(X, Y, loss, None, output_bias=output_bias)
+    patterns, W, index = rng.random((3, n)) < 0.6, rng.standard_normal((3, c * r)), np.arange(3)
+    curved = Curved(patterns, problem, 0.3)
+    f = curved.state(W)
+    lengths = np.linalg.norm(W, axis=1)
+    gradient = 0.3 * W / lengths[:, None] + curved.correlations(curved.slope(f))
+    A, L = np.zeros((n, c, 3, c, r)), np.zeros((n, c, n, c))
+    for a in range(c):
+        A[:, a, :, a] = naive_gated.features(patterns, problem.Z).reshape(n, 3, r)
+    A, L[range(n), :, range(n)] = A.reshape(n * c, 3 * c * r), problem.loss.curvature(f, problem.y)
+    L, biases = L.reshape(n * c, n * c), np.tile(np.eye(c), (n, 1))
+    if output_bias:
+        L = L - L @ biases @ np.linalg.pinv(biases.T @ L @ biases) @ biases.T @ L
+    H = A.T @ L @ A
+    for k, part in enumerate(np.split(np.arange(3 * c * r), 3)):
+        u = W[k] / lengths[k]
+        H[np.ix_(part, part)] += 0.3 / lengths[k] * (np.eye(c * r) - np.outer(u, u))
+    expected = -np.linalg.solve(H, gradient.ravel())
+    d, e = curved.direction(W, index, gradient, 1e-4, f)
+    missing = d.ravel() - expected
+    assert missing @ H @ missing <= 1e-5 * (expected @ H @ expected)
+    assert np.allclose(e.ravel(), A @ d.ravel())
 
 
 @pytest.mark.parametrize("most", [0, 1500])  # weights that a Gram matrix is made for
@@ -121,9 +155,8 @@ def test_working_sets_are_solved_to_the_last_digits(n, K, r, centred, most, monk
 
 def test_newton_steps_of_the_compiled_loop_are_for_one_output():
     rows, *_ = working_set(0, 9, 2, 2, 2, False)
-    values, vectors = np.linalg.eigh(rows.blocks())
     with pytest.raises(ValueError, match=r"one output, got W of shape \(2, 2, 2\)"):
-        solve_gram(*rows.small(), values, np.ascontiguousarray(vectors), 0.3, np.zeros((2, 2, 2)), 0.0, 1, True)
+        solve_gram(*rows.small(), *rows.spectra, 0.3, np.zeros((2, 2, 2)), 0.0, 1, True)
 
 
 def test_vertices_bound_all_patterns_of_several_outputs():
@@ -136,11 +169,9 @@ def test_vertices_bound_all_patterns_of_several_outputs():
 # The optimum
 
 
-@pytest.mark.parametrize("exact", [0, 1000])  # weights for which second derivatives between outputs are used
 @pytest.mark.parametrize("output_bias", [False, True])
 @pytest.mark.parametrize("loss", ["squared", "huber", "logistic", "squared_hinge", "poisson", "softmax"])
-def test_optimum_is_that_of_cvxpy(loss, output_bias, exact, monkeypatch):
-    monkeypatch.setattr("exactrelu.solve.gated._trainer.EXACT_WEIGHTS", exact)
+def test_optimum_is_that_of_cvxpy(loss, output_bias):
     X, Y = data(3, loss=loss)
     weight, gates = np.random.default_rng(4).integers(0, 3, len(Y)).astype(float), vectors(5)
     solution = gated(X, Y, gates=gates, loss=loss, sample_weight=weight, output_bias=output_bias, tol=1e-8)
@@ -406,3 +437,22 @@ def test_more_blocks_than_can_be_told_apart_end_in_a_proof():
     solution = train(X, np.column_stack([np.abs(X[:, 0]) - hinge, hinge]), 0.1, activation="gated", max_iter=60)
     assert solution.converged
     assert solution.certificate.gap <= 1e-6
+
+
+def test_the_command_line_learns_labels_with_one_gated_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    X = np.random.default_rng(8).standard_normal((30, 2))
+    words = np.array(["red", "green", "blue"])[np.argmax(np.column_stack([X, np.abs(X[:, 0]) - 0.5]), axis=1)]
+    rows = "".join(f"{a},{b},{word}\n" for (a, b), word in zip(X.tolist(), words, strict=True))
+    (tmp_path / "data.csv").write_text("a,b,colour\n" + rows)
+    asked = ["--target", "colour", "--loss", "softmax", "--activation", "gated", "--gates", "20", "--out", "model.npz"]
+    assert main(["fit", "data.csv", *asked, "--quiet"]) == 0
+    assert "3, one network for all: blue, green, red" in capsys.readouterr().out
+    assert main(["verify", "model.npz", "data.csv"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "model.npz", "data.csv"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "prediction,probability of blue,probability of green,probability of red"
+    predicted = [line.split(",") for line in lines]
+    assert np.mean([row[0] == word for row, word in zip(predicted, words, strict=True)]) > 0.9
+    assert np.allclose(np.array([row[1:] for row in predicted], dtype=float).sum(axis=1), 1.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,19 @@ class Features:
 
     def __init__(self, active: Bools, Z: Array, several: tuple[int, ...] = ()) -> None:
         self.active, self.Z, self.several = active, Z, several
+        self._part: tuple[Any, Array] = (None, np.zeros((0, 0)))  # some blocks' masks, which are asked for again
+
+    @cached_property
+    def mask(self) -> Array:
+        """The patterns as numbers (K, n), with which a product of A is one of two thin matrices."""
+        return self.active.astype(self.Z.dtype)
+
+    def _mask(self, index: Any) -> Array:
+        if isinstance(index, slice):
+            return self.mask[index]
+        if self._part[0] is not index:
+            self._part = (index, self.mask[index])
+        return self._part[1]
 
     def __matmul__(self, w: Array) -> Array:
         """``A w``, (n,) or (n, c), for w of K r or K r c numbers. O(n K r c)."""
@@ -31,20 +46,18 @@ class Features:
 
     def outputs(self, W: Array, index: Any = slice(None)) -> Array:
         """``sum_k D_k Z w_k`` over some blocks, (n,) or (n, c), for their weights W (k, r) or (k, c r)."""
-        active, parts = self.active[index], np.split(W, self.several[0], axis=1) if self.several else [W]
-        columns = [np.einsum("kn,kn->n", active, part @ self.Z.T) for part in parts]
-        return np.asarray(np.stack(columns, axis=1) if self.several else columns[0])
+        sums = self._mask(index).T @ W  # of the weights of each row's blocks
+        return np.asarray(np.einsum("n...r,nr->n...", sums.reshape(len(sums), *self.several, -1), self.Z))
 
     def correlations(self, nu: Array, index: Any = slice(None)) -> Array:
         """``Z' D_k nu`` for some blocks, (k, r) or (k, c r), for nu (n,) or (n, c)."""
-        active = self.active[index]
-        return np.concatenate([(active * column) @ self.Z for column in np.atleast_2d(nu.T)], axis=1)
+        rows = nu[..., None] * (self.Z if nu.ndim == 1 else self.Z[:, None])
+        return np.asarray(self._mask(index) @ rows.reshape(len(rows), -1))
 
-    def blocks(self) -> Array:
-        """The diagonal blocks ``Z' D_k Z`` of the Gram matrix, (K, r, r)."""
+    def blocks(self, index: Any = slice(None)) -> Array:
+        """The diagonal blocks ``Z' D_k Z`` of the Gram matrix, (k, r, r), of some blocks. O(n k r^2)."""
         r = self.Z.shape[1]
-        products = (self.Z[:, :, None] * self.Z[:, None, :]).reshape(len(self.Z), r * r)
-        return np.asarray((self.active @ products).reshape(-1, r, r))
+        return np.array([part.T @ part for part in (self.Z[rows] for rows in self.active[index])]).reshape(-1, r, r)
 
     def gram(self, fresh: int = 0) -> Array:
         """Rows from block `fresh` on of ``A'A``, ((K - fresh) r, K r). O(n (K r)^2), by tiles of rows."""
@@ -72,6 +85,22 @@ class Gram:
         self.place = np.full(count, -1)  # of each name among the names, -1 for those that are not there
         self.active: Bools = np.zeros((0, 0), np.bool_)
         self.matrix = np.zeros((0, 0))
+        self._spectra: dict[int, list[Array]] = {}  # of diagonal blocks, by their names
+
+    def spectra(self, names: Ints, blocks: Callable[[Ints], Array]) -> tuple[Array, Array]:
+        """Eigenvalues (k, r) and eigenvectors (k, r, r) of the diagonal blocks of these names; `blocks` gives new ones.
+
+        Those that are not asked for are forgotten.
+        """
+        listed = names.tolist()
+        new = np.array([k for k, name in enumerate(listed) if name not in self._spectra], dtype=np.int64)
+        if len(new):
+            values, vectors = np.linalg.eigh(blocks(new))
+            found = zip(names[new].tolist(), np.maximum(values, 0.0), vectors, strict=True)
+            self._spectra.update((name, spectrum) for name, *spectrum in found)
+        self._spectra = {name: self._spectra[name] for name in listed}
+        listed_values, listed_vectors = zip(*self._spectra.values(), strict=True)
+        return np.array(listed_values), np.array(listed_vectors)
 
     def of(self, names: Ints, active: Bools, Z: Array) -> Array:
         """``A'A`` of the patterns (k, n) of these names, (k r, k r), to be read only. O(n k r) a number that is new.

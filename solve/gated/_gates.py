@@ -23,6 +23,7 @@ from ._bits import correlate
 # Without `gates`, data with at most so many patterns, visited in a second, are trained over all of them; beyond that
 # rank fewer, as `enumerate._patterns.FALL` says.  Others are trained over a sample.
 FEW_PATTERNS, FEW_RANK, SAMPLE = 100_000, 6, 500
+FEW_GATES = 256  # up to which the tables of `correlate` would be longer than a product with the patterns as numbers
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,19 @@ class Gates:
         missing = -self.octets.shape[1] % 4
         return np.ascontiguousarray(np.pad(self.octets, ((0, 0), (0, missing))).T)
 
+    @cached_property
+    def _few(self) -> Array:
+        """All patterns as numbers (P, n), where there are few."""
+        return self.active(np.arange(len(self))).astype(float)
+
     def active(self, index: Ints) -> Bools:
         """Some of the patterns as booleans, (k, n)."""
         return active_rows(self.octets[index], self.n)
 
     def correlations(self, Z: Array, nu: Array) -> Array:
         """``Z' D_j nu`` for all patterns, (P, r) or (P, r c), for nu (n,) or (n, c)."""
+        if len(self) <= FEW_GATES:
+            return np.asarray(self._few @ row_products(Z, nu))
         if nu.ndim == 2:  # one pass for all outputs: the numbers of a row are those of z_i nu_i'
             Z, nu = row_products(Z, nu), np.ones(len(nu))
         out = np.empty((len(self), Z.shape[1]))

@@ -19,7 +19,9 @@ outputs meet: the factor is one of K r weights, and Woodbury's formula leaves K 
 
 from __future__ import annotations
 
+import math
 import time
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,31 +30,30 @@ import scipy
 from exactrelu._typing import Array, Bools, Ints
 
 from ._features import Features, Gram
+from ._newton import Fitted, conjugate, newton
 from ._sweeps import solve_gram, sweep_rows
 
-MAX_ROUNDS, MAX_NEWTON, MAX_HALVINGS = 100, 8, 30  # of sweeps and Newton steps in turn, of steps in a row, of a step
+MAX_ROUNDS = 100  # of sweeps and Newton steps in turn
 SWEEPS = 3  # before Newton steps: they find the blocks in use, and cost a fraction
-ROUNDED = 1e-15  # part of an objective that a block which comes to its zero may add to it
 RIDGE = 1e-13  # part of the mean diagonal entry that is added to matrices: features may be dependent
 # Newton steps are taken to tolerances below COARSE, in units of beta, or when so many rounds of sweeps did not do.
 COARSE, PATIENCE = 0.5, 3
-# A Gram matrix is made for at most so many weights: twice the samples, a few at least, 18 MB.  With more, sweeps on the
-# residual are faster.
+# A Gram matrix is made for at most so many weights: twice the samples, a few at least, 18 MB.
+# And where it takes no more flops than so many conjugate gradients.
 GRAM_ROUNDS = 10  # after which rounding is what keeps the Gram matrix from the tolerance
-OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS = 2, 256, 1500
-VANISHING = 1e-2  # part of a block's length below which a step is taken to turn it round
-SPANNED = 1e-12  # part of the largest singular value from which a direction of biases counts
-ENOUGH = 0.1  # part of the tolerance to which Newton steps go, so that the next sweep finds nothing
+OF_ROWS, FEW_WEIGHTS, MOST_WEIGHTS, GRAM_STEPS = 2, 256, 1500, 150.0
+# Of one conjugate gradient, in flops; and how few of them are not worth a try before a factor.
+OVERHEAD, LEAST_STEPS = 3e6, 10
 
 
-class Rows(Features):
+class Rows(Fitted):
     """One problem; weights are kept by the caller.
 
     Parameters
     ----------
     names : (K,) numbers of the patterns, by which `gram` knows them
     active : (K, n) bool;  Z : (n, r) and target : (n,) or (n, c), times the roots of the weights;  beta : float
-    root : (n,) those roots where an output bias follows the weights, or (n, m) what m biases add, else None
+    root : (n,) those roots where an output bias follows the weights, else None
     gram : Gram, of earlier problems with the same Z
     """
 
@@ -61,8 +62,10 @@ class Rows(Features):
     ) -> None:
         super().__init__(active, Z, target.shape[1:])
         self.names, self.beta, self.gram_of = names, beta, gram
-        self.means = np.zeros((0, len(Z))) if root is None else _orthonormal(root)
+        length = 0.0 if root is None else float(np.linalg.norm(root))
+        self.means = np.zeros((0, len(Z))) if root is None or length == 0.0 else root[None] / length
         self.target = self._project(target)
+        self.factors = False  # whether conjugate gradients have taken too long
 
     def _project(self, e: Array) -> Array:
         """P e."""
@@ -86,17 +89,24 @@ class Rows(Features):
         """``P (target - A w)``, (n,)."""
         return self.target - self._project(self.outputs(W, index))
 
-    def blocks(self) -> Array:
-        """The diagonal blocks ``A_k'P A_k``, (K, r, r)."""
-        grams = super().blocks()
+    def blocks(self, index: Any = slice(None)) -> Array:
+        """The diagonal blocks ``A_k'P A_k`` of some blocks, (k, r, r)."""
+        grams, mask = super().blocks(index), self.mask[index]
         for mean in self.means:
-            sums = self.correlations(mean)
+            sums = mask @ (mean[:, None] * self.Z)
             grams -= sums[:, :, None] * sums[:, None, :]
         return grams
 
+    @cached_property
+    def spectra(self) -> tuple[Array, Array]:
+        """Eigenvalues (K, r) and eigenvectors (K, r, r), as columns, of the diagonal blocks."""
+        return self.gram_of.spectra(self.names, self.blocks)
+
     def small(self) -> tuple[Array, Array] | None:
         """``A'PA`` and ``A'P target``, (K r, K r) and (c, K r), of few weights."""
-        if self.active.shape[0] * self.Z.shape[1] > min(max(OF_ROWS * len(self.Z), FEW_WEIGHTS), MOST_WEIGHTS):
+        n, N = len(self.Z), self.active.shape[0] * self.Z.shape[1]
+        steps = GRAM_STEPS * (4.0 * n * N * math.prod(self.several) + OVERHEAD)
+        if 2.0 * n * N * N > steps or min(max(OF_ROWS * n, FEW_WEIGHTS), MOST_WEIGHTS) < N:
             return None
         q = self.by_outputs(self.correlations(self.target))
         return self._gram(slice(None)), q.reshape(len(q), -1)
@@ -118,25 +128,64 @@ class Rows(Features):
         """Weights (c, K, r) block by block again, (K, c r)."""
         return np.ascontiguousarray(weights.transpose(1, 0, 2)).reshape(weights.shape[1], -1)
 
-    def violation(self, W: Array) -> float:
-        """Largest violation of the optimality conditions in units of beta."""
-        pull, lengths = self.correlations(self.residual(W)), np.linalg.norm(W, axis=1)
-        used = lengths > 0.0
-        pull[used] -= self.beta * W[used] / lengths[used, None]
-        sizes = np.linalg.norm(pull, axis=1) / self.beta
-        return float(np.where(used, sizes, sizes - 1.0).max(initial=0.0))
+    def state(self, W: Array, index: Any = slice(None)) -> Array:
+        """The residual."""
+        return self.residual(W, index)
 
-    def objective(self, residual: Array, W: Array) -> float:
-        """``1/2 |residual|^2 + beta sum |w_k|``."""
-        return 0.5 * float(np.vdot(residual, residual)) + self.beta * float(np.linalg.norm(W, axis=1).sum())
+    def moved(self, state: Array, step: float, e: Array) -> Array:
+        """The residual after a step."""
+        return state - step * e
 
-    def direction(self, W: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
-        """The Newton step d of the nonzero blocks W at `index`, (k, r) or (k, c r), and ``P A d``, (n,) or (n, c)."""
+    def slope(self, state: Array) -> Array:
+        """Less the residual."""
+        return -state
+
+    def value(self, state: Array) -> float:
+        """``1/2 |residual|^2``."""
+        return 0.5 * float(np.vdot(state, state))
+
+    def direction(self, W: Array, index: Ints, gradient: Array, accuracy: float, state: Array) -> tuple[Array, Array]:
+        """The Newton step d of the nonzero blocks and ``P A d``: by conjugate gradients where a factor takes longer."""
         lengths = np.linalg.norm(W, axis=1)
+        U, c = W / lengths[:, None], lengths / self.beta
+        limit = self._limit(W.size, index)
+        if limit >= LEAST_STEPS:
+            found = self._conjugate(U, c, index, gradient, accuracy, limit)
+            if found is not None:
+                return found
+            self.factors = True
         step = self._few_weights if W.size <= len(self.Z) else self._few_rows
         if self.several:
             step = self._shared if W.size <= len(self.Z) * self.several[0] else self._shared_rows
-        return step(W / lengths[:, None], lengths / self.beta, index, gradient)
+        return step(U, c, index, gradient)
+
+    def _limit(self, size: int, index: Ints) -> int:
+        """How many conjugate gradients cost as much as a step by a factor, of `size` weights in blocks at `index`."""
+        if self.factors:
+            return 0
+        n, r, outputs = *self.Z.shape, math.prod(self.several)
+        N, k = size // outputs, len(index)
+        fresh = r * int((self.gram_of.place[self.names[index]] < 0).sum())  # rows of a Gram matrix that are not there
+        by_weights = (2.0 if self.several else 1.0 / 3.0) * N**3 + 2.0 * n * N * fresh
+        by_rows = n**3 / 3.0 + 2.0 * n**2 * k * (1.0 + 2.0 * outputs)
+        return int((by_weights if size <= n * outputs else by_rows) / (4.0 * n * size + OVERHEAD))
+
+    def _conjugate(
+        self, U: Array, c: Array, index: Ints, gradient: Array, accuracy: float, limit: int
+    ) -> tuple[Array, Array] | None:
+        """By conjugate gradients with the diagonal blocks for preconditioner, O(n k r) a step; None beyond `limit`.
+
+        A block's own matrix is that of its features, ``I/c`` and a rank of one.  Products with A are those of thin
+        matrices, in single precision: a direction needs no more.
+        """
+        single = Features(self.active[index], self.Z.astype(np.float32), self.several)
+
+        def times(p: Array) -> Array:
+            return single.correlations(self._project(single.outputs(p.astype(np.float32))).astype(np.float32))
+
+        values, vectors = self.spectra
+        d, reached = conjugate(times, (values[index], vectors[index]), U, c, gradient, accuracy, limit)
+        return (d, self._project(self.outputs(d, index))) if reached else None
 
     def _few_weights(self, U: Array, c: Array, index: Ints, gradient: Array) -> tuple[Array, Array]:
         """By the Gram matrix of N = k r weights, O(N^3), and O(n N) for each of its numbers that is new."""
@@ -199,15 +248,6 @@ class Rows(Features):
         return s[:, None] * U - c[:, None] * (gradient + self.correlations(e, index)), e
 
 
-def _orthonormal(root: Array) -> Array:
-    """Orthonormal rows (m, n) that span (n,), or the columns of (n, m)."""
-    if root.ndim == 1:
-        length = float(np.linalg.norm(root))
-        return root[None] / length if length > 0.0 else np.zeros((0, len(root)))
-    vectors, values, _ = np.linalg.svd(root, full_matrices=False)
-    return np.ascontiguousarray(vectors[:, values > SPANNED * values[0]].T)
-
-
 def _solve(H: Array, right: Array, ridge: float = RIDGE) -> Array:
     """``H^-1 right`` of a positive semidefinite H, which is overwritten, with a ridge that grows until there is one."""
     diagonal = np.diag_indices_from(H)
@@ -240,8 +280,7 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
     if rows.violation(W) <= tol:
         return 0
     small = rows.small()
-    values, vectors = np.linalg.eigh(rows.blocks() if small is None else diagonal_blocks(small[0], rows.Z.shape[1]))
-    values, vectors = np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+    values, vectors = rows.spectra
     active = rows.active.view(np.uint8)
     done = 0
     for attempt in range(MAX_ROUNDS):
@@ -253,7 +292,7 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
             found = solve_gram(*small, values, vectors, rows.beta, weights, tol, sweeps, compiled)
             W[:] = rows.by_blocks(weights)
             if turn and not compiled and found > tol:
-                _newton(rows, W, tol)
+                newton(rows, W, tol)
                 found = rows.violation(W)
             # the residual has the last digits, which the Gram matrix has rounded away
             if found <= tol or attempt >= GRAM_ROUNDS:
@@ -266,49 +305,8 @@ def solve_rows(rows: Rows, W: Array, tol: float, deadline: float = np.inf) -> in
             W[:] = rows.by_blocks(weights)
             found = rows.violation(W)
             if turn and found > tol:
-                _newton(rows, W, tol)
+                newton(rows, W, tol)
                 found = rows.violation(W)
         if found <= tol or time.monotonic() > deadline:
             break
     return done
-
-
-def diagonal_blocks(G: Array, r: int) -> Array:
-    """The blocks (K, r, r) on the diagonal of a matrix (K r, K r)."""
-    k = np.arange(len(G) // r)
-    return np.asarray(G.reshape(len(k), r, len(k), r)[k, :, k])
-
-
-def _newton(rows: Rows, W: Array, tol: float) -> None:
-    """Damped Newton steps on the nonzero blocks, while they lower the objective; blocks that vanish leave."""
-    for _ in range(MAX_NEWTON):
-        index = np.flatnonzero(W.any(axis=1))
-        V = W[index]
-        lengths = np.linalg.norm(V, axis=1)
-        residual = rows.residual(V, index)
-        gradient = rows.beta * V / lengths[:, None] - rows.correlations(residual, index)
-        if np.linalg.norm(gradient, axis=1).max(initial=0.0) <= ENOUGH * tol * rows.beta:
-            return
-        direction, e = rows.direction(V, index, gradient)
-        value = rows.objective(residual, V)
-        along = np.einsum("kr,kr->k", direction, V)
-        # the step at which a block comes to its zero: that one is tried, too.  Where more blocks are in use than can be
-        # told apart the direction is long and flat, and ends there; the objective may fall by less than its rounding
-        zeros = np.divide(-(lengths**2), along, out=np.full(len(V), np.inf), where=along < 0.0)
-        vanishing = float(zeros.min(initial=np.inf))
-        halves = 0.5 ** np.arange(MAX_HALVINGS)
-        for step in np.sort(np.append(halves, vanishing) if vanishing < 1.0 else halves)[::-1]:
-            trial = V + step * direction
-            # a step through zero turns a block round: it is tried at zero, which is where the sweeps would leave it
-            turned = (zeros == step) | (np.einsum("kr,kr->k", trial, V) <= VANISHING * lengths**2)
-            if turned.any():
-                trial[turned] = 0.0
-                allowed = value * (1.0 + ROUNDED) if step == vanishing else np.nextafter(value, -np.inf)
-                if rows.objective(rows.residual(trial, index), trial) <= allowed:
-                    break
-                trial = V + step * direction
-            if rows.objective(residual - step * e, trial) < value:
-                break
-        else:
-            return
-        W[index] = trial

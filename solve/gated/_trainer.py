@@ -11,6 +11,7 @@ over the patterns in use and those that violate most, to an accuracy that the ro
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from exactrelu.solve._rounds import Options, Rounds
 
 from ._features import Features, Gram
 from ._gates import Gates, make_gates
+from ._newton import Curved, newton
 from ._rows import Rows, solve_rows
 
 ROUNDING = 1e-14  # part of an objective within which another counts as equal
@@ -35,12 +37,13 @@ FRESH_COORDINATES, LEAST_FRESH = 60, 4
 # Violation of the working set's optimality conditions, in units of beta, to which a round solves: a part of the largest
 # violation of all patterns, and at the end a part of tol.
 OF_VIOLATION, OF_TOL = 0.25, 0.1
+OF_LAST = 0.1  # part of what the last round solved to, below which it goes for tol alone: others may be violated then
 # Accuracy of a model's minimiser: a part of what is asked for, or of how far its centre is from it.
 MODEL_OF_TOL, MODEL_OF_VIOLATION = 0.1, 1e-2
-# Weights up to which second derivatives between outputs are used.  With more, samples have one curvature: a part of the
-# largest, below half of which steps diverge, and near all of which they are short.  Both by softmax and Huber, n = 500,
-# 5 outputs, 500 gates of 10 columns: 4 and 8 seconds to 1e-6; with all second derivatives 18 and 52.
-EXACT_WEIGHTS, OF_LARGEST = 1000, 0.6
+# Of several outputs models have one curvature for each sample: a part of the largest, below half of which steps
+# diverge, and near all of which they are short.  They only find the blocks in use, in so many steps and to a part of
+# their centre's violation; then come Newton steps with all second derivatives, in turn at most so often.
+OF_LARGEST, SHARED_STEPS, SHARED_OF_VIOLATION, MAX_TURNS = 0.6, 1, 0.3, 30
 
 
 def trainer_of(problem: Problem, beta: float, gates: Any, options: Options) -> GatedTrainer:
@@ -77,17 +80,17 @@ def price_gates(problem: Problem, gates: Gates, nu: Array) -> Priced:
     return Priced(norms, best, best + problem.slack(nu), len(gates))
 
 
-def row_curvature(curvature: Array, exact: bool) -> Array:
-    """One number (n,) for each sample, which leaves all outputs one Gram matrix; or with `exact` matrices (n, c, c).
+def row_curvature(curvature: Array) -> tuple[Array, bool]:
+    """One number (n,) for each sample, which leaves all outputs one Gram matrix; and whether nothing else is left out.
 
-    Without it a part of the largest eigenvalue, from which the search along the segment keeps what is too long.
+    Else it is a part of the largest eigenvalue, from which the search along the segment keeps what is too long.
     """
     if curvature.ndim == 1:
-        return curvature
+        return curvature, True
     first = curvature[:, 0, 0]
     if np.array_equal(curvature, first[:, None, None] * np.eye(curvature.shape[2])):
-        return first
-    return curvature if exact else OF_LARGEST * np.maximum(np.linalg.eigvalsh(curvature)[:, -1], 0.0)
+        return first, True
+    return OF_LARGEST * np.maximum(np.linalg.eigvalsh(curvature)[:, -1], 0.0), False
 
 
 class Sweeps:
@@ -114,7 +117,7 @@ class GatedTrainer(Rounds):
         self._place = np.full(len(gates), -1)  # of each pattern in the working set, -1 for those that are not there
         self._active: Bools = np.zeros((0, len(problem.y)), np.bool_)
         self._gram = Gram(len(gates))
-        self._damping = 0.0
+        self._damping = self._reached = 0.0
         self.objective = np.inf
         self._keep(self.support, np.zeros((0, self.size)), problem.constant)
 
@@ -163,7 +166,9 @@ class GatedTrainer(Rounds):
         if len(self._set) == 0:
             return
         fine = OF_TOL * self.tol
-        tol = fine if exact else max(fine, OF_VIOLATION * min(1.0, priced.best / self.beta - 1.0))
+        violation = min(1.0, priced.best / self.beta - 1.0)
+        tol = fine if exact else max(fine, OF_VIOLATION * violation, OF_LAST * self._reached)
+        self._reached = tol
         W = np.zeros((len(self._set), self.size))
         W[self._place[self.support]] = self.best.W
         self._solve(W, tol)
@@ -181,40 +186,27 @@ class GatedTrainer(Rounds):
         self._place[self._set] = np.arange(len(self._set))
 
     def _rows(self, weight: Array, f: Array, gradient: Array, gram: Gram) -> Rows:
-        """The loss at outputs f as ``1/2 sum_i weight_i |f_i - target_i|^2``; weight (n,), or matrices (n, c, c)."""
-        Z, biased = self.problem.Z, self.problem.output_bias
-        if weight.ndim == 1:
-            root = np.sqrt(weight)
-            rows = root.reshape(-1, *(1 for _ in self.several))
-            target = rows * f - np.divide(gradient, rows, out=np.zeros_like(f), where=rows > 0.0)
-            return Rows(self._set, self._active, root[:, None] * Z, target, self.beta, root if biased else None, gram)
-        # R_i'R_i = weight_i: the c rows R_i (x) z_i of each sample are those of one output with c r weights a pattern
-        n, c = f.shape
-        values, vectors = np.linalg.eigh(weight)
-        root = np.sqrt(np.maximum(values, 0.0))
-        R = root[:, :, None] * np.swapaxes(vectors, 1, 2)
-        slopes = np.einsum("nab,na->nb", vectors, gradient)
-        target = np.einsum("nab,nb->na", R, f) - np.divide(slopes, root, out=np.zeros_like(f), where=root > 0.0)
-        features = (R[:, :, :, None] * Z[:, None, None, :]).reshape(n * c, self.size)
-        active = np.repeat(self._active, c, axis=1)
-        bias = R.reshape(n * c, c) if biased else None
-        return Rows(self._set, active, features, target.ravel(), self.beta, bias, gram)
+        """The loss at outputs f as ``1/2 sum_i weight_i |f_i - target_i|^2``, weight (n,)."""
+        Z, root = self.problem.Z, np.sqrt(weight)
+        rows = root.reshape(-1, *(1 for _ in self.several))
+        target = rows * f - np.divide(gradient, rows, out=np.zeros_like(f), where=rows > 0.0)
+        bias = root if self.problem.output_bias else None
+        return Rows(self._set, self._active, root[:, None] * Z, target, self.beta, bias, gram)
 
     def _solve(self, W: Array, tol: float) -> None:
         """Minimise over the working set in place, to a violation of `tol` in units of beta."""
         problem, loss, y = self.problem, self.problem.loss, self.problem.y
         deadline = np.inf if self.deadline is None else self.deadline
-        if loss.quadratic:
-            f = np.zeros_like(y)
-            rows = self._rows(row_curvature(loss.curvature(f, y), True), f, loss.gradient(f, y), self._gram)
-            self.master.sweeps += solve_rows(rows, W, tol, deadline)
+        f = np.zeros_like(y)
+        weight, whole = row_curvature(loss.curvature(f, y))
+        if loss.quadratic and whole:
+            self.master.sweeps += solve_rows(self._rows(weight, f, loss.gradient(f, y), self._gram), W, tol, deadline)
             return
+        curved = Curved(self._active, problem, self.beta) if self.several else None
+        coarse = MODEL_OF_VIOLATION if curved is None else SHARED_OF_VIOLATION
 
         def model(_A: Any, _problem: Problem, _W: Array, f: Array, damping: float) -> tuple[Array, Array]:
-            weight = row_curvature(loss.curvature(f, y), W.size <= EXACT_WEIGHTS).copy()
-            diagonal = weight if weight.ndim == 1 else np.einsum("naa->na", weight)  # a view
-            diagonal[:] = damped(diagonal, max(damping, LEAST_DAMPING))
-            return weight, f
+            return damped(row_curvature(loss.curvature(f, y))[0], max(damping, LEAST_DAMPING)), f
 
         def minimise(weight: Array, f: Array) -> Array | None:
             rows = self._rows(weight, f, loss.gradient(f, y), Gram(len(self.gates)))
@@ -222,14 +214,20 @@ class GatedTrainer(Rounds):
             if violation <= tol:
                 return None
             target = W.copy()
-            accuracy = max(MODEL_OF_TOL * tol, MODEL_OF_VIOLATION * violation)
+            accuracy = max(MODEL_OF_TOL * tol, coarse * violation)
             self.master.sweeps += solve_rows(rows, target, accuracy, deadline)
             return target
 
-        self._damping = proximal_newton(
-            self._features(), problem, self.beta, W, self.size, minimise, damping=self._damping,
-            deadline=deadline, model=model,
-        )  # fmt: skip
+        for _ in range(1 if curved is None else MAX_TURNS):
+            self._damping = proximal_newton(
+                self._features(), problem, self.beta, W, self.size, minimise, damping=self._damping,
+                deadline=deadline, model=model, **({} if curved is None else {"steps": SHARED_STEPS}),
+            )  # fmt: skip
+            if curved is None or time.monotonic() > deadline:
+                break
+            newton(curved, W, tol)
+            if curved.violation(W) <= tol:
+                break
 
     def _reduced(self) -> Neurons:
         """The weights as they are."""

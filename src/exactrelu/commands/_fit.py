@@ -188,12 +188,12 @@ def _beta(problems: list[Problem], args: argparse.Namespace, clock: Clock) -> fl
 
 def _max_beta(problem: Problem, args: argparse.Namespace, seconds: float | None) -> tuple[float, float]:
     """`max_beta` of one network, and a proven upper bound of it."""
-    from exactrelu.solve._api import max_beta_of, price_at_zero
+    from exactrelu.solve._api import price_at_zero
 
-    if args.activation == "gated":
-        best = max_beta_of(problem, layers=args.layers, activation="gated", gates=args.gates)
-        return best, best
-    found = price_at_zero(problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=seconds)
+    found = price_at_zero(
+        problem, args.layers, args.width, BETA_TOL, n_jobs=args.jobs, time_limit=seconds, activation=args.activation,
+        gates=args.gates,
+    )  # fmt: skip
     return float(found.best), float(found.upper)
 
 
