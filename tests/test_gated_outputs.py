@@ -447,7 +447,7 @@ def test_the_command_line_learns_labels_with_one_gated_network(tmp_path, monkeyp
     (tmp_path / "data.csv").write_text("a,b,colour\n" + rows)
     asked = ["--target", "colour", "--loss", "softmax", "--activation", "gated", "--gates", "20", "--out", "model.npz"]
     assert main(["fit", "data.csv", *asked, "--quiet"]) == 0
-    assert "3, one network for all: blue, green, red" in capsys.readouterr().out
+    assert "3, one network with an output for each: blue, green, red" in capsys.readouterr().out
     assert main(["verify", "model.npz", "data.csv"]) == 0
     capsys.readouterr()
     assert main(["predict", "model.npz", "data.csv"]) == 0
