@@ -19,7 +19,7 @@ from exactrelu.certificates._outputs import OutputsCertificate
 from exactrelu.networks import Network
 from exactrelu.solve._pair_rounds import NETWORK_PART, PairRounds
 from exactrelu.solve._problem import OutputsProblem
-from exactrelu.solve._rounds import COARSE, FINE, Options
+from exactrelu.solve._rounds import FINE, Options
 from exactrelu.solve._solution import Status
 from exactrelu.solve.descent._reduce import without_dependence
 from exactrelu.solve.pairs import PairResult
@@ -41,6 +41,7 @@ SETTLED = 1e-3  # part of the objective that a descent with coarse rounding must
 # Work of effort 1, a few seconds each: cones times rows of a tree, and rounds of descents where no tree will end.
 WORK, ROUNDS, SMALL_GAIN = 5e6, 8, 1e-4
 RELAXED_ROUNDS = 60  # of the program of the bound without a tree: a few seconds
+ENOUGH = 1e-3  # gap of a tree that relaxations would hardly make smaller
 TREE_RANK = 6  # above it a tree of that work proves less than relaxations do
 REDUCED_ENTRIES = 3e7  # entries of outputs times neurons squared up to which dependent neurons are sought
 DEEP_TOL = 1e-4  # violation, in units of beta, that master and climbs leave where gaps stay larger than that
@@ -85,13 +86,18 @@ class OutputsTrainer(PairRounds):
         return deep and (self.problem.rank > TREE_RANK or not math.isinf(self.options.effort))
 
     def run(self) -> Status:
-        """The rounds; where no tree will end the network first, then a relaxation, and one tree for what it proves."""
+        """The rounds; where trees may not end the network first, then one tree at low rank, and relaxations."""
         effort = self.options.effort
         if not (self._deep or effort == 0.0) or self.problem.rank == 0:
             return super().run()
         if (status := self._network_first()) is not None:
             return status
-        if effort > 0.0 and self._relax():
+        if self.problem.rank <= TREE_RANK and effort > 0.0:
+            fine = FINE * self.tol
+            self._keep(self.best)
+            self.nu = self.problem.dual_point(self.outputs)
+            self._take_stock(self._spend(self._tree(self.beta * (1.0 + fine), fine, effort * WORK)).upper)
+        if effort > 0.0 and self.history[-1].gap > max(self.tol, ENOUGH) and self._relax():
             return Status.CALLBACK
         if self._certified:
             return Status.CERTIFIED
@@ -99,11 +105,8 @@ class OutputsTrainer(PairRounds):
             return super().run()
         self._keep(self.best)
         self.nu = self.problem.dual_point(self.outputs)
-        if self.problem.rank <= TREE_RANK and effort > 0.0:
-            priced = self._spend(self._tree(self.beta * (1.0 + FINE * self.tol), COARSE, effort * WORK))
-        else:
-            priced = price_by_climbs(self.problem, self.nu, self._starts())
-        return Status.CERTIFIED if self._take_stock(priced.upper).gap <= self.tol else Status.EFFORT
+        state = self._take_stock(price_by_climbs(self.problem, self.nu, self._starts()).upper)
+        return Status.CERTIFIED if state.gap <= self.tol else Status.EFFORT
 
     def _relax(self) -> bool:
         """Offer dual points: of the bound without pairs where these are dear, and of the pair bound; True to stop."""
