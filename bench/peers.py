@@ -157,7 +157,9 @@ def outcomes_of(peers: Mapping[str, Peer], tasks: Sequence[Task], limit: float) 
                 if task.cells >= stopped.get(rank, task.cells + 1):
                     outcome = Outcome(SKIPPED, message="out of time or memory on a smaller instance")
                 else:
-                    outcome = worker.run(peer, replace(task, levels=()) if name in CERTIFIED else task, limit)
+                    certified = name in CERTIFIED
+                    asked = replace(task, levels=()) if certified else task
+                    outcome = worker.run(peer, asked, None if certified else limit)
                     if outcome.status not in (FINISHED, ABSENT) and not outcome.points:
                         stopped[rank] = task.cells
                 found[name, task.name] = outcome
@@ -259,12 +261,8 @@ def report(rows: Sequence[Row]) -> str:
     if training:
         parts += ["### Training\n", training_tables(training, training_of.OURS)]
     if gated:
-        parts += [
-            "### Gated networks\n",
-            *fastest_lines(gated, gated_of.OURS),
-            "\n",
-            training_tables(gated, gated_of.OURS),
-        ]
+        fastest = fastest_lines(gated, gated_of.OURS)
+        parts += ["### Gated networks\n", *fastest, training_tables(gated, gated_of.OURS)]
     if len(timed) < len(rows):
         patterns = [row for row in rows if row["accuracy"] is None]
         parts += ["### Patterns\n", pattern_tables(patterns, (patterns_of.OURS, patterns_of.COUNTED))]

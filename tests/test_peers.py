@@ -16,7 +16,7 @@ from exactrelu.bench._instances import planted, planted_three
 from exactrelu.bench._measure import measure
 from exactrelu.bench._peers_conic import build_program, working_set
 from exactrelu.bench._peers_figure import peers_figure
-from exactrelu.bench._peers_table import COLUMNS, compared, markdown, time_to, times
+from exactrelu.bench._peers_table import COLUMNS, compared, fastest_lines, markdown, time_to, times
 from exactrelu.bench._process import (
     ABSENT,
     BEGIN,
@@ -31,6 +31,7 @@ from exactrelu.bench._process import (
     Sieve,
     Task,
     Worker,
+    processor_seconds,
 )
 from exactrelu.bench._record import read_record
 from exactrelu.bench._scnn import network_objective
@@ -204,6 +205,29 @@ def test_training_rows_of_hand_made_outcomes():
     assert "| search | 4× | > 15× | 2 | > 15 |" in text
     assert "- other is absent: No module named x" in text
     assert "No answer contradicts ours" in text
+
+
+def test_the_fastest_peer_of_each_instance():
+    rows = training_rows(
+        {"exactrelu": OURS, "slow": Outcome(FINISHED, [Point(9.0, 10.0)]),
+         "coarse": Outcome(TIME_LIMIT, [Point(0.25, 10.5), Point(3.0, 10.2)], spent=2.0)}
+    )  # fmt: skip
+    lines = fastest_lines(rows, "exactrelu")
+    assert (
+        "To 1e-01 the fastest peer takes 0.5 times our seconds in the geometric mean of 1 instances (0 of" in lines[0]
+    )
+    assert "coarse on made (0.5× (behind))" in lines[0]
+    # a run that was stopped takes longer than one that did not arrive
+    assert "To 1e-03 the fastest peer takes 3 times our seconds in the geometric mean of 1 instances (1 of" in lines[1]
+    assert lines[1].endswith("nowhere.\n")
+    assert "coarse" not in fastest_lines(rows, "exactrelu", least=1.0)[0]
+    assert fastest_lines([row for row in rows if row["peer"] == "exactrelu"], "exactrelu") == []
+
+
+def test_seconds_of_the_processor_are_those_of_the_process():
+    before = time.process_time()
+    found = processor_seconds(os.getpid())
+    assert before <= found <= (time.process_time() if sys.platform == "linux" else time.monotonic())
 
 
 def test_a_disagreement_is_shown():

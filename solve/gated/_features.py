@@ -33,6 +33,10 @@ class Features:
         """The patterns as numbers (K, n), with which a product of A is one of two thin matrices."""
         return self.active.astype(self.Z.dtype)
 
+    @cached_property
+    def _columns(self) -> Array:
+        return np.ascontiguousarray(self.Z.T)
+
     def _mask(self, index: Any) -> Array:
         if isinstance(index, slice):
             return self.mask[index]
@@ -46,8 +50,8 @@ class Features:
 
     def outputs(self, W: Array, index: Any = slice(None)) -> Array:
         """``sum_k D_k Z w_k`` over some blocks, (n,) or (n, c), for their weights W (k, r) or (k, c r)."""
-        sums = self._mask(index).T @ W  # of the weights of each row's blocks
-        return np.asarray(np.einsum("n...r,nr->n...", sums.reshape(len(sums), *self.several, -1), self.Z))
+        sums = (W.T @ self._mask(index)).reshape(*self.several, self.Z.shape[1], -1)  # of the weights of a row's blocks
+        return np.asarray(np.einsum("...rn,rn->n...", sums, self._columns))
 
     def correlations(self, nu: Array, index: Any = slice(None)) -> Array:
         """``Z' D_k nu`` for some blocks, (k, r) or (k, c r), for nu (n,) or (n, c)."""

@@ -5,8 +5,9 @@
 The rows of Z and the target carry the roots of the samples' weights; P takes their parts along `means` out where output
 biases follow the weights, else it is the identity.  With c outputs of one curvature the target is (n, c), w_k (c, r),
 and all outputs share A and its Gram matrix.  With unit vectors ``u_k = w_k / |w_k|`` a Newton step solves
-``(A'PA + blockdiag beta/|w_k| (I - u_k u_k')) d = -g`` on the nonzero blocks: with the Gram matrix while these have no
-more weights than there are samples.  Else what is orthogonal to u_k is eliminated (Woodbury): with
+``(A'PA + blockdiag beta/|w_k| (I - u_k u_k')) d = -g`` on the nonzero blocks: by conjugate gradients while these take
+less than a factor; else with the Gram matrix where there are no more weights than samples.  Else what is orthogonal to
+u_k is eliminated (Woodbury): with
 ``M = sum_k |w_k|/beta A_k (I - u_k u_k') A_k'`` and ``U = [A_1 u_1, ..., A_K u_K]`` there remains
 ``U' (I + M)^-1 U``, K x K.  M costs no more than two products n x K x n, because ``D_k Z Z' D_k`` is a pattern times
 one Gram matrix of the rows:
