@@ -43,7 +43,7 @@ def test_reference_values(beta, value, pricing):
     assert full_three_layer_program(FIVE, ZIGZAG, beta, 2) == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.parametrize(("width", "n", "seed"), [(2, 4 + k % 2, k) for k in range(16)] + [(3, 3, k) for k in (0, 2)])
+@pytest.mark.parametrize(("width", "n", "seed"), [(2, 4 + k % 2, k) for k in range(10)] + [(3, 3, k) for k in (0, 2)])
 def test_agrees_with_cvxpy_over_all_cells(width, n, seed):
     X, y = instance(n, seed)
     beta = (0.5, 0.1, 0.02)[seed % 3] * max_beta(X, y, layers=3, width=width, tol=1e-2)

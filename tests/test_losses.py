@@ -28,6 +28,7 @@ def weighted(name, weight):
 
 
 @pytest.mark.parametrize("name", SMOOTH + KINKED)
+@settings(max_examples=50)
 @given(f=values, y=values, label=labels, weight=weights)
 def test_derivatives_away_from_kinks(name, f, y, label, weight):
     loss, y = weighted(name, weight), targets(name, y, label)
@@ -41,6 +42,7 @@ def test_derivatives_away_from_kinks(name, f, y, label, weight):
 
 
 @pytest.mark.parametrize("name", SMOOTH + KINKED)
+@settings(max_examples=50)
 @given(f=values, g=values, y=values, label=labels, weight=weights)
 def test_fenchel_young(name, f, g, y, label, weight):
     """L(f) + L*(v) >= f.v for every v in the domain, with equality at v = grad L(f)."""
