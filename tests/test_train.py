@@ -164,12 +164,13 @@ def test_stopping_rules_keep_the_certificate():
 def test_high_rank_ends_by_the_clock_or_after_counted_work():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((100, 15)), rng.standard_normal(100)
-    for options, status in (({"max_iter": 1000, "time_limit": 0.5}, Status.TIME_LIMIT), ({}, Status.EFFORT)):
+    counted = {"effort": 0.2}
+    for options, status in (({"max_iter": 1000, "time_limit": 0.5}, Status.TIME_LIMIT), (counted, Status.EFFORT)):
         solution = train(X, y, 5.0, **options)
         assert solution.status is status
         assert 0.0 < solution.gap < 1.0
         assert solution.converged is False
-    assert solution.n_rounds == train(X, y, 5.0).n_rounds
+    assert solution.n_rounds == train(X, y, 5.0, **counted).n_rounds
 
 
 def test_few_patterns_are_visited():
