@@ -24,7 +24,7 @@ from exactrelu.solve.pricing._climb import Pricing, climbed, distinct
 from exactrelu.solve.pricing._stack import MAX_ORTHANTS
 
 from ._neurons import Neurons
-from ._pair_rounds import NETWORK_PART, PairRounds
+from ._pair_rounds import PairRounds
 from ._problem import Problem
 from ._relaxation import relaxed_dual, relaxed_norm
 from ._solution import State, Status
@@ -133,16 +133,12 @@ class HighRankRounds(PairRounds):
 
         None, or why training is to end.
         """
-        rng, end = np.random.default_rng(self.options.random_state), self.deadline
-        if self.options.time_limit is not None:
-            self.deadline = self.started + NETWORK_PART * self.options.time_limit
-        try:
+        rng = np.random.default_rng(self.options.random_state)
+        with self._time_for_network():
             status = self._climbs(rng)
             if status is None and self.options.effort > 0.0:
                 self._restarts(rng)
                 status = self._climbs(rng)
-        finally:
-            self.deadline = end
         if status is None and self._late():
             status = Status.TIME_LIMIT
         return status

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from exactrelu.certificates._bounds import relative_gap
 
@@ -33,6 +35,17 @@ class PairRounds(Rounds):
     @abstractmethod
     def _descend_from(self, relaxed: PairResult) -> None:
         """Descend from the relaxed neurons."""
+
+    @contextmanager
+    def _time_for_network(self) -> Iterator[None]:
+        """The deadline within the block is that of the network, where there is one."""
+        end = self.deadline
+        if self.options.time_limit is not None:
+            self.deadline = self.started + NETWORK_PART * self.options.time_limit
+        try:
+            yield
+        finally:
+            self.deadline = end
 
     @property
     def _certified(self) -> bool:

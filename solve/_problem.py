@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrelu._checks import check_matrix, check_scale, check_vector
-from exactrelu._coordinates import Coordinates, row_space
+from exactrelu._coordinates import Coordinates, row_space, sums_by
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import balanced, rounding_slack
 from exactrelu.certificates._output_bounds import balanced_outputs, outputs_slack
-from exactrelu.certificates._packed import sums_by
 from exactrelu.enumerate import Arrangement, merge_parallel
 from exactrelu.losses import Loss, PiecewiseLinearLoss, VectorLoss, get_loss
 from exactrelu.losses._constant import balanced_slopes, best_constant

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from naive_pairs import block_shifts, outputs_maximum
 from test_outputs import data
-from test_pairs import random_multipliers
+from test_pairs import check_stored_proof, random_multipliers
 
-from exactrelu import load_model, save_model
 from exactrelu.certificates import CertificateError
 from exactrelu.certificates._packed import packed_bound
 from exactrelu.certificates._pairs import least_shifts, pair_proof
@@ -111,16 +110,12 @@ def stored():
     return X, Y, train(X, Y, beta, output_bias=True, effort=0.7, tol=1e-2)
 
 
-def test_a_stored_proof_is_proven_without_a_search(stored, monkeypatch, tmp_path):
-    X, Y, solution = stored
+def test_a_stored_proof_is_proven_without_a_search(stored, monkeypatch, path):
+    solution = stored[-1]
     assert solution.certificate.multipliers is not None
     assert solution.converged
     monkeypatch.setattr("exactrelu.certificates._outputs.audit_outputs", None)
-    found = solution.certificate.verify(X, Y)
-    assert found.cones == 0
-    assert found.gap == pytest.approx(solution.gap, rel=1e-6)
-    save_model(tmp_path / "model", solution.network, solution.certificate)
-    assert load_model(tmp_path / "model").certificate.verify(X, Y) == found
+    check_stored_proof(*stored, path)
 
 
 def test_corrupted_vectors_prove_what_is_true_or_nothing(stored):

@@ -213,14 +213,18 @@ def stored():
     return X, y, solution
 
 
-def test_a_stored_proof_is_proven_without_a_search(stored, monkeypatch, tmp_path):
-    X, y, solution = stored
-    monkeypatch.setattr("exactrelu.certificates._certificate.audit_dual", None)
+def check_stored_proof(X, y, solution, path):
+    """What is stored is proven without a cone, from the file too."""
     found = solution.certificate.verify(X, y)
     assert found.cones == 0
     assert found.gap == pytest.approx(solution.gap, rel=1e-6)
-    save_model(tmp_path / "model", solution.network, solution.certificate)
-    assert load_model(tmp_path / "model").certificate.verify(X, y) == found
+    save_model(path, solution.network, solution.certificate)
+    assert load_model(path).certificate.verify(X, y) == found
+
+
+def test_a_stored_proof_is_proven_without_a_search(stored, monkeypatch, path):
+    monkeypatch.setattr("exactrelu.certificates._certificate.audit_dual", None)
+    check_stored_proof(*stored, path)
 
 
 @pytest.mark.parametrize("seed", range(6))

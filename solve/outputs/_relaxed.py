@@ -13,10 +13,11 @@ import time
 import numpy as np
 import scipy
 
+from exactrelu._coordinates import row_norms
 from exactrelu._limits import stop_at
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import dual_value
-from exactrelu.certificates._output_bounds import best_scales, row_norms
+from exactrelu.certificates._output_bounds import best_scales
 from exactrelu.solve._problem import OutputsProblem
 
 SHARPNESS = 32  # p of the Schatten norms (order 2 p) in place of spectral norms, which have no gradient at the optimum

@@ -17,7 +17,7 @@ from exactrelu.certificates._multipliers import RELAXED_RANK
 from exactrelu.certificates._output_bounds import TREE_WORK
 from exactrelu.certificates._outputs import OutputsCertificate
 from exactrelu.networks import Network
-from exactrelu.solve._pair_rounds import NETWORK_PART, PairRounds
+from exactrelu.solve._pair_rounds import PairRounds
 from exactrelu.solve._problem import OutputsProblem
 from exactrelu.solve._rounds import FINE, Options
 from exactrelu.solve._solution import Status
@@ -118,10 +118,8 @@ class OutputsTrainer(PairRounds):
 
     def _network_first(self) -> Status | None:
         """Descents with what climbs find while they gain; None, or why training is to end."""
-        end, rounds = self.deadline, int(ROUNDS * min(self.options.effort, 1e3) + 1)
-        if self.options.time_limit is not None:
-            self.deadline = self.started + NETWORK_PART * self.options.time_limit
-        try:
+        rounds = int(ROUNDS * min(self.options.effort, 1e3) + 1)
+        with self._time_for_network():
             for _ in range(min(self.options.max_iter, rounds)):
                 before = self.objective
                 self.nu = self.problem.dual_point(self.outputs)
@@ -136,8 +134,6 @@ class OutputsTrainer(PairRounds):
                 self._improve(priced, exact=False)
                 if before - self.objective <= SMALL_GAIN * abs(before):
                     break
-        finally:
-            self.deadline = end
         return Status.TIME_LIMIT if self._late() else None
 
     def _descend_from(self, relaxed: PairResult) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from exactrelu._coordinates import row_norms
 from exactrelu._limits import one_blas_thread
 from exactrelu._typing import Array
 from exactrelu.certificates._bounds import dual_value, trivial_bound
@@ -121,7 +122,7 @@ def price_pairs(
     """
     Z, v = problem.bundle.Z, problem.bundle.weights(nu)
     worst = 0.0
-    size = trivial_bound(Z, np.abs(v) if v.ndim == 1 else np.linalg.norm(v, axis=1)) if v.any() else 0.0  # h* or more
+    size = trivial_bound(Z, row_norms(v)) if v.any() else 0.0  # at least h*, and of its order
     if size > 0.0:
         goal = (target - problem.slack(nu)) / size
         for sign in (1.0, -1.0) if v.ndim == 1 else (1.0,):

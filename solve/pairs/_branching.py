@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from exactrelu._coordinates import row_norms
 from exactrelu._typing import Array
 
 from ._leaf import Leaf
@@ -114,7 +115,7 @@ class Tree(Relaxation):
         """
         nu, _ = self.dual_point()  # fills R
         v = self.problem.bundle.weights(nu) / self.beta
-        (n, r), size = self.problem.bundle.Z.shape, np.abs(v) if v.ndim == 1 else np.linalg.norm(v, axis=1)
+        (n, r), size = self.problem.bundle.Z.shape, row_norms(v)
         scores = []
         for leaf, V in zip(self.solver.leaves, self.solver.V, strict=True):
             R = leaf.kernel.R

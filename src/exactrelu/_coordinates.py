@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ._typing import Array
+from ._typing import Array, Ints
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,18 @@ def unit_rows(A: Array) -> Array:
     """The nonzero rows of `A` (k, r) divided by their norms; none of these underflows."""
     A = np.ldexp(A, -np.frexp(np.abs(A).max(axis=1, initial=0.0))[1][:, None])
     return np.ascontiguousarray(A / np.linalg.norm(A, axis=1)[:, None])
+
+
+def row_norms(theta: Array) -> Array:
+    """Sizes (n,) of numbers (n,), or Euclidean lengths of rows (n, c)."""
+    return np.abs(theta) if theta.ndim == 1 else np.asarray(np.linalg.norm(theta, axis=1))
+
+
+def sums_by(index: Ints, length: Array, theta: Array, m: int) -> Array:
+    """The sums of ``length theta`` over the rows of each index below m: (m,), or (m, c) of theta (k, c)."""
+    if theta.ndim == 1:
+        return np.bincount(index, theta * length, minlength=m).astype(np.float64)  # of no rows it makes integers
+    return np.column_stack([sums_by(index, length, column, m) for column in theta.T])
 
 
 def row_space(X: Array, rank: int | None = None) -> Coordinates:

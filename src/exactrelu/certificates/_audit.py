@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from exactrelu._coordinates import sums_by
 from exactrelu._typing import Array, Ints
 
 from ._cones import ConeTree, Kinks
@@ -164,7 +165,7 @@ def kinks_of(Z: Array, theta: Array) -> tuple[Kinks, float]:
     """
     normals, index, along, apart = hyperplanes(Z)
     length = np.abs(along)
-    weights = 0.5 * np.bincount(index, theta * length)
+    weights = sums_by(index, 0.5 * length, theta, len(normals))
     moved = 0.5 * float(np.abs(theta) * length @ apart)
     rows = np.abs(weights)[:, None] * normals
     return Kinks(0.5 * (theta @ Z), rows[weights > 0.0], rows[weights < 0.0]), moved

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from exactrelu._coordinates import Coordinates
+from exactrelu._coordinates import Coordinates, row_norms, sums_by
 from exactrelu._typing import Array, Ints
 from exactrelu.losses import VectorLoss
 from exactrelu.losses._several import WeightedVectorLoss, is_softmax
@@ -20,11 +20,6 @@ SCALINGS, EXPONENT = 60, 8  # steps towards good scales, and the Schatten norm w
 STEP = 0.5  # part of the way to the scales at which that gradient vanishes
 LEAST_ROW = 1e-12  # part that every row counts for at least: scales stay finite
 TREE_WORK = 2e8  # cones times rows that a tree may take where a proof may not end: a few minutes
-
-
-def row_norms(theta: Array) -> Array:
-    """Euclidean lengths of the rows of (n, c), (n,)."""
-    return np.asarray(np.linalg.norm(theta, axis=1))
 
 
 def outputs_slack(coordinates: Coordinates, theta: Array) -> float:
@@ -47,8 +42,7 @@ def output_kinks(Z: Array, theta: Array) -> tuple[VectorKinks, float]:
     """
     normals, index, along, apart = hyperplanes(Z)
     length = np.abs(along)
-    weights = np.zeros((len(normals), theta.shape[1]))
-    np.add.at(weights, index, 0.5 * length[:, None] * theta)
+    weights = sums_by(index, 0.5 * length, theta, len(normals))
     moved = 0.5 * float(row_norms(theta) * length @ apart)
     return VectorKinks(0.5 * (Z.T @ theta), normals, weights), moved
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exactrelu._coordinates import row_norms, sums_by
 from exactrelu._typing import Array, Ints
 
 from ._pairs import EPS, PairMultipliers, leaves_cover, pair_proof
@@ -156,7 +157,7 @@ def merged(Z: Array, theta: Array, owner: Ints, m: int) -> tuple[Array, Array, f
     first = first[found >= 0]
     unit = Z[first] / lengths[first][:, None]
     used = owner >= 0
-    size = np.abs(theta) if theta.ndim == 1 else np.linalg.norm(theta, axis=1) * (1.0 + 1e-12)
+    size = row_norms(theta) * (1.0 if theta.ndim == 1 else 1.0 + 1e-12)  # lengths are rounded
     weights = sums_by(owner[used], lengths[used], theta[used], m)
     off = lengths.copy()  # of a row that belongs to none, all of it
     off[used] = np.linalg.norm(Z[used] - lengths[used, None] * unit[owner[used]], axis=1)
@@ -164,10 +165,3 @@ def merged(Z: Array, theta: Array, owner: Ints, m: int) -> tuple[Array, Array, f
     rounding = (len(Z) + 4.0 * Z.shape[1] + 16.0) * EPS
     moved = float(size @ off) + rounding * float(size @ lengths)
     return unit, weights, moved
-
-
-def sums_by(index: Ints, length: Array, theta: Array, m: int) -> Array:
-    """The sums of ``length theta`` over the rows of each index below m: (m,), or (m, c) of theta (k, c)."""
-    if theta.ndim == 1:
-        return np.bincount(index, theta * length, minlength=m).astype(np.float64)  # of no rows it makes integers
-    return np.column_stack([sums_by(index, length, column, m) for column in theta.T])

@@ -13,7 +13,7 @@ from exactrelu._checks import check_positive
 from exactrelu._model_files import save_model
 from exactrelu._typing import Array
 from exactrelu.certificates import GatedCertificate
-from exactrelu.losses import SoftmaxLoss
+from exactrelu.losses._several import is_softmax
 from exactrelu.networks._classes import classes_of
 
 from ._demo import demo_task
@@ -44,7 +44,7 @@ def fit(args: argparse.Namespace) -> int:
     check_output(picture, picture=True)
     if picture is not None and task.labels is not None and len(task.labels) > 2:
         raise ValueError(f"--plot draws two classes, column {task.target!r} has {len(task.labels)} labels")
-    if picture is not None and (len(task.columns) > 1 or task.loss == SoftmaxLoss.name):
+    if picture is not None and (len(task.columns) > 1 or is_softmax(task.loss)):
         raise ValueError(f"--plot draws networks of one output, got --target {task.target} with the {task.loss} loss")
     Clock(args.time_limit)  # refuses a limit that is none before anything takes time
     problems = make_problems(
@@ -126,7 +126,7 @@ def _describe(task: Task, problem: Problem, clock: Clock) -> None:
     say("features", f"{d} ({features})" + (" and an intercept" if task.intercept else ""))
     if task.scale is not None:
         say("standardised", "columns of mean 0 and standard deviation 1; the model keeps what was taken off")
-    if task.labels is not None and task.loss == SoftmaxLoss.name:
+    if task.labels is not None and is_softmax(task.loss):
         say("labels", f"{len(task.labels)}, one network with an output for each: {', '.join(task.labels[:6])}")
     elif task.labels is not None and len(task.labels) == 2:
         say("labels", f"{task.labels[0]} is -1, {task.labels[1]} is +1")

@@ -11,7 +11,7 @@ import numpy as np
 from exactrelu._model_files import feature_names, listed, trained_classes
 from exactrelu._table import Table, TableError, label_text
 from exactrelu._typing import Array
-from exactrelu.losses import SoftmaxLoss, get_loss
+from exactrelu.losses._several import is_softmax, takes_labels
 from exactrelu.networks._classes import classes_of, joint_targets, signed_targets
 
 DEMO = "built-in demo"
@@ -52,7 +52,7 @@ class Task:
         """The targets of every network: of two labels the second is +1, of more each in turn, of softmax all."""
         if self.labels is None:
             return [self.y]
-        if self.loss == SoftmaxLoss.name:
+        if is_softmax(self.loss):
             return joint_targets(self.y, len(self.labels))
         return signed_targets(self.y, len(self.labels))
 
@@ -79,7 +79,7 @@ class Task:
             notes["target"] = self.columns[0]
         else:
             notes["targets"] = json.dumps(self.columns)
-        if self.labels is not None and len(self.labels) == 2 and self.loss != SoftmaxLoss.name:
+        if self.labels is not None and len(self.labels) == 2 and not is_softmax(self.loss):
             notes["negative_label"], notes["positive_label"] = self.labels
         elif self.labels is not None:
             notes["classes"] = json.dumps(self.labels)
@@ -127,11 +127,6 @@ def task_from_table(table: Table, targets: list[str], loss: str, intercept: bool
     else:
         y = numbers_of(table, targets, loss)
     return Task(table.path, X, features, y, targets, loss, labels, intercept, factors, weights)
-
-
-def takes_labels(loss: str) -> bool:
-    """Whether this loss learns the labels of a column."""
-    return loss == SoftmaxLoss.name or get_loss(loss).labels
 
 
 def numbers_of(table: Table, targets: list[str], loss: str) -> Array:
@@ -219,7 +214,7 @@ def trained_targets(table: Table, names: list[str], notes: Mapping[str, str | fl
     if len(names) > 1:
         return [numbers_of(table, names, loss)]
     (name,) = names
-    targets_of = joint_targets if loss == SoftmaxLoss.name else signed_targets
+    targets_of = joint_targets if is_softmax(loss) else signed_targets
     known = trained_classes(notes)
     if known:
         index, labels = table.labels(name)

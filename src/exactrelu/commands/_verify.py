@@ -79,8 +79,8 @@ def predict(args: argparse.Namespace) -> int:
     if labels:
         columns["prediction"] = [labels[k] for k in classes_of(outputs)]
     else:
+        names = target_names(model.metadata)
         for k, output in enumerate(outputs.T):
-            names = target_names(model.metadata)
             of = f" of {names[k]}" if len(names) == outputs.shape[1] else f" {k + 1}"
             name = "prediction" + (of if outputs.shape[1] > 1 else "")
             columns[name] = (output if loss is None else loss.predict(output)).tolist()

@@ -17,6 +17,7 @@ from exactrelu._model_files import Model, feature_names, load_model, save_model,
 from exactrelu._table import label_text
 from exactrelu.certificates import GatedCertificate
 from exactrelu.losses import Loss, SoftmaxLoss, get_loss
+from exactrelu.losses._several import takes_labels
 from exactrelu.networks._archive import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Files:
         if len(claims) < len(model.networks):
             raise ValueError("it holds a network without a certificate, which exactrelu.load_model reads")
         notes, first = model.metadata, claims[0]
-        of_classes = get_loss(first.loss).labels or first.loss == SoftmaxLoss.name
+        of_classes = takes_labels(first.loss)
         kind = "ConvexReLUClassifier" if of_classes else "ConvexReLURegressor"
         if (kind := str(notes.get("estimator", kind))) != cls.__name__:
             raise ValueError(f"it holds a {kind}, not a {cls.__name__}")

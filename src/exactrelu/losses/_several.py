@@ -126,6 +126,11 @@ def is_softmax(loss: object) -> bool:
     return isinstance(base, SoftmaxLoss) or (isinstance(base, str) and base == SoftmaxLoss.name)
 
 
+def takes_labels(loss: str) -> bool:
+    """Whether the loss of this name learns labels, of two classes or of more."""
+    return is_softmax(loss) or get_loss(loss).labels
+
+
 def vector_targets(loss: str | Loss, y: ArrayLike, n: int) -> Array | None:
     """Targets (n, c) of several outputs; None where y is for one output.
 
