@@ -129,7 +129,9 @@ class Rounds(ABC):
         objective = float(network.objective(problem.X, problem.y, beta, loss=problem.loss))
         lower_bound = min(self.lower_bound, objective)
         gap = relative_gap(objective, lower_bound)
-        factor = float(truncation_factor(problem.coordinates, problem.loss, problem.y, beta))
+        factor = truncation_factor(
+            problem.X, problem.coordinates, problem.loss, problem.y, beta, self.theta, lower_bound
+        )  # fmt: skip
         certificate = self._certificate(
             beta, problem.loss.name, self.layers, self.width, self.theta, objective, lower_bound, gap, network,
             problem.truncation, factor, self.options.pricing, problem.output_bias, self.hint, self.multipliers,

@@ -155,6 +155,9 @@ def honest(rng: np.random.Generator) -> Iterator[Case]:
                 yield case.but("other network", network=poor, objective=value)
     for _ in range(3):
         yield case.but("weaker", lower_bound=claim.lower_bound - 10.0 ** rng.uniform(-9.0, 1.0) * claim.objective)
+        if claim.truncation_factor > 1.0:
+            factor = claim.truncation_factor * (1.0 + 10.0 ** rng.uniform(-6.0, 1.0))
+            yield case.but("larger factor", truncation_factor=factor)
         theta = claim.dual * rng.random()
         value = dual(case.loss, theta, y)
         if np.isfinite(value):
@@ -365,7 +368,8 @@ def other_claims(rng: np.random.Generator, case: Case) -> Iterator[Case]:
     for name in ("objective", "lower_bound", "gap", "truncation_factor"):
         value, part = getattr(claim, name), 10.0 ** rng.uniform(-6.0, 1.0)
         for other in (value * (1.0 + part), value * (1.0 - part), -1.0 - part, np.nan, np.inf):
-            if changed(value, other) and (name != "truncation_factor" or np.isfinite(value)):
+            weaker = name == "truncation_factor" and claim.rank is not None and other > value
+            if changed(value, other) and not weaker:
                 yield replace(case, kind=f"other {name}", certificate=replace(claim, **{name: other}))
 
 

@@ -134,9 +134,12 @@ def corruptions(certificate):
         "objective": numbers(certificate.objective),
         "lower_bound": numbers(certificate.lower_bound),
         "gap": numbers(certificate.gap),
-        "truncation_factor": numbers(certificate.truncation_factor),
-        # With an infinite factor the bound speaks of the truncated data alone, and holds at a lower rank, too.
-        "rank": [0, -1, 99, 1.5, "2", *([1] if np.isfinite(certificate.truncation_factor) else [])],
+        "truncation_factor": [  # of truncated data a larger one claims less
+            value
+            for value in numbers(certificate.truncation_factor)
+            if not (isinstance(value, float) and value > certificate.truncation_factor > 1.0)
+        ],
+        "rank": [0, -1, 99, 1.5, "2", 1],
         "output_bias": [not certificate.output_bias, 1, 0.0, "True", None],
         "width": [0, -1, 1.5, None, *([1, 1000, 10**12] if certificate.layers == 3 else [])],
     }

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from naive_training import full_program
 
+from exactrelu.certificates._bounds import remainder_bound
 from exactrelu.losses import with_weights
 from exactrelu.solve import Loss, PiecewiseLinearLoss, check_loss, get_loss, max_beta, train
 
@@ -113,9 +114,48 @@ def test_truncation_factor_counts_the_samples(name):
     assert full.lower_bound <= cut.objective
     assert cut.lower_bound <= factor * full.objective
     cut.certificate.verify(X, y, sample_weight=weight)
-    poisson = train(X, np.abs(y), beta, loss="poisson", rank=1)
-    assert poisson.certificate.truncation_factor == np.inf
-    poisson.certificate.verify(X, np.abs(y))
+
+
+def test_truncation_factor_of_a_loss_without_a_slope_bound():
+    rng = np.random.default_rng(2)
+    X = np.column_stack([rng.standard_normal((60, 2)), 0.01 * rng.standard_normal(60)])
+    y = rng.poisson(np.exp(np.abs(X[:, 0])) + 1.0).astype(float)
+    beta = 0.2 * max_beta(X, y, loss="poisson")
+    full, cut = (train(X, y, beta, loss="poisson", rank=rank) for rank in (None, 2))
+    factor = cut.certificate.truncation_factor
+    assert (cut.lower_bound > 0.0) == np.isfinite(factor)
+    assert full.lower_bound <= cut.objective
+    assert cut.lower_bound <= factor * full.objective
+    cut.certificate.verify(X, y)
+
+
+@pytest.mark.parametrize("outputs", [None, 2])
+def test_truncation_costs_little_where_little_is_cut_off(outputs):
+    """The bound that the truncated dual point gives for the data is of second order in what was cut off."""
+    rng = np.random.default_rng(3)
+    costs = []
+    for small in (0.1, 0.01):
+        X = rng.standard_normal((60, 4)) * np.array([1.0, 1.0, small, small])
+        y = np.maximum(X[:, 0], 0.0) - np.abs(X[:, 1]) + 0.2 * rng.standard_normal(60)
+        Y = y if outputs is None else np.column_stack([y, X[:, 1]])
+        cut = train(X, Y, 0.1 * max_beta(X, Y, rank=2), rank=2)
+        found = cut.certificate.verify(X, Y)
+        assert found.objective == pytest.approx(cut.objective)
+        costs.append(cut.certificate.truncation_factor - 1.0)
+    assert 0.0 < costs[1] < costs[0] / 30.0
+    assert costs[1] < 0.01
+
+
+def test_remainder_bound_is_above_every_direction():
+    rng = np.random.default_rng(4)
+    for n, d in ((1, 1), (30, 2), (50, 5)):
+        E, size = rng.standard_normal((n, d)) * rng.lognormal(0.0, 2.0, (n, 1)), rng.lognormal(0.0, 2.0, n)
+        E[rng.random(n) < 0.2] = 0.0
+        b = rng.standard_normal((2000, d))
+        b /= np.linalg.norm(b, axis=1)[:, None]
+        largest = (np.abs(b @ E.T) @ size).max()
+        assert largest <= remainder_bound(E, size) <= size @ np.linalg.norm(E, axis=1) * np.sqrt(d) + 1e-9
+    assert remainder_bound(np.zeros((3, 2)), np.ones(3)) == 0.0
 
 
 @settings(max_examples=15, deadline=None)

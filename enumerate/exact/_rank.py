@@ -51,13 +51,16 @@ def independent_columns(X: Array, most: int | None = None) -> Ints:
     """
     columns = np.flatnonzero(X.any(axis=0))
     given = X[:, columns]
-    even = _balanced(given)
     wanted = min(given.shape if most is None else (*given.shape, most))
+    # most data need no scaling but to entries below 1
+    scaled = np.ldexp(given, -np.frexp(np.abs(given).max(initial=0.0))[1])
+    if wanted == len(columns) and certainly_independent(scaled):
+        return columns
+    even = _balanced(given)
     if wanted == len(columns) and certainly_independent(even):
         return columns
     # Where the caller truncates, the columns' own sizes say what matters; where not, scale means nothing.
-    scaled = even if most is None else np.ldexp(given, -np.frexp(np.abs(given).max())[1])
-    order = scipy.linalg.qr(scaled, mode="r", pivoting=True)[1]
+    order = scipy.linalg.qr(even if most is None else scaled, mode="r", pivoting=True)[1]
     if wanted == len(columns) or not certainly_independent(even[:, order[:wanted]]):
         order = order[_independent_modulo_primes(given[:, order])]
     return np.sort(columns[order[:wanted]]).astype(np.int64)
@@ -84,8 +87,11 @@ def certainly_independent(S: Array) -> bool:
     if r == 0 or r > n:
         return r == 0
     A = S
-    if n > r:  # S = L[position] @ U: partial pivoting takes the first r rows of L
-        A = S[np.argsort(scipy.linalg.lu(S, p_indices=True)[0])[:r]]
+    if n > r:  # the rows that partial pivoting takes; LAPACK itself, since scipy.linalg.lu takes longer than small data
+        rows = np.arange(n)
+        for i, j in enumerate(scipy.linalg.lapack.dgetrf(S)[1]):
+            rows[i], rows[j] = rows[j], rows[i]
+        A = S[rows[:r]]
     A = np.where(np.abs(A) < FLUSHED, 0.0, A)
     try:
         R = np.linalg.inv(A)

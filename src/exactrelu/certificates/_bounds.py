@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exactrelu._coordinates import Coordinates
+from exactrelu._coordinates import Coordinates, row_norms
 from exactrelu._typing import Array, Ints
 from exactrelu.losses import Loss, WeightedLoss
 from exactrelu.losses._several import WeightedVectorLoss
@@ -104,14 +104,27 @@ def relative_gap(objective: float, lower_bound: float) -> float:
     return 0.0 if difference == 0.0 else difference / max(abs(objective), np.finfo(float).tiny)
 
 
-def truncation_factor(coordinates: Coordinates, loss: Loss, y: Array, beta: float) -> float:
-    """How much the optimum on the truncated data may exceed the optimum on the data, as a factor >= 1.
+def truncation_factor(
+    X: Array, coordinates: Coordinates, loss: Loss, y: Array, beta: float, theta: Array, lower_bound: float
+) -> float:
+    """A factor >= 1 by which `lower_bound`, of the truncated data, exceeds what is proven for the data at most.
 
-    With sigma the first singular value left out, ``p* <= p_k <= p* (1 + rho sigma / beta)`` for a nonnegative loss
+    The smaller one of two.  Before training: with sigma the first singular value left out, ``p* <= p_k <= p* (1 + rho sigma / beta)`` for a nonnegative loss
     that is rho-Lipschitz in f (Euclidean norm): a sum of n losses of slope at most l has ``rho = l sqrt(n)``, with
     weights c ``l |c|``.  For losses with a 1-Lipschitz ``sqrt(2 l)``, such as the squared one,
     ``p_k <= p* (1 + sigma s / (2 beta))^2`` with ``s = sqrt(2 L(0) max c)``; without weights and for the squared loss
-    s is ``|y|``.  Infinite for other losses: no bound is known.
+    s is ``|y|``.  Infinite for other losses.
+
+    Afterwards: with ``X = Z V' + E`` and ``u = V a + b``, b orthogonal to V, ``h*(theta) <= beta |a| + tau |b|
+    <= sqrt(beta^2 + tau^2) |u|`` on the data, for theta that is feasible on Z and tau from `remainder_bound`: theta made
+    smaller by that much has a dual value of the data.  This is of second order in tau.
+
+    Parameters
+    ----------
+    X : (n, d), the data
+    coordinates : Coordinates, of them
+    theta : (n,) or (n, c), dual feasible on Z
+    lower_bound : float
     """
     if not coordinates.truncated:
         return 1.0
@@ -119,8 +132,35 @@ def truncation_factor(coordinates: Coordinates, loss: Loss, y: Array, beta: floa
     ratio = coordinates.sigma / beta
     if loss.root_lipschitz:
         at_zero = 2.0 * loss.value(np.zeros_like(y), y) * float(weight.max())
-        return (1.0 + 0.5 * ratio * float(np.sqrt(at_zero))) ** 2
-    return 1.0 + ratio * loss.lipschitz * float(np.linalg.norm(weight))
+        factor = (1.0 + 0.5 * ratio * float(np.sqrt(at_zero))) ** 2
+    else:
+        factor = 1.0 + ratio * loss.lipschitz * float(np.linalg.norm(weight))
+    size = row_norms(theta)
+    # V is orthonormal, and orthogonal to E, up to rounding
+    rounding = (X.shape[1] + coordinates.rank + 10) * 8.0 * UNIT * float(size @ row_norms(X))
+    tau = remainder_bound(X - coordinates.Z @ coordinates.V.T, size)
+    value = dual_value(loss, beta / (np.hypot(beta, tau) + rounding) * theta, y)
+    return float(min(factor, max(1.0, lower_bound / value))) if value > 0.0 else float(factor)
+
+
+def remainder_bound(E: Array, size: Array) -> float:
+    """An upper bound of ``sum_i size_i |e_i.b|`` over unit b, for rows e_i of `E` (n, d) and `size` (n,) >= 0.  O(n d^2)
+
+    By Cauchy-Schwarz ``sqrt(sum size_i^2 / w_i) sqrt(b' (sum w_i e_i e_i') b)`` for any positive weights w_i: the best
+    of three, ``w_i = 1``, ``size_i`` and ``size_i / |e_i|``.
+    """
+    length = row_norms(E)
+    counts = (size > 0.0) & (length > 0.0)
+    E, size, length = E[counts], size[counts], length[counts]
+    if not len(E):
+        return 0.0
+    bounds = []
+    for w in (np.ones_like(size), size, size / length):
+        spectral = float(np.linalg.eigvalsh(E.T @ (E * w[:, None]))[-1])
+        # rounding of a product and of its eigenvalues is relative to the trace
+        spectral += 4.0 * (len(E) + E.shape[1] ** 2) * UNIT * float(w @ length**2)
+        bounds.append(float(np.sqrt((size**2 / w).sum() * max(spectral, 0.0))))
+    return min(bounds) * (1.0 + 1e-12)
 
 
 def trivial_bound(Z: Array, nu: Array) -> float:

@@ -180,9 +180,8 @@ class Certificate:
         data, targets, chosen = self._check_data(X, y, sample_weight, loss)
         coordinates = self._coordinates(data)
         objective = self._check_objective(data, targets, chosen, rtol)
-        factor = truncation_factor(coordinates, chosen, targets, self.beta)
-        self._compare("truncation_factor", self.truncation_factor, factor, rtol * factor)
         proven = self._check_bound(chosen, targets, rtol)
+        self._check_factor(data, coordinates, chosen, targets, rtol)
         if not coordinates.truncated and proven > objective + rtol * abs(objective):
             raise CertificateError(
                 f"theta is not dual feasible, or the conjugate of the loss {self.loss!r} is wrong: it gives the "
@@ -222,6 +221,16 @@ class Certificate:
         if not self.lower_bound <= proven + allowed:
             raise CertificateError(f"lower_bound: claimed {self.lower_bound:.17g}, theta proves {proven:.17g}")
         return proven
+
+    def _check_factor(self, X: Array, coordinates: Coordinates, loss: Loss, targets: Array, rtol: float) -> None:
+        """Hold the factor of truncation against the least one that is proven: larger ones claim less."""
+        theta = self.dual / (1.0 + rtol)
+        least = truncation_factor(X, coordinates, loss, targets, self.beta, theta, self.lower_bound)
+        # the dual value that it is a quotient with may be wrong by what `_check_bound` allows the claim
+        if not self.truncation_factor >= least * (1.0 - 4.0 * rtol * least) or (
+            not coordinates.truncated and self.truncation_factor != 1.0
+        ):
+            raise CertificateError(f"truncation_factor: claimed {self.truncation_factor:.17g}, proven is {least:.17g}")
 
     def _prove_feasible(self, coordinates: Coordinates, rtol: float, time_limit: float | None) -> int:
         """Prove ``h*(theta) <= beta (1 + rtol)``, rounding included; returns the number of cones."""
