@@ -8,6 +8,7 @@ from naive_training import project_on_cone
 from scipy.optimize import nnls
 
 from exactrelu.solve.master._bcd import into_cones, pressed_facets, project_onto_cone, sweep
+from exactrelu.solve.master._quadratic import solve_quadratic
 
 
 def random_block(seed, integer=False):
@@ -132,3 +133,35 @@ def test_no_sweep_measures_without_moving():
     done, violation = sweep(np.eye(2), np.array([3.0, 4.0]), np.array([[1.0, 0.0]]), starts, 1.0, W, 0, 1e-12)
     assert (done, violation) == (0, pytest.approx(4.0))
     assert not W.any()
+
+
+@pytest.mark.parametrize("seed", [1, 16, 27, 43, 46, 47])
+def test_cells_that_end_in_slivers_do_not_keep_the_sweeps_busy(seed):
+    """Nine facets that all but meet in a ray (rounded tables have such cells): vertices are 1e-7 apart there."""
+    n_blocks, r, m = 3, 4, 9
+
+    def solved(apart):
+        rng = np.random.default_rng(seed)
+        cones = []
+        for _ in range(n_blocks):
+            ray = rng.standard_normal(r)
+            ray /= np.linalg.norm(ray)
+            normals = rng.standard_normal((m, r))
+            normals -= np.outer(normals @ ray, ray)
+            normals *= np.sign(normals @ rng.standard_normal(r))[:, None]
+            normals += apart * np.outer(rng.standard_normal(m), ray)
+            cones.append(normals / np.linalg.norm(normals, axis=1)[:, None])
+        facets, starts = np.vstack(cones), m * np.arange(n_blocks + 1)
+        A = rng.standard_normal((30, n_blocks * r))
+        gram = A.T @ A
+        linear = gram @ rng.standard_normal(n_blocks * r)
+        W = rng.standard_normal((n_blocks, r))
+        into_cones(facets, starts, W)
+        _, sweeps = solve_quadratic(gram, linear, facets, starts, 1.0, W, 1e-9)
+        assert min((cone @ w).min() for cone, w in zip(cones, W, strict=True)) > -1e-6
+        w = W.ravel()
+        return sweeps, 0.5 * w @ gram @ w - linear @ w + np.linalg.norm(W, axis=1).sum()
+
+    (sweeps, value), (_, limit) = solved(3e-8), solved(0.0)
+    assert sweeps < 100
+    assert value == pytest.approx(limit, rel=1e-6)

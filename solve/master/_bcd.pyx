@@ -14,6 +14,10 @@ solved exactly (`_block.pxi`).  Convergence: Tseng, J. Optim. Theory Appl. 109, 
 include "solve/_dense.pxi"
 include "solve/master/_block.pxi"
 
+# Part of the largest weight; a sweep that moves all of them by less is the last: more of its kind move rounding about,
+# in cells that end in slivers (facets that all but meet in a ray), of which a step of 1e-7 reaches another vertex.
+cdef double STILL = 1e-13
+
 
 def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] facets,
           const Py_ssize_t[::1] starts, double beta, double[:, ::1] weights, int max_sweeps, double tol):
@@ -38,7 +42,7 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
     cdef double* v = &buffer[r]
     cdef double* step = &buffer[2 * r]
     cdef const double* normals
-    cdef double worst = 0.0, change
+    cdef double worst = 0.0, change, moved = 0.0, largest = 0.0
     cdef Workspace space = Workspace(r)
     cdef Work* work = &space.work
     if n_blocks == 0:
@@ -52,9 +56,10 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
                 worst = max(worst, violation(work, normals, <int>(starts[k + 1] - starts[k]), &residual[k * r],
                                              beta, &weights[k, 0], &near[0, 0]))
             # measured before each sweep: with max_sweeps = 0 nothing is moved
-            if worst <= tol or done >= max_sweeps:
+            if worst <= tol or done >= max_sweeps or (done > 0 and moved <= STILL * largest):
                 break
             done += 1
+            moved = largest = 0.0
             for k in range(n_blocks):
                 normals = &facets[0, 0] + starts[k] * r if facets.shape[0] > 0 else NULL
                 for i in range(r):  # q = residual_k + H_kk w_k
@@ -66,7 +71,9 @@ def sweep(const double[:, ::1] gram, const double[::1] c, const double[:, ::1] f
                 for i in range(r):
                     step[i] = v[i] - weights[k, i]
                     change = max(change, fabs(step[i]))
+                    largest = max(largest, fabs(v[i]))
                     weights[k, i] = v[i]
+                moved = max(moved, change)
                 if change > 0.0:  # H is symmetric: its rows are read
                     for i in range(r):  # residual -= gram[k r : (k + 1) r].T @ step
                         if step[i] != 0.0:

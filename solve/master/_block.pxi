@@ -363,7 +363,8 @@ cdef double violation(Work* work, const double* facets, int n_facets, const doub
     residual : (r,) in, correlation minus own curvature term, ``c_k - (H w)_k``.
     At v = 0: (|Proj_K(residual)| - beta)_+.  Otherwise the norm of the projection of
     ``residual - beta v/|v|`` on the tangent cone of K at v.
-    near : (n_facets, r) work, the normals tight at v
+    near : (n_facets, r) work, the normals tight at v, or beyond which it lies by rounding: where more facets than r - 1
+        all but meet in a ray, that of some of them is beyond others by more than `ON_FACET`
     """
     cdef int r = work.r, j, count = 0
     cdef double size = norm(v, r), value
@@ -371,7 +372,7 @@ cdef double violation(Work* work, const double* facets, int n_facets, const doub
         value = project(work, facets, n_facets, residual, work.point)
         return (value - beta) / beta if value > beta else 0.0
     for j in range(n_facets):
-        if fabs(dot(facets + j * r, v, r)) <= ON_FACET * size:
+        if dot(facets + j * r, v, r) <= ON_FACET * size:
             memcpy(near + count * r, facets + j * r, r * sizeof(double))
             count += 1
     for j in range(r):
