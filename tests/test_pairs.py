@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fuzz_pairs import LOSSES, draw, faults
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from naive_pairs import largest_value, pair_maximum, pair_training
 from naive_training import price_every_cell
 from scipy.sparse import csr_array
@@ -22,7 +24,8 @@ from exactrelu.solve.pairs import _moments as moments
 from exactrelu.solve.pairs import price_pairs, solve_pairs
 from exactrelu.solve.pairs._branching import Tree
 from exactrelu.solve.pairs._leaf import Penalties, first_leaf
-from exactrelu.solve.pairs._relaxed import leaf_proof, price_leaf
+from exactrelu.solve.pairs._proofs import leaf_proof
+from exactrelu.solve.pairs._relaxed import price_leaf
 from exactrelu.solve.pairs._shifts import best_proof
 from exactrelu.solve.pricing._climb import climbed
 
@@ -36,11 +39,16 @@ def random_multipliers(rng, n, r, size):
 
 
 def good_multipliers(Z, v, rounds=15):
-    """Multipliers near the best ones, for positive output sign, and their proof."""
+    """Multipliers near the best ones, for positive output sign."""
     size = trivial_bound(Z, np.abs(v))
+    return leaf_proof(good_leaf(Z, v / size, rounds), v / size).multipliers.scaled(size)
+
+
+def good_leaf(Z, v, rounds):
+    """A leaf with multipliers near the best ones."""
     leaf = first_leaf(Z, 1.0, 16, 6)
-    proof, _ = price_leaf(leaf, v / size, np.zeros((1 + Z.shape[1] + len(Z), 16)), 0.0, rounds)
-    return proof.multipliers.scaled(size)
+    price_leaf(leaf, v, np.zeros((1 + Z.shape[1] + len(Z), 16)), 0.0, rounds)
+    return leaf
 
 
 def problem_of(loss, n, r, seed, weights=False, output_bias=False):
@@ -154,6 +162,49 @@ def test_kernels_have_the_gradient_of_their_value(seed):
     fixed = np.stack([leaf.fixed for leaf in solver.leaves])
     assert fixed.any()
     assert np.vdot(G, step) == pytest.approx((up - down) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_between_two_proofs_lies_a_better_one(bias):
+    """After a split one round proves less than before; what lies between proves more, and its multipliers are kept."""
+    _, _, beta, _, problem = problem_of("squared", 40, 6, 5, output_bias=bias)
+    tree = Tree(problem, 0.3 * beta)
+    bounds, between = [tree.run(math.inf, 12).lower_bound], 0
+    for _ in range(4):
+        tree.split(2)
+        tree.round(0, True)
+        dual, _ = tree.dual_point()
+        result = tree.prove()
+        between += not np.array_equal(result.nu, dual)
+        bounds.append(tree.best.lower_bound)
+        v = problem.bundle.weights(tree.best.nu) / tree.beta
+        leaves = [*tree.solver.leaves, *(leaf for leaf, _ in tree.idle)]
+        norms = [leaf_proof(leaf, v, leaf.proven).norm for leaf in leaves]
+        assert tree.beta * max(norms) + problem.slack(tree.best.nu) == pytest.approx(tree.best.norm, rel=1e-4)
+        if bias:
+            assert math.fsum(tree.best.nu) == 0.0
+    assert between
+    assert bounds == sorted(bounds)
+    assert bounds[-1] > bounds[0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), part=st.floats(0.0, 1.0))
+def test_multipliers_between_two_prove_what_lies_between(seed, part):
+    rng = np.random.default_rng(seed)
+    Z, v = draw(rng, 6, 3)
+    w = v * rng.uniform(0.5, 2.0, len(v))
+    ends = [good_leaf(Z, vector, 3) for vector in (v, w)]
+    a, b = (leaf.proximal for leaf in ends)
+    both = a.towards(b, part).certificate()
+    for name in ("diagonal", "offset", "slope"):
+        expected = (1.0 - part) * getattr(a, name) + part * getattr(b, name)
+        assert getattr(both, name) == pytest.approx(expected, abs=1e-300)
+    size = trivial_bound(Z, np.abs(v)) + trivial_bound(Z, np.abs(w)) + 1e-300
+    norms = [pair_proof(Z, u, replace(m, shift=0.1 * size)) for u, m in zip(
+        (v, w, (1.0 - part) * v + part * w), (a.certificate(), b.certificate(), both), strict=True)]  # fmt: skip
+    if np.isfinite(norms[:2]).all():
+        assert norms[2] <= ((1.0 - part) * norms[0] + part * norms[1]) * (1.0 + 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(2))

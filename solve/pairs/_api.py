@@ -16,7 +16,8 @@ from exactrelu.solve._problem import Problem
 from ._branching import SPLITTING, Tree
 from ._leaf import first_leaf
 from ._moments import COLUMNS
-from ._relaxed import PARTNERS, PairResult, price_leaf, scaled_dual
+from ._proofs import PairResult, scaled_dual
+from ._relaxed import PARTNERS, price_leaf
 
 ROUNDS = 120  # of the relaxed problem when no time limit ends it: about three times what most data need
 PRICING_ROUNDS = 60

@@ -17,7 +17,8 @@ from exactrelu._coordinates import row_norms
 from exactrelu._typing import Array
 
 from ._leaf import Leaf
-from ._relaxed import LeafProof, PairResult, Relaxation, WarmStart, leaf_proof, price_leaf
+from ._proofs import LeafProof, PairResult, WarmStart, leaf_proof
+from ._relaxed import Relaxation, price_leaf
 
 LOOSE = 3e-4  # share of beta by which the bound of an idle leaf may exceed it before the leaf is priced
 IDLE = 1e-4  # mass, in units of L(0) / beta, below which a leaf may become idle
@@ -90,7 +91,8 @@ class Tree(Relaxation):
 
         proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
         outcomes = self.solver.each(renewed, self.idle)
-        result = self.result(nu, value, proofs + [proof for proof, _ in outcomes])
+        leaves = [*self.solver.leaves, *(leaf for leaf, _ in self.idle)]
+        result = self.result(leaves, nu, value, proofs + [proof for proof, _ in outcomes])
         joint: list[tuple[Leaf, Array]] = []
         idle: list[tuple[Leaf, Array]] = []
         for leaf, V, proof in zip(self.solver.leaves, self.solver.V, proofs, strict=True):

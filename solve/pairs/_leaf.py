@@ -43,6 +43,28 @@ class LeafMultipliers(NamedTuple):
     trace: float
     unit: float = 0.0
 
+    @property
+    def first(self) -> Ints:
+        """First slack of every pair, (P,)."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+    def certificate(self) -> PairMultipliers:
+        """The multipliers as proofs take them; those that are zero are left out."""
+        used = self.pair > 0.0
+        return PairMultipliers(
+            self.first[used], self.other[used].astype(np.int64), self.pair[used], self.diagonal, self.offset, self.slope
+        )  # fmt: skip
+
+    def towards(self, other: LeafMultipliers, part: float) -> LeafMultipliers:
+        """The convex combination ``(1 - part) self + part other``, over the pairs of both."""
+        rows = len(self.start) - 1
+        keys = np.concatenate([self.first * rows + self.other, other.first * rows + other.other])
+        keys, place = np.unique(keys, return_inverse=True)
+        weights = np.concatenate([(1.0 - part) * self.pair, part * other.pair])
+        pair = np.bincount(place, weights, len(keys)).astype(np.float64)  # of no pairs it makes integers
+        numbers = [(1.0 - part) * a + part * b for a, b in zip(self[3:], other[3:], strict=True)]
+        return LeafMultipliers(*compress(keys, rows // 2), pair, *numbers)
+
 
 class Penalties(NamedTuple):
     """Weights of the squared violations; fixed, see `_moments`."""
@@ -64,6 +86,7 @@ class Leaf:
     m : LeafMultipliers, those that the augmented Lagrangian is taken at
     proximal : LeafMultipliers, the last ones that came from a minimisation: those that prove
     hint : place of the shift that the last proof took
+    proven : LeafMultipliers or None, with which the best dual point so far was proven; children keep them
     """
 
     Z: Array
@@ -73,15 +96,11 @@ class Leaf:
     m: LeafMultipliers
     proximal: LeafMultipliers
     hint: int | None = None
+    proven: LeafMultipliers | None = None
     kernel: Kernel = field(init=False)
 
     def __post_init__(self) -> None:
         self.kernel = Kernel(self.Z, self.fixed, self.k)
-
-    @property
-    def first(self) -> Ints:
-        """First slack of every pair, (P,)."""
-        return np.repeat(np.arange(len(self.m.start) - 1), np.diff(self.m.start))
 
     def copy(self) -> Leaf:
         """The same with work arrays of its own."""
@@ -91,7 +110,7 @@ class Leaf:
         """A copy with one more row fixed."""
         fixed = self.fixed.copy()
         fixed[row] = side
-        return Leaf(self.Z, self.sign, fixed, self.k, self.m, self.proximal, self.hint)
+        return Leaf(self.Z, self.sign, fixed, self.k, self.m, self.proximal, self.hint, self.proven)
 
     def first_order(self, V: Array, penalties: Penalties) -> LeafMultipliers:
         """Multipliers at which the Lagrangian has the gradient that the augmented one has at V."""
@@ -105,13 +124,6 @@ class Leaf:
         unit = max(0.0, m.unit - penalties.trace * (mass - float(np.vdot(A, A)))) if len(A) else 0.0
         return LeafMultipliers(m.start, m.other, pair, diagonal, offset, slope, trace, unit)
 
-    def certificate(self, m: LeafMultipliers) -> PairMultipliers:
-        """The multipliers as proofs take them; those that are zero are left out."""
-        used = m.pair > 0.0
-        return PairMultipliers(
-            self.first[used], m.other[used].astype(np.int64), m.pair[used], m.diagonal, m.offset, m.slope
-        )  # fmt: skip
-
     def cut(self, V: Array, most: int) -> float:
         """Add the most violated pairs, at most `most` a slack, and drop idle ones. O(n min(n, CANDIDATES) k).
 
@@ -119,7 +131,7 @@ class Leaf:
         """
         n = len(self.Z)
         R = self.kernel.slacks(V)
-        first, other = self.first, self.m.other
+        first, other = self.m.first, self.m.other
         products = np.einsum("pk,pk->p", R[first], R[other])
         key = first * (2 * n) + other
         found, worst = violated(R, most, VIOLATION, key)

@@ -172,7 +172,7 @@ class Lagrangian:
         def modes(number: int) -> tuple[float, Array | None]:
             leaf = self.leaves[number]
             m = leaf.first_order(self.V[number], self.penalties)
-            form = quadratic_form(self.Z, -gains[number], leaf.certificate(m), leaf.fixed)
+            form = quadratic_form(self.Z, -gains[number], m.certificate(), leaf.fixed)
             return self._negative(number, form, (slopes[number] - m.trace - m.unit, m.trace, m.unit))
 
         self.lowest = 0.0

@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from exactrelu._typing import Array, Ints
-from exactrelu.certificates._bounds import dual_value
-from exactrelu.certificates._packed import Leaf as PackedLeaf
-from exactrelu.certificates._packed import packed, packed_bound, with_factor
-from exactrelu.certificates._pairs import DENSE
+from exactrelu._typing import Array
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, first_leaf
 from ._moments import COLUMNS, Lagrangian
-from ._shifts import best_proof
+from ._proofs import LeafProof, PairResult, combined, dual_bound, leaf_proof, proof_seconds
 
 PARTNERS = 6  # most opposite directions that every slack is paired with at first
 MORE = 3  # pairs that a cut round adds to a slack
@@ -27,9 +23,6 @@ POLISH_STEPS = 3 * STEPS  # in the last rounds: only well minimised multipliers 
 POLISH = 0.25  # share of the time for rounds without cuts and acceleration
 SETTLED, CLOSE = 2e-5, 5e-4  # gain of a polishing round, and distance to the relaxed value, relative, that end it
 SPREAD = 0.3  # of the entries of the first factor: masses of a tenth, those of a trained network
-PROOF_SECONDS = 5e-10  # of a first proof, times n^3, beyond `DENSE` n: measured on one core up to n = 10 000
-SCALES = 40  # values of the scale of a dual point that are tried
-MARGIN = 1e-6  # room left to whoever proves a dual point again, in other coordinates: rounding moves it by far less
 
 
 class TrainingGoal:
@@ -79,78 +72,13 @@ class PricingGoal:
         return 0.5 * masses[0] ** 2 - self.sign * float(np.vdot(self.v, e[0])), [-self.sign * self.v], [masses[0]]
 
 
-@dataclass(frozen=True)
-class LeafProof(PackedLeaf):
-    """What the multipliers of one leaf prove at a dual point, both in units of beta.
-
-    Attributes
-    ----------
-    norm : float, upper bound of ``sign sum v_i (z_i.u)_+`` there, or of ``|v'(Zu)_+|`` of several outputs
-    """
-
-    norm: float
-
-
-@dataclass(frozen=True)
-class PairResult:
-    """A dual point with its proof.
-
-    Attributes
-    ----------
-    theta : (n,) or (n, c), dual feasible: ``h*(theta) <= beta`` is proven
-    nu : of that shape, the dual point that was priced;  norm : float, proven upper bound of ``h*(nu)``
-    lower_bound : float, ``-L*(-theta)``
-    proofs : list of LeafProof, of all leaves, for `nu`
-    relaxed_value : float, value of the relaxed problem where the method stood: near its optimum, not a bound
-    signs : (K,), directions : (K, r), weights of relaxed neurons: where descent of a network may start
-    start : WarmStart, for `solve_pairs` with another beta
-    """
-
-    theta: Array
-    nu: Array
-    norm: float
-    lower_bound: float
-    proofs: list[LeafProof]
-    relaxed_value: float
-    signs: Array
-    directions: Array
-    start: WarmStart | None = field(default=None, repr=False)
-
-    def stored(self, problem: Problem, beta: float) -> tuple[float, Array, Ints | None]:
-        """What the multipliers prove once they are rounded to be stored, the dual point to offer, and the vector.
-
-        Proven is ``h*(theta) <= upper``, and there is no better multiple of nu to offer.
-        """
-        owner = np.full(len(problem.y), -1)
-        owner[problem.bundle.rows] = problem.bundle.index
-        V = problem.coordinates.V
-        vector = packed(owner, self.proofs, V) if self.proofs else None
-        if vector is None:
-            return beta, self.theta, None
-        proven = packed_bound(with_factor(vector, beta), problem.Z, self.nu, V)
-        norm = (1.0 + MARGIN) * proven + problem.slack(self.nu)
-        if not np.isfinite(norm):
-            return beta, np.zeros_like(self.nu), None
-        c, _ = best_multiple(problem, self.nu, norm, beta)
-        return c * norm, c * self.nu, with_factor(vector, c * beta)
-
-
-@dataclass(frozen=True)
-class WarmStart:
-    """All leaves with their multipliers, and their factors with masses as they are, not in units of L(0) / beta."""
-
-    leaves: list[Leaf]
-    factors: list[Array]
-    joint: int
-
-
 @dataclass
 class Relaxation:
     """The relaxed training problem of a problem, with everything a warm start needs.
 
     Attributes
     ----------
-    best : PairResult or None, the best that was proven so far
+    best : PairResult or None, the best that was proven so far, by `proven` of all leaves
     proving : float, seconds that a proof takes: as the last one did
     """
 
@@ -215,14 +143,14 @@ class Relaxation:
         nu, value = self.dual_point()
         v = self.problem.bundle.weights(nu) / self.beta
         proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
-        return self.result(nu, value, proofs)
+        return self.result(self.solver.leaves, nu, value, proofs)
 
-    def result(self, nu: Array, value: float, proofs: list[LeafProof]) -> PairResult:
-        """What proofs of all leaves at nu make of it; kept when its bound is the best."""
-        norm = self.beta * max(0.0, *(proof.norm for proof in proofs)) + self.problem.slack(nu)
-        theta, bound = scaled_dual(self.problem, nu, norm, self.beta)
-        result = PairResult(theta, nu, norm, bound, proofs, value, *self.neurons())
-        if self.best is None or bound > self.best.lower_bound:
+    def result(self, leaves: list[Leaf], nu: Array, value: float, proofs: list[LeafProof]) -> PairResult:
+        """What proofs of all leaves at nu make of it, see `combined`; kept when its bound is the best."""
+        norm, theta, bound = dual_bound(self.problem, self.beta, nu, proofs)
+        last = PairResult(theta, nu, norm, bound, proofs, value, *self.neurons())
+        result = combined(self.problem, self.beta, leaves, self.best, last, self.solver.each)
+        if self.best is None or result.lower_bound > self.best.lower_bound:
             self.best = result
         return result
 
@@ -276,18 +204,6 @@ class Relaxation:
         return result
 
 
-def proof_seconds(n: int) -> float:
-    """What the first proof over n rows may take, before one was timed: some ten factorisations for both leaves."""
-    return PROOF_SECONDS * n * min(n, DENSE) ** 2
-
-
-def leaf_proof(leaf: Leaf, v: Array) -> LeafProof:
-    """What the multipliers of a leaf prove of ``sign sum v_i (z_i.u)_+``."""
-    m = leaf.certificate(leaf.proximal)
-    norm, shifted, leaf.hint = best_proof(leaf.Z, leaf.sign * v, m, leaf.fixed, leaf.hint)
-    return LeafProof(leaf.sign, leaf.fixed, shifted, norm)
-
-
 def price_leaf(
     leaf: Leaf, v: Array, V: Array, target: float, rounds: int, deadline: float | None = None
 ) -> tuple[LeafProof, Array]:
@@ -326,31 +242,3 @@ def price_leaf(
             solver.cut(MORE)
     leaf.m = leaf.proximal = kept
     return best, solver.V[0]
-
-
-def scaled_dual(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[Array, float]:
-    """The multiple of nu of the best dual value among those that are feasible, ``c norm <= beta``, and that value."""
-    c, value = best_multiple(problem, nu, norm, beta)
-    return c * nu, value
-
-
-def best_multiple(problem: Problem, nu: Array, norm: float, beta: float) -> tuple[float, float]:
-    """The c of the best dual value of ``c nu`` with ``c norm <= beta``, and that value."""
-    largest = min(beta / norm if norm > 0.0 else 1e3, 1e3) * (1.0 - 4.0 * np.finfo(float).eps)
-
-    def value(c: float) -> float:
-        return dual_value(problem.loss, c * nu, problem.y)
-
-    # concave in c: golden section from the largest down
-    ratio = 0.5 * (np.sqrt(5.0) - 1.0)
-    low, high = 0.0, largest
-    best = max((value(c), c) for c in (0.0, min(1.0, largest), largest))
-    for _ in range(SCALES):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        va, vb = value(a), value(b)
-        best = max(best, (va, a), (vb, b))
-        if va > vb:
-            high = b
-        else:
-            low = a
-    return best[1], best[0]

@@ -106,6 +106,21 @@ def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]
     return best
 
 
+def _shifted(
+    Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: int | None
+) -> tuple[PairMultipliers, Form, Shift | None]:
+    multipliers = replace(multipliers.legal(*Z.shape), shift=0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        form = quadratic_form(Z, v, multipliers, fixed)
+        return multipliers, form, find_shift(Z, form, fixed, hint)
+
+
+def likely_norm(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: int | None) -> float:
+    """What `best_proof` would prove, but for rounding; no proof."""
+    found = _shifted(Z, v, multipliers, fixed, hint)[2]
+    return np.inf if found is None else found.estimate
+
+
 def best_proof(
     Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None, hint: int | None = None
 ) -> tuple[float, PairMultipliers, int | None]:
@@ -116,12 +131,8 @@ def best_proof(
     Z : (n, r);  v : (n,) or (n, c);  multipliers : PairMultipliers;  fixed : (n,), optional
     hint : int, optional, what the last search for like multipliers returned
     """
-    n, r = Z.shape
-    fixed = np.zeros(n, dtype=np.int64) if fixed is None else fixed
-    multipliers = replace(multipliers.legal(n, r), shift=0.0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        form = quadratic_form(Z, v, multipliers, fixed)
-        found = find_shift(Z, form, fixed, hint)
+    fixed = np.zeros(len(Z), dtype=np.int64) if fixed is None else fixed
+    multipliers, form, found = _shifted(Z, v, multipliers, fixed, hint)
     if found is None:
         return np.inf, multipliers, None
     if (fixed == 0).any():
