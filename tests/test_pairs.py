@@ -8,6 +8,7 @@ import pytest
 from fuzz_pairs import LOSSES, draw, faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from naive_pairs import largest_value, pair_maximum, pair_training
 from naive_training import price_every_cell
 from scipy.sparse import csr_array
@@ -186,6 +187,24 @@ def test_between_two_proofs_lies_a_better_one(bias):
     assert between
     assert bounds == sorted(bounds)
     assert bounds[-1] > bounds[0]
+
+
+def test_idle_leaves_are_priced_by_any_backend():
+    """What a leaf learned in another process comes back with it."""
+    _, _, beta, _, problem = problem_of("squared", 20, 3, 1)
+
+    def grown():
+        tree = Tree(problem, beta, 2)
+        tree.run(math.inf, 6)
+        tree.grow(math.inf, 6)
+        assert tree.idle
+        tree.prove()
+        return tree.best.lower_bound, tree.size, len(tree.idle)
+
+    alone = grown()
+    for backend in ("threading", "loky"):
+        with parallel_config(backend=backend, n_jobs=2):
+            assert grown() == pytest.approx(alone, rel=1e-9)
 
 
 @settings(max_examples=15, deadline=None)

@@ -2,7 +2,8 @@
 
 A leaf is an output sign with rows fixed to ``s_i = 0`` (active) or ``t_i = 0``.  All leaves of one sign together hold
 every direction, so the largest of their bounds is one.  Leaves that hold no mass at the optimum are idle: they stay
-out of the joint problem, and only their proofs are renewed at each new dual point, by pricing them alone.
+out of the joint problem, and only their proofs are renewed at each new dual point, by pricing them alone: tasks for
+threads, or for the processes or the cluster of an active ``joblib.parallel_config``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from exactrelu._coordinates import row_norms
 from exactrelu._typing import Array
+from exactrelu.enumerate.running._tasks import run_tasks
 
 from ._leaf import Leaf
 from ._proofs import LeafProof, PairResult, WarmStart, leaf_proof
@@ -85,27 +88,24 @@ class Tree(Relaxation):
         v = self.problem.bundle.weights(nu) / self.beta
         target = 1.0 + LOOSE
 
-        def renewed(part: tuple[Leaf, Array]) -> tuple[LeafProof, Array]:
-            leaf, V = part
-            return price_leaf(leaf, v, V, target, PRICINGS, self.solver.deadline)
-
         proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
-        outcomes = self.solver.each(renewed, self.idle)
-        leaves = [*self.solver.leaves, *(leaf for leaf, _ in self.idle)]
-        result = self.result(leaves, nu, value, proofs + [proof for proof, _ in outcomes])
+        until = time.time() + self.solver.deadline - time.monotonic()
+        renewed = partial(price_idle, v=v, target=target, until=until)
+        outcomes = list(run_tasks(renewed, self.idle, self.n_jobs)) if self.idle else []
+        leaves = [*self.solver.leaves, *(leaf for leaf, _, _ in outcomes)]
+        result = self.result(leaves, nu, value, proofs + [proof for _, proof, _ in outcomes])
         joint: list[tuple[Leaf, Array]] = []
         idle: list[tuple[Leaf, Array]] = []
         for leaf, V, proof in zip(self.solver.leaves, self.solver.V, proofs, strict=True):
             empty = float(V[0] @ V[0]) < IDLE and proof.norm <= target
             (idle if empty else joint).append((leaf, V))
-        for (leaf, _), (proof, V) in zip(self.idle, outcomes, strict=True):
+        for leaf, proof, V in outcomes:
             if proof.norm <= target:
                 idle.append((leaf, V))
             else:
                 joint.append((leaf, V * np.sqrt(RETURNED / max(float(V[0] @ V[0]), 1e-12))))
         changed = [leaf for leaf, _ in joint] != self.solver.leaves
-        if joint:
-            self.idle = idle
+        self.idle = idle if joint else [(leaf, V) for leaf, _, V in outcomes]
         if joint and changed:
             self.set_leaves([leaf for leaf, _ in joint], np.stack([V for _, V in joint]))
         return result
@@ -138,3 +138,13 @@ class Tree(Relaxation):
         if chosen:
             self.set_leaves(joint, np.stack(factors))
         return len(chosen)
+
+
+def price_idle(part: tuple[Leaf, Array], v: Array, target: float, until: float) -> tuple[Leaf, LeafProof, Array]:
+    """Price an idle leaf, perhaps in another process or on another machine: the leaf, its proof, and its factor.
+
+    part : the leaf and its factor;  v, target : as for `price_leaf`;  until : `time.time` value, which machines share
+    """
+    leaf, V = part
+    proof, V = price_leaf(leaf, v, V, target, PRICINGS, time.monotonic() + until - time.time())
+    return leaf, proof, V

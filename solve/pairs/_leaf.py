@@ -6,7 +6,7 @@ Several outputs have no signs: the direction a of the outputs is part of the mom
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,6 +101,10 @@ class Leaf:
 
     def __post_init__(self) -> None:
         self.kernel = Kernel(self.Z, self.fixed, self.k)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is built: work arrays stay behind."""
+        return Leaf, (self.Z, self.sign, self.fixed, self.k, self.m, self.proximal, self.hint, self.proven)
 
     def copy(self) -> Leaf:
         """The same with work arrays of its own."""

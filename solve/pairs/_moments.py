@@ -32,7 +32,7 @@ PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
 COLUMNS = 2 * WIDTH  # of a factor: ten are too few at rank 9, sixteen are enough at rank 34
 MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
 HARD = 1e-14  # values differ by rounding below this
-THREADED = 5_000  # entries of a factor from which a second thread gains more than its hand-over costs
+THREADED = 10_000  # entries of all factors from which a second thread gains more than its hand-over costs
 LANCZOS, ESCAPES, NEGATIVE = 60, 6, 1e-6  # steps, eigenvectors that are left along, and what counts as negative
 
 S = TypeVar("S")
@@ -58,7 +58,7 @@ class Lagrangian:
         self.Z, self.goal, self.leaves, self.V = np.ascontiguousarray(Z), goal, leaves, V
         n = len(Z)
         self.penalties = Penalties(PAIR / n, DIAGONAL / n, BALL / n, TRACE)
-        self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V[0].size > THREADED else None
+        self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V.size > THREADED else None
         self.evaluations = 0
         self.momentum = 1.0
         self.lowest = 0.0
