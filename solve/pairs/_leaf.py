@@ -62,8 +62,12 @@ class LeafMultipliers(NamedTuple):
         keys, place = np.unique(keys, return_inverse=True)
         weights = np.concatenate([(1.0 - part) * self.pair, part * other.pair])
         pair = np.bincount(place, weights, len(keys)).astype(np.float64)  # of no pairs it makes integers
-        numbers = [(1.0 - part) * a + part * b for a, b in zip(self[3:], other[3:], strict=True)]
-        return LeafMultipliers(*compress(keys, rows // 2), pair, *numbers)
+
+        def between(name: str) -> Any:
+            return (1.0 - part) * getattr(self, name) + part * getattr(other, name)
+
+        numbers = {name: between(name) for name in ("diagonal", "offset", "slope", "trace", "unit")}
+        return LeafMultipliers(*compress(keys, rows // 2), pair, **numbers)
 
 
 class Penalties(NamedTuple):
