@@ -74,7 +74,7 @@ class Tree(Relaxation):
         while time.monotonic() < deadline and self.size < most:
             if not self.split(min(max(1, self.size // SPLIT_SHARE), most - self.size)):
                 break
-            self.solver.deadline = deadline
+            self.solver.deadline = self.until = deadline
             for number in range(ROUNDS):
                 self.round(number, number == ROUNDS - 1)
             result = self.prove()
@@ -84,6 +84,7 @@ class Tree(Relaxation):
 
     def prove(self) -> PairResult:
         """Prove all leaves; idle ones whose proof is loose are priced, and return when they stay loose."""
+        began = time.monotonic()
         nu, value = self.dual_point()
         v = self.problem.bundle.weights(nu) / self.beta
         target = 1.0 + LOOSE
@@ -93,7 +94,7 @@ class Tree(Relaxation):
         renewed = partial(price_idle, v=v, target=target, until=until)
         outcomes = list(run_tasks(renewed, self.idle, self.n_jobs)) if self.idle else []
         leaves = [*self.solver.leaves, *(leaf for leaf, _, _ in outcomes)]
-        result = self.result(leaves, nu, value, proofs + [proof for _, proof, _ in outcomes])
+        result = self.result(leaves, nu, value, proofs + [proof for _, proof, _ in outcomes], began)
         joint: list[tuple[Leaf, Array]] = []
         idle: list[tuple[Leaf, Array]] = []
         for leaf, V, proof in zip(self.solver.leaves, self.solver.V, proofs, strict=True):

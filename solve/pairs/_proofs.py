@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -104,8 +105,9 @@ def leaf_proof(leaf: Leaf, v: Array, m: LeafMultipliers | None = None) -> LeafPr
 
 
 def combined(
-    problem: Problem, beta: float, leaves: list[Leaf], before: PairResult | None, last: PairResult, each: Each
-) -> PairResult:
+    problem: Problem, beta: float, leaves: list[Leaf], before: PairResult | None, last: PairResult, each: Each,
+    until: float,
+) -> PairResult:  # fmt: skip
     """The last result, or what lies between it and the best one before where that is better than both.
 
     What K proves is linear in the dual point and the multipliers: between two that are proven all are, and the dual
@@ -117,6 +119,7 @@ def combined(
     leaves : all of them, in/out, with the multipliers of `last` in `proximal`, those of the best result in `proven`
     before : PairResult or None, the best one before
     each : ``map`` to a list, perhaps by threads
+    until : `time.monotonic` value after which no step is tried any more
     """
     if before is None or last.lower_bound > before.lower_bound:
         for leaf in leaves:
@@ -142,6 +145,8 @@ def combined(
 
     top, found = before.lower_bound, None
     for part in PARTS:
+        if time.monotonic() > until:
+            break
         trial = between(part)
         value = likely_bound(*trial)
         if value > top:

@@ -80,6 +80,7 @@ class Relaxation:
     ----------
     best : PairResult or None, the best that was proven so far, by `proven` of all leaves
     proving : float, seconds that a proof takes: as the last one did
+    until : float, `time.monotonic` value at which results must be there
     """
 
     problem: Problem
@@ -92,6 +93,7 @@ class Relaxation:
     goal: TrainingGoal = field(init=False)
     best: PairResult | None = None
     proving: float = field(init=False)
+    until: float = np.inf
 
     def __post_init__(self) -> None:
         Z, outputs = self.problem.bundle.Z, self.problem.y.shape[1:]
@@ -140,16 +142,19 @@ class Relaxation:
 
     def prove(self) -> PairResult:
         """What the multipliers prove at the dual point of the relaxed network."""
+        began = time.monotonic()
         nu, value = self.dual_point()
         v = self.problem.bundle.weights(nu) / self.beta
         proofs = self.solver.each(lambda leaf: leaf_proof(leaf, v), self.solver.leaves)
-        return self.result(self.solver.leaves, nu, value, proofs)
+        return self.result(self.solver.leaves, nu, value, proofs, began)
 
-    def result(self, leaves: list[Leaf], nu: Array, value: float, proofs: list[LeafProof]) -> PairResult:
+    def result(self, leaves: list[Leaf], nu: Array, value: float, proofs: list[LeafProof], began: float) -> PairResult:
         """What proofs of all leaves at nu make of it, see `combined`; kept when its bound is the best."""
         norm, theta, bound = dual_bound(self.problem, self.beta, nu, proofs)
         last = PairResult(theta, nu, norm, bound, proofs, value, *self.neurons())
-        result = combined(self.problem, self.beta, leaves, self.best, last, self.solver.each)
+        # a step takes about as long as these proofs, and proving it as long again
+        until = self.until - 2.0 * (time.monotonic() - began)
+        result = combined(self.problem, self.beta, leaves, self.best, last, self.solver.each, until)
         if self.best is None or result.lower_bound > self.best.lower_bound:
             self.best = result
         return result
@@ -174,7 +179,7 @@ class Relaxation:
         rounds : int, at most
         callback : gets each PairResult; a true value stops
         """
-        start = time.monotonic()
+        start, self.until = time.monotonic(), deadline
         last = None
         for number in range(max(rounds, 1)):
             end = deadline - self.proving
