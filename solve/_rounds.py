@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from exactrelu._coordinates import row_norms
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import dual_value, relative_gap, truncation_factor
 from exactrelu.certificates._certificate import Certificate
@@ -186,7 +187,7 @@ class Rounds(ABC):
         # Rounding theta to a sum of zero may raise h* by what it changes, times the rows' lengths.
         for _ in range(BALANCINGS):
             theta = self.problem.balanced(nu * scale)
-            moved = float(row_sizes(theta - nu * scale) @ self.problem.lengths) * (1.0 + 1e-9)
+            moved = float(row_norms(theta - nu * scale) @ self.problem.lengths) * (1.0 + 1e-9)
             if scale * upper + moved <= self.beta:
                 return theta
             scale *= 1.0 - 2.0 * moved / self.beta - 4.0 * EPS
@@ -243,8 +244,3 @@ class Rounds(ABC):
         """True when many rounds, exact steps among them, moved neither the objective nor the bound."""
         h = self.history[self.first_round :]
         return len(h) > END_ROUNDS and h[-1].gap > END_PART * h[-END_ROUNDS].gap
-
-
-def row_sizes(theta: Array) -> Array:
-    """The sizes of numbers (n,), or the lengths of rows (n, c), (n,)."""
-    return np.abs(theta) if theta.ndim == 1 else np.asarray(np.linalg.norm(theta, axis=1))

@@ -111,10 +111,9 @@ def truncation_factor(
 
     The smaller one of two.  Before training: with sigma the first singular value left out,
     ``p* <= p_k <= p* (1 + rho sigma / beta)`` for a nonnegative loss that is rho-Lipschitz in f (Euclidean norm): a
-    sum of n losses of slope at most l has ``rho = l sqrt(n)``, with
-    weights c ``l |c|``.  For losses with a 1-Lipschitz ``sqrt(2 l)``, such as the squared one,
-    ``p_k <= p* (1 + sigma s / (2 beta))^2`` with ``s = sqrt(2 L(0) max c)``; without weights and for the squared loss
-    s is ``|y|``.  Infinite for other losses.
+    sum of n losses of slope at most l has ``rho = l sqrt(n)``, with weights c ``l |c|``.  For losses with a 1-Lipschitz
+    ``sqrt(2 l)``, such as the squared one, ``p_k <= p* (1 + sigma s / (2 beta))^2`` with ``s = sqrt(2 L(0) max c)``;
+    without weights and for the squared loss s is ``|y|``.  Infinite for other losses.
 
     Afterwards: with ``X = Z V' + E`` and ``u = V a + b``, b orthogonal to V, ``h*(theta) <= beta |a| + tau |b|
     <= sqrt(beta^2 + tau^2) |u|`` on the data, for theta that is feasible on Z and tau from `remainder_bound`: theta,
@@ -148,8 +147,7 @@ def remainder_bound(E: Array, size: Array) -> float:
     """An upper bound of ``sum_i size_i |e_i.b|`` over unit b, for rows e_i of `E` (n, d) and `size` (n,) >= 0.
 
     O(n d^2).  By Cauchy-Schwarz it is at most ``sqrt(sum size_i^2 / w_i) sqrt(b' (sum w_i e_i e_i') b)`` for any
-    positive weights w_i: the best
-    of three, ``w_i = 1``, ``size_i`` and ``size_i / |e_i|``.
+    positive weights w_i: the best of three, ``w_i = 1``, ``size_i`` and ``size_i / |e_i|``.
     """
     length = row_norms(E)
     counts = (size > 0.0) & (length > 0.0)
