@@ -1,10 +1,27 @@
-"""Plain references for the pair bound: complete enumeration, and the whole relaxation by CVXPY and Clarabel."""
+"""Plain references for the pair bound: complete enumeration, the whole relaxation by CVXPY and Clarabel; problems."""
 
 import itertools
 
 import cvxpy as cp
 import numpy as np
 from naive_training import cvxpy_loss
+
+from exactrelu.solve import max_beta
+from exactrelu.solve._problem import make_problem
+
+
+def problem_of(loss, n, r, seed, weights=False, output_bias=False):
+    """Data of a small teacher with noise, a fifth of the largest weight decay, sample weights, and the problem."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, r))
+    y = np.maximum(X @ rng.standard_normal((r, 3)), 0.0) @ np.array([1.0, -1.0, 1.0]) + 0.3 * rng.standard_normal(n)
+    if loss in ("logistic", "squared_hinge"):
+        y = np.where(y > 0.0, 1.0, -1.0)
+    elif loss == "poisson":
+        y = np.floor(np.abs(y))
+    weight = rng.integers(0, 3, n).astype(float) if weights else None
+    beta = 0.2 * max_beta(X, y, loss=loss, sample_weight=weight, output_bias=output_bias)
+    return X, y, beta, weight, make_problem(X, y, loss, None, weight, output_bias)
 
 
 def largest_value(Z, v, fixed=None):
@@ -57,14 +74,23 @@ def pair_maximum(Z, v):
     return cp.Problem(cp.Maximize(v @ e), [*limits, mass == 1.0]).solve(solver=cp.CLARABEL)
 
 
-def pair_training(Z, y, beta, loss, output_bias=False):
-    """Optimal value of training with one relaxed neuron per output sign, and a free constant where asked for."""
-    up, mass_up, e_up = moments(Z)
-    down, mass_down, e_down = moments(Z)
-    value = cvxpy_loss(e_up - e_down + (cp.Variable() if output_bias else 0.0), y, loss, np.ones(len(y))) + beta * (
-        mass_up + mass_down
-    )
-    return cp.Problem(cp.Minimize(value), [*up, *down]).solve(solver=cp.CLARABEL)
+def pair_training(Z, y, beta, loss, output_bias=False, scale=1.0, densities=((1.0, 0.0), (1.0, 0.0))):
+    """Optimal value of training with one relaxed neuron per output sign, and a free constant where asked for.
+
+    scale : (n,) lengths of the rows where Z has unit ones
+    densities : constant and weights (2n,) of (t, s) that the moments of each output sign are weighted by
+    """
+    n, r = Z.shape
+    limits, mass, f = [], 0.0, cp.Variable() if output_bias else 0.0
+    for sign, (base, density) in zip((1.0, -1.0), densities, strict=True):
+        Y = cp.Variable((1 + r + n, 1 + r + n), PSD=True)
+        of_t, of_s = np.broadcast_to(density, 2 * n).reshape(2, n)
+        form = Y @ np.concatenate([[base], -Z.T @ of_s, of_t + of_s])
+        limits += constraints(Z, Y)[0]
+        mass = mass + form[0]
+        f = f + sign * cp.multiply(scale, form[1 + r :])
+    value = cvxpy_loss(f, y, loss, np.ones(len(y))) + beta * mass
+    return cp.Problem(cp.Minimize(value), limits).solve(solver=cp.CLARABEL)
 
 
 def outputs_maximum(Z, N):

@@ -9,7 +9,7 @@ from fuzz_pairs import LOSSES, draw, faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import parallel_config
-from naive_pairs import largest_value, pair_maximum, pair_training
+from naive_pairs import largest_value, problem_of
 from naive_training import price_every_cell
 from scipy.sparse import csr_array
 
@@ -17,9 +17,10 @@ from exactrelu import load_model, save_model
 from exactrelu.certificates import NotProvenError
 from exactrelu.certificates import _pairs as proofs
 from exactrelu.certificates._bounds import trivial_bound
+from exactrelu.certificates._forms import PairMultipliers
 from exactrelu.certificates._packed import packed_bound
-from exactrelu.certificates._pairs import PairMultipliers, conjugate_gradients, leaves_cover, pair_proof
-from exactrelu.solve import max_beta, train
+from exactrelu.certificates._pairs import conjugate_gradients, leaves_cover, pair_proof
+from exactrelu.solve import train
 from exactrelu.solve._problem import make_problem
 from exactrelu.solve.pairs import _moments as moments
 from exactrelu.solve.pairs import price_pairs, solve_pairs
@@ -33,9 +34,11 @@ from exactrelu.solve.pricing._climb import climbed
 
 def random_multipliers(rng, n, r, size):
     P = int(rng.integers(0, 3 * n))
+    density = rng.normal(0.0, 1.0, 2 * n) if rng.random() < 0.5 else np.zeros(0)
     return PairMultipliers(
         rng.integers(0, 2 * n, P), rng.integers(0, 2 * n, P), size * rng.normal(0.0, 0.1, P),
         size * rng.normal(-0.5, 0.5, n), size * rng.normal(0.0, 0.2, 2 * n), size * rng.normal(0.0, 0.1, (2 * n, r)),
+        density=density, level=size * rng.normal(0.5, 1.0),
     )  # fmt: skip
 
 
@@ -47,22 +50,10 @@ def good_multipliers(Z, v, rounds=15):
 
 def good_leaf(Z, v, rounds):
     """A leaf with multipliers near the best ones."""
-    leaf = first_leaf(Z, 1.0, 16, 6)
-    price_leaf(leaf, v, np.zeros((1 + Z.shape[1] + len(Z), 16)), 0.0, rounds)
+    k = moments.DENSITY_COLUMNS
+    leaf = first_leaf(Z, 1.0, k, 6)
+    price_leaf(leaf, v, np.zeros((1 + Z.shape[1] + len(Z), k)), 0.0, rounds)
     return leaf
-
-
-def problem_of(loss, n, r, seed, weights=False, output_bias=False):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, r))
-    y = np.maximum(X @ rng.standard_normal((r, 3)), 0.0) @ np.array([1.0, -1.0, 1.0]) + 0.3 * rng.standard_normal(n)
-    if loss in ("logistic", "squared_hinge"):
-        y = np.where(y > 0.0, 1.0, -1.0)
-    elif loss == "poisson":
-        y = np.floor(np.abs(y))
-    weight = rng.integers(0, 3, n).astype(float) if weights else None
-    beta = 0.2 * max_beta(X, y, loss=loss, sample_weight=weight, output_bias=output_bias)
-    return X, y, beta, weight, make_problem(X, y, loss, None, weight, output_bias)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -97,7 +88,8 @@ def test_corrupted_multipliers_prove_what_is_true_or_nothing(seed):
     good = good_multipliers(Z, v)
     truth = largest_value(Z, v)
     assert truth <= pair_proof(Z, v, good) <= 1.2 * truth
-    names = ("pair", "diagonal", "offset", "slope")
+    assert good.density.any()
+    names = ("pair", "diagonal", "offset", "slope", "density")
     for _ in range(8):
         name = rng.choice(names)
         values = getattr(good, name).copy().ravel()
@@ -107,12 +99,13 @@ def test_corrupted_multipliers_prove_what_is_true_or_nothing(seed):
         bad = replace(good, **{name: values.reshape(getattr(good, name).shape)})
         swapped = replace(good, **{name: rng.permutation(getattr(good, name))})
         crossed = replace(good, first=rng.permutation(good.first))
-        for wrong in (bad, swapped, crossed, good.scaled(2.0 ** rng.integers(-60, 60))):
+        lower = replace(good, level=rng.choice([0.9, 0.0, -1.0, np.nan, np.inf]) * good.level)
+        for wrong in (bad, swapped, crossed, lower, good.scaled(2.0 ** rng.integers(-60, 60))):
             assert pair_proof(Z, v, wrong) >= truth * (1.0 - 1e-12)
             assert best_proof(Z, v, wrong)[0] >= truth * (1.0 - 1e-12)
 
 
-@pytest.mark.parametrize("name", ["first", "second", "pair", "diagonal", "offset", "slope"])
+@pytest.mark.parametrize("name", ["first", "second", "pair", "diagonal", "offset", "slope", "density"])
 def test_multipliers_of_another_shape_are_refused(name):
     Z, v = np.eye(3), np.ones(3)
     good = replace(PairMultipliers.zero(3, 3), first=np.array([0]), second=np.array([1]), pair=np.ones(1))
@@ -140,6 +133,7 @@ def test_conjugate_gradients_prove_as_much_as_a_factorisation(monkeypatch):
     rng = np.random.default_rng(3)
     Z, v = rng.standard_normal((40, 4)), rng.standard_normal(40)
     Z /= np.linalg.norm(Z, axis=1)[:, None]
+    monkeypatch.setattr(moments, "DENSITY_START", math.inf)
     good = good_multipliers(Z, v)
     dense = pair_proof(Z, v, good)
     monkeypatch.setattr(proofs, "DENSE", 3)
@@ -157,6 +151,8 @@ def test_kernels_have_the_gradient_of_their_value(seed):
     tree.split(2)
     solver = tree.solver
     solver.penalties = Penalties(3.0, 4.0, 5.0, 6.0)
+    for leaf in solver.leaves:
+        leaf.m = leaf.m._replace(base=0.7, density=rng.random(18) * (rng.random(18) < 0.7))
     V, G, step = solver.V, np.empty_like(solver.V), rng.standard_normal(solver.V.shape)
     solver.evaluate(V, G)
     up, down = (solver.evaluate(V + h * step, np.empty_like(V)) for h in (1e-6, -1e-6))
@@ -181,7 +177,8 @@ def test_between_two_proofs_lies_a_better_one(bias):
         v = problem.bundle.weights(tree.best.nu) / tree.beta
         leaves = [*tree.solver.leaves, *(leaf for leaf, _ in tree.idle)]
         norms = [leaf_proof(leaf, v, leaf.proven).norm for leaf in leaves]
-        assert tree.beta * max(norms) + problem.slack(tree.best.nu) == pytest.approx(tree.best.norm, rel=1e-4)
+        # the searches for a shift and a level begin elsewhere
+        assert tree.beta * max(norms) + problem.slack(tree.best.nu) == pytest.approx(tree.best.norm, rel=3e-3)
         if bias:
             assert math.fsum(tree.best.nu) == 0.0
     assert between
@@ -216,35 +213,15 @@ def test_multipliers_between_two_prove_what_lies_between(seed, part):
     ends = [good_leaf(Z, vector, 3) for vector in (v, w)]
     a, b = (leaf.proximal for leaf in ends)
     both = a.towards(b, part).certificate()
-    for name in ("diagonal", "offset", "slope"):
-        expected = (1.0 - part) * getattr(a, name) + part * getattr(b, name)
+    base = (1.0 - part) * a.base + part * b.base
+    for name in ("diagonal", "offset", "slope", "density"):
+        expected = ((1.0 - part) * getattr(a, name) + part * getattr(b, name)) / base
         assert getattr(both, name) == pytest.approx(expected, abs=1e-300)
     size = trivial_bound(Z, np.abs(v)) + trivial_bound(Z, np.abs(w)) + 1e-300
     norms = [pair_proof(Z, u, replace(m, shift=0.1 * size)) for u, m in zip(
         (v, w, (1.0 - part) * v + part * w), (a.certificate(), b.certificate(), both), strict=True)]  # fmt: skip
     if np.isfinite(norms[:2]).all():
         assert norms[2] <= ((1.0 - part) * norms[0] + part * norms[1]) * (1.0 + 1e-9)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_pricing_attains_the_relaxation(seed):
-    rng = np.random.default_rng(seed)
-    Z, v = rng.standard_normal((7, 3)), rng.standard_normal(7)
-    Z /= np.linalg.norm(Z, axis=1)[:, None]
-    reference = max(pair_maximum(Z, v), pair_maximum(Z, -v))
-    assert price_pairs(make_problem(Z, v, "squared", None), v, effort=60) == pytest.approx(reference, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("loss", "output_bias"), [*((loss, True) for loss in LOSSES), ("squared", False), ("poisson", False)]
-)
-def test_training_attains_the_relaxation(loss, output_bias):
-    X, y, beta, _, problem = problem_of(loss, 7, 3, 1, output_bias=output_bias)
-    reference = pair_training(X, y, beta, loss, output_bias)
-    result = solve_pairs(problem, beta, effort=50)
-    assert result.lower_bound == pytest.approx(reference, rel=1e-4)
-    assert result.lower_bound <= reference * (1.0 + 1e-6)
-    assert result.relaxed_value == pytest.approx(reference, rel=1e-3)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -373,8 +350,8 @@ def test_leaves_cover(leaves, covers):
 def test_a_warm_start_needs_fewer_rounds():
     _, _, beta, _, problem = problem_of("squared", 30, 4, 2)
     first = solve_pairs(problem, beta, effort=30)
-    cold = solve_pairs(problem, 0.9 * beta, effort=8)
-    warm = solve_pairs(problem, 0.9 * beta, effort=8, warm_start=first)
+    cold = solve_pairs(problem, 0.9 * beta, effort=4)
+    warm = solve_pairs(problem, 0.9 * beta, effort=4, warm_start=first)
     assert warm.lower_bound > cold.lower_bound
 
 

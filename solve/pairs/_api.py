@@ -15,13 +15,13 @@ from exactrelu.solve._problem import Problem
 
 from ._branching import SPLITTING, Tree
 from ._leaf import first_leaf
-from ._moments import COLUMNS
+from ._moments import columns
 from ._proofs import PairResult, scaled_dual
 from ._relaxed import PARTNERS, price_leaf
 
 ROUNDS = 120  # of the relaxed problem when no time limit ends it: about three times what most data need
 PRICING_ROUNDS = 60
-ROOT_PART = 0.5  # of the time, in which the relaxation alone must settle for leaves to be split
+ROOT_PART = 0.6  # of the time, in which the relaxation alone must settle for leaves to be split
 TIMED_ROUNDS, USUAL_ROUNDS = 3, 40  # rounds that are timed at first, and how many the relaxation needs to settle
 AFTER_SPLITS = 2  # of the rounds of the root, this part after the last split
 
@@ -89,8 +89,8 @@ def solve_pairs(
             now = time.monotonic()
             tree.grow(now + SPLITTING * (end - now), leaves, told)
             if not stopped:
-                tree.run(end, max(effort // AFTER_SPLITS, 1), told)
-        elif settled(end):
+                tree.run(end, max(effort // AFTER_SPLITS, 1), told, settling=True)
+        elif settled(end) and end < np.inf:
             tree.run(end, effort, told)
         return tree.finish()
     finally:
@@ -127,7 +127,8 @@ def price_pairs(
     if size > 0.0:
         goal = (target - problem.slack(nu)) / size
         for sign in (1.0, -1.0) if v.ndim == 1 else (1.0,):
-            leaf = first_leaf(Z, sign, COLUMNS, PARTNERS)
-            V = np.zeros((1 + Z.shape[1] + len(Z) + sum(v.shape[1:]), COLUMNS))
+            k = columns(len(Z), v.shape[1:])
+            leaf = first_leaf(Z, sign, k, PARTNERS)
+            V = np.zeros((1 + Z.shape[1] + len(Z) + sum(v.shape[1:]), k))
             worst = max(worst, size * price_leaf(leaf, v / size, V, goal, effort, deadline)[0].norm)
     return worst * (1.0 + 8.0 * np.finfo(float).eps) + problem.slack(nu)

@@ -10,7 +10,7 @@ import numpy as np
 
 from libc.math cimport sqrt
 from libc.string cimport memset
-from scipy.linalg.cython_blas cimport daxpy, ddot, dgemm, dscal
+from scipy.linalg.cython_blas cimport ddot, dgemm, saxpy, sdot, sscal
 
 cdef enum:
     LANES = 8  # columns that an inner loop takes at once, a length that the compiler knows; it divides k
@@ -148,13 +148,30 @@ cdef class Kernel:
                     add(-weight, R + p * k, G + q * k, self.k)
         return total
 
+    def direction(self, const double[:, ::1] V, m):
+        """The column ``Y (base, density'R)`` of the moments over the factor, (k,), at the V of `slacks`. O(n k)."""
+        cdef double[::1] out = np.zeros(self.k)
+        cdef const double[::1] density = m.density
+        cdef double base = m.base
+        with nogil:
+            add(base, &V[0, 0], &out[0], self.k)
+            self.add_density(density, &out[0])
+        return out.base
+
+    cdef void add_density(self, const double[::1] density, double* out) noexcept nogil:
+        """``out += R'density``."""
+        cdef Py_ssize_t p
+        for p in range(density.shape[0]):
+            if density[p] != 0.0:
+                add(density[p], &self.rows[p, 0], out, self.k)
+
     def value(self, const double[:, ::1] V, m, penalties, const double[::1] gain, double mass_slope, double[:, ::1] G):
         """Value and gradient of the augmented Lagrangian, but for the value of loss and mass, at the V of `slacks`.
 
         Parameters
         ----------
         V : (1 + r + n, k);  m : LeafMultipliers;  penalties : Penalties
-        gain : (n,), derivative of the loss in ``e = T a``;  mass_slope : derivative in ``|a|^2``
+        gain : (n,), derivative of the loss in ``e = T d``;  mass_slope : derivative in ``a.d``, d as `direction`
         G : (1 + r + n, k), receives the gradient, loss and mass included
 
         Returns
@@ -168,6 +185,11 @@ cdef class Kernel:
         cdef const int[::1] start = m.start, other = m.other
         cdef const double[::1] pair = m.pair, diagonal = m.diagonal, offset = m.offset
         cdef const double[:, ::1] slope = m.slope
+        cdef const double[::1] density = m.density
+        cdef double[:, ::1] ends = np.zeros((2, self.k))
+        cdef double* d_ = &ends[0, 0]  # `direction`
+        cdef double* back_d = &ends[1, 0]  # derivative in it
+        cdef double base = m.base
         cdef double trace = m.trace, of_pair = penalties.pair, of_diagonal = penalties.diagonal
         cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, total = 0.0, d
         cdef int i, one = 1, n = self.n, r = self.r, k = self.k, size = self.r * self.k
@@ -192,8 +214,16 @@ cdef class Kernel:
             value += total / (2.0 * of_ball)
             # R_p.(a offset_p + B'slope_p) is subtracted: GR -= offset a' + slope B;  GB -= slope' R
             product_t(&self.slope[0, 0], R, small, 2 * n, r, k)
+            add(base, a, d_, k)
+            self.add_density(density, d_)
+            add(mass_slope, a, back_d, k)
+            for i in range(n):
+                add(gain[i], &self.rows[i, 0], back_d, k)
             for c in range(k):
-                G[0, c] = (2.0 * mass_slope - 2.0 * trace) * a[c]
+                G[0, c] = mass_slope * d_[c] + base * back_d[c] - 2.0 * trace * a[c]
+            for j in range(density.shape[0]):
+                if density[j] != 0.0:
+                    add(density[j], back_d, &self.GR[j, 0], k)
             for c in range(size):
                 (&G[1, 0])[c] = 2.0 * trace * B[c] - small[c]
 
@@ -204,9 +234,10 @@ cdef class Kernel:
                     total += d * d
                     add(-d, &self.rows[n + i, 0], &self.GR[i, 0], k)
                     add(-d, &self.rows[i, 0], &self.GR[n + i, 0], k)
-                add(gain[i] - self.offset[i], a, &self.GR[i, 0], k)
+                add(gain[i], d_, &self.GR[i, 0], k)
+                add(-self.offset[i], a, &self.GR[i, 0], k)
                 add(-self.offset[n + i], a, &self.GR[n + i, 0], k)
-                add(gain[i] - self.offset[i], &self.rows[i, 0], &G[0, 0], k)
+                add(-self.offset[i], &self.rows[i, 0], &G[0, 0], k)
                 add(-self.offset[n + i], &self.rows[n + i, 0], &G[0, 0], k)
             value += total / (2.0 * of_diagonal)
 
@@ -248,8 +279,8 @@ cdef class Kernel:
         return new_pair.base, new_offset.base, new_slope.base
 
 
-def two_loops(const double[::1] g, double[:, ::1] steps, double[:, ::1] changes, const double[::1] curvatures,
-              const long long[::1] order, double[::1] direction):
+def two_loops(const double[::1] g, float[:, ::1] steps, float[:, ::1] changes, const double[::1] curvatures,
+              const long long[::1] order, float[::1] direction):
     """The L-BFGS direction ``-H g`` (Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4). O(memory N).
 
     Parameters
@@ -258,21 +289,21 @@ def two_loops(const double[::1] g, double[:, ::1] steps, double[:, ::1] changes,
     direction : (N,), receives it
     """
     cdef int size = <int>g.shape[0], count = <int>order.shape[0], one = 1, age, place
-    cdef double factor
+    cdef float factor
     cdef double[::1] alpha = np.zeros(count + 1)
     with nogil:
         for place in range(size):
-            direction[place] = -g[place]
+            direction[place] = <float>-g[place]
         for age in range(count - 1, -1, -1):
             place = <int>order[age]
-            alpha[age] = ddot(&size, &steps[place, 0], &one, &direction[0], &one) / curvatures[place]
-            factor = -alpha[age]
-            daxpy(&size, &factor, &changes[place, 0], &one, &direction[0], &one)
+            alpha[age] = sdot(&size, &steps[place, 0], &one, &direction[0], &one) / curvatures[place]
+            factor = <float>-alpha[age]
+            saxpy(&size, &factor, &changes[place, 0], &one, &direction[0], &one)
         if count:
             place = <int>order[count - 1]
-            factor = curvatures[place] / ddot(&size, &changes[place, 0], &one, &changes[place, 0], &one)
-            dscal(&size, &factor, &direction[0], &one)
+            factor = <float>(curvatures[place]) / sdot(&size, &changes[place, 0], &one, &changes[place, 0], &one)
+            sscal(&size, &factor, &direction[0], &one)
         for age in range(count):
             place = <int>order[age]
-            factor = alpha[age] - ddot(&size, &changes[place, 0], &one, &direction[0], &one) / curvatures[place]
-            daxpy(&size, &factor, &steps[place, 0], &one, &direction[0], &one)
+            factor = <float>(alpha[age] - sdot(&size, &changes[place, 0], &one, &direction[0], &one) / curvatures[place])
+            saxpy(&size, &factor, &steps[place, 0], &one, &direction[0], &one)

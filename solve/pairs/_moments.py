@@ -16,12 +16,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from exactrelu._typing import Array
-from exactrelu.certificates._pairs import Form, quadratic_form
+from exactrelu.certificates._forms import NO_DENSITY, Form, density_factors, quadratic_form
 
 from ._kernels import WIDTH, two_loops
 from ._leaf import Leaf, LeafMultipliers, Penalties
@@ -29,8 +30,11 @@ from ._leaf import Leaf, LeafMultipliers, Penalties
 # Penalties over the number of rows (that of the trace apart), for values in units of L(0): found by trial on real data
 # of 60 to 2000 rows.  Pairs four times stiffer make the inner problem slow, softer ones the multipliers late.
 PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
-COLUMNS = 2 * WIDTH  # of a factor: ten are too few at rank 9, sixteen are enough at rank 34
+# Columns of a factor: ten are too few at rank 9, sixteen are enough at rank 34; with a density 24 are too few at rank 9
+COLUMNS, DENSITY_COLUMNS = 2 * WIDTH, 4 * WIDTH
 MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
+DENSITY_START = 5  # rounds without densities: where few rounds follow, multipliers that chase them prove less
+DENSITY_ROWS = 3000  # with densities up to here: proofs factor a dense matrix of that size then
 HARD = 1e-14  # values differ by rounding below this
 THREADED = 10_000  # entries of all factors from which a second thread gains more than its hand-over costs
 LANCZOS, ESCAPES, NEGATIVE = 60, 6, 1e-6  # steps, eigenvectors that are left along, and what counts as negative
@@ -46,6 +50,11 @@ class Goal(Protocol):
         """Value, its derivatives in the e of each leaf, (n,) or (n, c), and in each mass."""
 
 
+def columns(n: int, outputs: tuple[int, ...]) -> int:
+    """Columns of the factors: more where there are densities, for one output of not too many rows."""
+    return DENSITY_COLUMNS if n <= DENSITY_ROWS and not outputs else COLUMNS
+
+
 class Lagrangian:
     """Factors and multipliers of all leaves, and steps on them.
 
@@ -59,6 +68,7 @@ class Lagrangian:
         n = len(Z)
         self.penalties = Penalties(PAIR / n, DIAGONAL / n, BALL / n, TRACE)
         self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V.size > THREADED else None
+        self.dense = V.shape[2] == DENSITY_COLUMNS
         self.evaluations = 0
         self.momentum = 1.0
         self.lowest = 0.0
@@ -68,8 +78,8 @@ class Lagrangian:
     def forget(self) -> None:
         """Drop the memory of L-BFGS, as after a change of the leaves."""
         # one row more than is remembered: the next step and change are written there before they are judged
-        self.steps = np.zeros((MEMORY + 1, self.V.size))
-        self.changes = np.zeros((MEMORY + 1, self.V.size))
+        # single precision: directions need no more, and their making is bound by the memory's speed
+        self.steps, self.changes = (np.zeros((MEMORY + 1, self.V.size), dtype=np.float32) for _ in range(2))
         self.curvatures = np.zeros(MEMORY + 1)
         self.order: list[int] = []
 
@@ -82,7 +92,7 @@ class Lagrangian:
         self.evaluations += 1
         places = range(len(self.leaves))
         e = self.each(lambda number: self._outputs(number, V[number]), places)
-        masses = [float(v[0] @ v[0]) for v in V]
+        masses = [self._mass(k, v) for k, v in enumerate(V)]
         value, gains, slopes = self.goal.value(e, masses)
 
         def gradient(number: int) -> float:
@@ -97,7 +107,12 @@ class Lagrangian:
         """The e of a leaf, ``E t`` (n,) of one output and ``E ta'`` (n, c) of several; fills the kernel's slacks."""
         n, r = self.Z.shape
         T = self.leaves[number].kernel.slacks(V)[:n]
-        return np.asarray(T @ V[1 + r + n :].T if len(V) > 1 + r + n else T @ V[0])
+        leaf = self.leaves[number]
+        return np.asarray(T @ V[1 + r + n :].T if len(V) > 1 + r + n else T @ leaf.kernel.direction(V, leaf.m))
+
+    def _mass(self, number: int, V: Array) -> float:
+        leaf = self.leaves[number]
+        return float(V[0] @ leaf.kernel.direction(V, leaf.m))
 
     def _gradient_of_outputs(self, number: int, V: Array, gain: Array, mass_slope: float, G: Array) -> float:
         """As `Kernel.value`, where ``e = TA'`` has a column for each of several outputs. O(n k c) more."""
@@ -118,12 +133,13 @@ class Lagrangian:
         # buffers that change places: fresh arrays of this size would cost as much in page faults as the gradient does
         V, new, G, new_G = self.V.copy(), *(np.empty_like(self.V) for _ in range(3))
         value = self.evaluate(V, G)
-        direction = np.empty(V.size)
+        direction, single = np.empty(V.size), np.empty(V.size, dtype=np.float32)
         for _ in range(steps):
             if time.monotonic() > self.deadline:
                 break
             g = G.ravel()
-            two_loops(g, self.steps, self.changes, self.curvatures, np.array(self.order, dtype=np.int64), direction)
+            two_loops(g, self.steps, self.changes, self.curvatures, np.array(self.order, dtype=np.int64), single)
+            direction[:] = single
             slope = float(direction @ g)
             if not self.order or slope >= 0.0:
                 self.order = []
@@ -155,15 +171,14 @@ class Lagrangian:
 
     def _remember(self, V: Array, new: Array, G: Array, new_G: Array) -> None:
         place = next(row for row in range(MEMORY + 1) if row not in self.order)
-        s = np.subtract(new.ravel(), V.ravel(), out=self.steps[place])
-        y = np.subtract(new_G.ravel(), G.ravel(), out=self.changes[place])
-        self.curvatures[place] = s @ y
+        s, y = new.ravel() - V.ravel(), new_G.ravel() - G.ravel()
+        self.steps[place], self.changes[place], self.curvatures[place] = s, y, s @ y
         if self.curvatures[place] > 1e-12 * float(y @ y):
             self.order = [*self.order[-MEMORY + 1 :], place]
 
     def outputs(self) -> tuple[list[Array], list[float]]:
         """The e and the mass of each leaf."""
-        return [self._outputs(k, V) for k, V in enumerate(self.V)], [float(V[0] @ V[0]) for V in self.V]
+        return [self._outputs(k, V) for k, V in enumerate(self.V)], [self._mass(k, V) for k, V in enumerate(self.V)]
 
     def escape(self) -> float:
         """Leave saddle points along negative eigenvectors of the Lagrangian's matrix; the least eigenvalue met."""
@@ -172,8 +187,14 @@ class Lagrangian:
         def modes(number: int) -> tuple[float, Array | None]:
             leaf = self.leaves[number]
             m = leaf.first_order(self.V[number], self.penalties)
-            form = quadratic_form(self.Z, -gains[number], m.certificate(), leaf.fixed)
-            return self._negative(number, form, (slopes[number] - m.trace - m.unit, m.trace, m.unit))
+            multipliers, v, factors = m.certificate(), -gains[number], None
+            shifts = (slopes[number] - m.trace - m.unit, m.trace, m.unit)
+            if m.density.any():
+                multipliers = replace(multipliers, level=slopes[number])
+                factors = density_factors(self.Z, v, multipliers, leaf.fixed)
+                multipliers, v = replace(multipliers, density=NO_DENSITY), np.zeros(len(v))
+                shifts = (-m.trace / m.base, m.trace / m.base)
+            return self._negative(number, quadratic_form(self.Z, v, multipliers, leaf.fixed), shifts, factors)
 
         self.lowest = 0.0
         for number, (low, direction) in enumerate(self.each(modes, range(len(self.leaves)))):
@@ -182,7 +203,7 @@ class Lagrangian:
                 self._move(number, direction)
         return self.lowest
 
-    def _negative(self, number: int, form: Form, shifts: tuple[float, ...]) -> tuple[float, Array | None]:
+    def _negative(self, number: int, form: Form, shifts: tuple[float, ...], product=None) -> tuple[float, Array | None]:
         """Least eigenvalue and a direction for the factor from the negative eigenvectors.
 
         shifts : of the diagonals of 1, u and a
@@ -192,7 +213,11 @@ class Lagrangian:
 
         def apply(x: Array) -> Array:
             y, t = x[:q], x[q:]
-            return np.concatenate([Q @ y + form.C.T @ t, form.C @ y + form.A @ t])
+            z = np.concatenate([Q @ y + form.C.T @ t, form.C @ y + form.A @ t])
+            if product is not None:
+                alpha, omega = product
+                z += 0.5 * (alpha * (omega @ x) + omega * (alpha @ x))
+            return z
 
         values, vectors = lowest_modes(apply, q + m, ESCAPES)
         count = int((values < -NEGATIVE).sum())
@@ -236,6 +261,13 @@ class Lagrangian:
 
         self.each(renew, range(len(self.leaves)))
 
+    def reweigh(self, number: int) -> None:
+        """After the first rounds, a step of the densities, by which the value grows; see `Leaf.reweigh`."""
+        if self.dense and number >= DENSITY_START:
+            _, gains, slopes = self.goal.value(*self.outputs())
+            for leaf, V, gain, slope in zip(self.leaves, self.V, gains, slopes, strict=True):
+                leaf.reweigh(V, gain, slope)
+
     def cut(self, most: int) -> float:
         """A cut round of every leaf; the worst product found."""
         worst = self.each(lambda number: self.leaves[number].cut(self.V[number], most), range(len(self.leaves)))
@@ -260,6 +292,7 @@ def extrapolate(old: LeafMultipliers, new: LeafMultipliers, beyond: float) -> Le
         new.start, new.other, np.maximum(new.pair + beyond * (new.pair - old.pair), 0.0),
         new.diagonal + beyond * (new.diagonal - old.diagonal), a, slope,
         max(0.0, new.trace + beyond * (new.trace - old.trace)), max(0.0, new.unit + beyond * (new.unit - old.unit)),
+        new.base, new.density,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from exactrelu._typing import Array
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, first_leaf
-from ._moments import COLUMNS, Lagrangian
+from ._moments import Lagrangian, columns
 from ._proofs import LeafProof, PairResult, combined, dual_bound, leaf_proof, proof_seconds
 
 PARTNERS = 6  # most opposite directions that every slack is paired with at first
@@ -21,7 +21,8 @@ ROUNDS_PER_CUT = 3
 STEPS = 30  # of L-BFGS before and after the escape
 POLISH_STEPS = 3 * STEPS  # in the last rounds: only well minimised multipliers prove much
 POLISH = 0.25  # share of the time for rounds without cuts and acceleration
-SETTLED, CLOSE = 2e-5, 5e-4  # gain of a polishing round, and distance to the relaxed value, relative, that end it
+PATIENCE, GAIN = 4, 3e-4  # so many polishing rounds that gain less together, relative to the value, end it
+CALM_ROUNDS, CALM = 10, 2e-4  # rounds in which the value changes by no more, relative, after which it has settled
 SPREAD = 0.3  # of the entries of the first factor: masses of a tenth, those of a trained network
 
 
@@ -86,7 +87,6 @@ class Relaxation:
     problem: Problem
     beta: float
     n_jobs: int = 1
-    columns: int = COLUMNS
     seed: int = 0
     partners: int = PARTNERS
     solver: Lagrangian = field(init=False)
@@ -99,12 +99,13 @@ class Relaxation:
         Z, outputs = self.problem.bundle.Z, self.problem.y.shape[1:]
         n, r = Z.shape
         rng = np.random.default_rng(self.seed)
-        leaves = [first_leaf(Z, 1.0, self.columns, self.partners)]
+        k = columns(n, outputs)
+        leaves = [first_leaf(Z, 1.0, k, self.partners)]
         if not outputs:
             plus = leaves[0]
-            leaves.append(Leaf(Z, -1.0, plus.fixed, self.columns, plus.m, plus.proximal))
-        V = rng.standard_normal((len(leaves), 1 + r + n + sum(outputs), self.columns))
-        V *= SPREAD / np.sqrt(self.columns)
+            leaves.append(Leaf(Z, -1.0, plus.fixed, k, plus.m, plus.proximal))
+        V = rng.standard_normal((len(leaves), 1 + r + n + sum(outputs), k))
+        V *= SPREAD / np.sqrt(k)
         V[:, 1 : 1 + r] /= np.sqrt(r)
         V[:, 1 + r : 1 + r + n] = np.maximum(Z @ V[:, 1 : 1 + r], 0.0)
         if outputs:
@@ -129,7 +130,11 @@ class Relaxation:
         self.solver.descend(steps)
         self.solver.escape()
         self.solver.descend(steps)
+        if time.monotonic() > self.solver.deadline:  # far from a minimum perhaps, where multipliers mean nothing
+            return
         self.solver.update(accelerate=not polish)
+        if not polish:
+            self.solver.reweigh(number)
         if not polish and number % ROUNDS_PER_CUT == ROUNDS_PER_CUT - 1:
             self.solver.cut(MORE)
 
@@ -170,34 +175,47 @@ class Relaxation:
             signs.append(np.full(V.shape[1], leaf.sign))
         return np.concatenate(signs), np.concatenate(directions) * (self.goal.unit / self.beta)
 
-    def run(self, deadline: float, rounds: int, callback: Callable[[PairResult], object] | None = None) -> PairResult:
-        """Rounds until the deadline; the last quarter polishes and proves, and ends early when that gains no more.
+    def run(
+        self,
+        deadline: float,
+        rounds: int,
+        callback: Callable[[PairResult], object] | None = None,
+        settling: bool = False,
+    ) -> PairResult:
+        """Rounds until the deadline; from when the value has settled, or in the last quarter, they polish and prove.
+
+        They end early when that gains no more.
 
         Parameters
         ----------
         deadline : float, `time.monotonic` value
         rounds : int, at most
         callback : gets each PairResult; a true value stops
+        settling : whether every round polishes and proves
         """
         start, self.until = time.monotonic(), deadline
-        last = None
+        proven: list[float] = []
+        values: list[float] = []
         for number in range(max(rounds, 1)):
             end = deadline - self.proving
             share = (time.monotonic() - start) / max(end - start, 1e-9)
             # a deadline that is over leaves one proof to be made
-            polish = max(share, (number + 1) / rounds) > 1.0 - POLISH
+            polish = settling or max(share, (number + 1) / rounds) > 1.0 - POLISH
             if share < 1.0:
                 self.solver.deadline = end
                 self.round(number, polish)
             if not polish:
+                values.append(self.dual_point()[1])
+                if len(values) > CALM_ROUNDS:
+                    settling = abs(values[-1] - values[-1 - CALM_ROUNDS]) < CALM * abs(values[-1])
                 # now and then, so that whoever ends this early has a bound
                 if (number + 1) & number == 0 and callback is not None and callback(self._timed_proof()):
                     break
                 continue
             result = self._timed_proof()
-            done = last is not None and result.lower_bound - last <= SETTLED * abs(result.relaxed_value)
-            settled = done and result.relaxed_value - result.lower_bound <= CLOSE * abs(result.relaxed_value)
-            last = result.lower_bound
+            proven.append(self.best.lower_bound)
+            long = len(proven) > PATIENCE
+            settled = long and proven[-1] - proven[-1 - PATIENCE] <= GAIN * abs(result.relaxed_value)
             if settled or share >= 1.0 or (callback is not None and callback(result)):
                 break
         return self.best or self.prove()
@@ -240,6 +258,7 @@ def price_leaf(
         solver.escape()
         solver.descend(STEPS)
         solver.update(accelerate=True)
+        solver.reweigh(number)
         proof = leaf_proof(leaf, v)
         if proof.norm < best.norm:
             best, kept = proof, leaf.proximal

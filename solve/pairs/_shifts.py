@@ -8,133 +8,195 @@ import numpy as np
 import scipy
 
 from exactrelu._typing import Array, Ints
-from exactrelu.certificates._pairs import (
-    DENSE,
-    Form,
-    PairMultipliers,
-    conjugate_gradients,
-    least_shifts,
-    pair_proof,
-    quadratic_form,
-)
+from exactrelu.certificates._forms import Form, PairMultipliers, quadratic_form
+from exactrelu.certificates._pairs import DENSE, conjugate_gradients, least_shifts, pair_proof
 
 ROUGH = 0.05  # accuracy of the logarithm of the outputs' shift: enough to compare shifts of the t-block by
 SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
 SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
 FIRST_SHIFT = 10  # place in `SHIFTS` where the search begins without a hint: 6e-5, the middle of what trials ended at
+# Of the search for a density's level: steps, accuracy, how far it goes in units of the shifts that are needed; how
+# often it takes turns with that for a shift, while they gain so much, relative
+LEVEL_STEPS, LEVEL_TOL, LEVEL_ROOM, LEAST_ROOM, ALTERNATIONS, LEVEL_GAIN = 24, 1e-6, 4.0, 1e-3, 6, 1e-4
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A shift of the t-block: its place in `SHIFTS`, and the share of it that ``t^2 <= (z.u)^2`` pays for."""
+    """What makes most of multipliers: a hint for the next search, too.
 
-    place: int
-    share: float
+    Attributes
+    ----------
+    estimate : float, what is proven then, but for rounding
+    place : int, of the shift of the t-block in `SHIFTS`
+    share : float, of the shift that ``t^2 <= (z.u)^2`` pays for
+    level : float, of a density
+    """
+
     estimate: float
+    place: int = FIRST_SHIFT
+    share: float = 0.0
+    level: float = 1.0
 
 
-def find_shift(Z: Array, form: Form, fixed: Ints, hint: int | None = None) -> Shift | None:
-    """The shift after which multipliers prove most, sought from `hint` by a descent in powers of two; not a proof.
+class _Search:
+    """What a form proves, but for rounding, after shifts and at levels.
 
     Parameters
     ----------
-    Z : (n, r);  form : Form of the multipliers without shift;  fixed : (n,)
+    rows : (m, r) that are not fixed;  form : Form of multipliers without a shift;  level : that of the form
+    """
+
+    def __init__(self, rows: Array, form: Form, level: float) -> None:
+        self.rows, self.form, self.level = rows, form, level
+        self.unit = largest_entry(form)
+        self.grams: dict[int, Array | None] = {}
+        self.squares = rows.T @ rows
+        parts = [form.C, rows]
+        if form.density is not None:
+            parts.append(form.density[len(form.Q) :, None])
+        self.B = np.column_stack(parts)
+
+    def gram(self, place: int) -> Array | None:
+        """``B'A^-1 B`` of the shifted t-block A; None where that is not positive definite. O(n^3), kept."""
+        if place not in self.grams:
+            self.grams[place] = self._gram(float(SHIFTS[place]) * self.unit)
+        return self.grams[place]
+
+    def _gram(self, shift: float) -> Array | None:
+        A, B = self.form.A, self.B
+        if not len(B):
+            return np.zeros((B.shape[1],) * 2)
+        if isinstance(A, np.ndarray):
+            A = A + shift * np.eye(len(A))
+        else:
+            A = A + shift * scipy.sparse.eye_array(len(B), format="csr")
+            if len(B) > DENSE:
+                X = conjugate_gradients(A, B)
+                return None if X is None else 0.5 * (B.T @ X + X.T @ B)
+            A = A.toarray()
+        try:
+            X = scipy.linalg.solve_triangular(np.linalg.cholesky(A), B, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return None
+        return np.asarray(X.T @ X)
+
+    def bound(self, place: int, share: float, level: float) -> float:
+        """What is proven, at a shift and a share of it, and at a level where the form has a density."""
+        needed = self.needed(place, share, level)
+        return needed if self.form.density is None else level + max(needed, 0.0)
+
+    def needed(self, place: int, share: float, level: float) -> float:
+        """The shifts of the blocks of y that are needed."""
+        form, G = self.form, self.gram(place)
+        if G is None:
+            return np.inf
+        q, r, shift = len(form.Q), self.rows.shape[1], float(SHIFTS[place]) * self.unit
+        # C - (1 - share) shift Z / 2 in place of C, and what a level adds to it: mix the columns of the Gram matrix
+        mix = np.eye(len(G), q)
+        mix[q : q + r, 1 : 1 + r] = -0.5 * (1.0 - share) * shift * np.eye(r)
+        Q = form.Q.copy()
+        if form.density is not None:
+            more = 0.5 * (level - self.level)
+            mix[-1, 0] = more
+            Q[0] += more * form.density[:q]
+            Q[:, 0] += more * form.density[:q]
+        Q -= mix.T @ G @ mix
+        Q[1 : 1 + r, 1 : 1 + r] -= share * shift * self.squares
+        if not np.isfinite(Q).all():
+            return np.inf
+        return sum(least_shifts(Q, form.blocks, ROUGH))
+
+    def shift(self, hint: Shift) -> Shift | None:
+        """The best shift and share at the level of `hint`, by a descent from its place; None where there is none."""
+
+        def tried(place: int) -> tuple[float, float]:
+            if not 0 <= place < len(SHIFTS):
+                return np.inf, 0.0
+            return min((self.bound(place, share, hint.level), share) for share in SHARES)
+
+        place = hint.place
+        while not np.isfinite(tried(place)[0]):
+            place += 2
+            if place >= len(SHIFTS):
+                return None
+        while (best := min((place, place + 1, place - 1), key=tried)) != place:
+            place = best
+        estimate, share = tried(place)
+        return Shift(estimate, place, share, hint.level)
+
+    def at_best_level(self, found: Shift) -> Shift:
+        """The same shift at the level that proves most: what is proven is convex in it."""
+        at = found.level
+        room = LEVEL_ROOM * abs(self.needed(found.place, found.share, at)) + LEAST_ROOM
+        line = scipy.optimize.minimize_scalar(
+            lambda level: self.bound(found.place, found.share, level), method="bounded",
+            bounds=(max(at - room, 0.0), at + room), options={"xatol": LEVEL_TOL, "maxiter": LEVEL_STEPS},
+        )  # fmt: skip
+        better = replace(found, estimate=float(line.fun), level=float(line.x))
+        return better if better.estimate < found.estimate else found
+
+
+def find_shift(Z: Array, form: Form, fixed: Ints, hint: Shift) -> Shift | None:
+    """The shift, and the level of a density, at which multipliers prove most, sought from `hint`; not a proof.
+
+    Parameters
+    ----------
+    Z : (n, r);  form : Form of the multipliers without shift, with the level of `hint`;  fixed : (n,)
 
     Returns
     -------
     Shift, or None when none makes the t-block positive definite
     """
-    rows = Z[fixed == 0]
-    if not len(rows):
-        return Shift(0, 0.0, sum(least_shifts(form.Q, form.blocks)))
-    known: dict[int, tuple[float, float]] = {}
-
-    def tried(place: int) -> float:
-        if not 0 <= place < len(SHIFTS):
-            return np.inf
-        if place not in known:
-            known[place] = _shifted_bound(rows, form, float(SHIFTS[place]) * largest_entry(form))
-        return known[place][0]
-
-    place = FIRST_SHIFT if hint is None else hint
-    while not np.isfinite(tried(place)):
-        place += 2
-        if place >= len(SHIFTS):
-            return None
-    while True:
-        best = min((place, place + 1, place - 1), key=tried)
-        if best == place:
+    search = _Search(Z[fixed == 0], form, hint.level)
+    found = search.shift(hint)
+    if found is None or form.density is None:
+        return found
+    found = search.at_best_level(found)
+    for _ in range(ALTERNATIONS):
+        better = search.at_best_level(search.shift(found) or found)
+        gained, found = found.estimate - better.estimate, better
+        if gained <= LEVEL_GAIN * found.estimate:
             break
-        place = best
-    return Shift(place, known[place][1], known[place][0])
+    return found
 
 
 def largest_entry(form: Form) -> float:
     """The unit of shifts: the largest absolute entry of the t-block, or of its border where that is larger."""
-    inside = float(abs(form.A).max()) if form.A.nnz else 0.0
+    inside = float(abs(form.A).max()) if form.A.shape[0] else 0.0
     return max(inside, float(np.abs(form.C).max(initial=0.0)), 1e-200)
 
 
-def _shifted_bound(rows: Array, form: Form, shift: float) -> tuple[float, float]:
-    """What the form proves, but for rounding, with a shift, and the best of `SHARES`."""
-    unit = scipy.sparse.coo_array((np.ones(len(rows)), (np.arange(len(rows)),) * 2))
-    A = form.A + shift * scipy.sparse.csr_array(unit)
-    B = np.column_stack([form.C, rows])
-    if len(rows) > DENSE:
-        X = conjugate_gradients(A, B)
-        if X is None:
-            return np.inf, 0.0
-        G = B.T @ X
-        G = 0.5 * (G + G.T)
-    else:
-        try:
-            X = scipy.linalg.solve_triangular(np.linalg.cholesky(A.toarray()), B, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            return np.inf, 0.0
-        G = X.T @ X
-    q, r = len(form.Q), rows.shape[1]
-    of_u = slice(1, 1 + r)
-    best = (np.inf, 0.0)
-    for share in SHARES:
-        # C - (1 - share) shift Z / 2 in place of C: mix the columns of the Gram matrix
-        mix = np.vstack([np.eye(q), np.zeros((r, q))])
-        mix[q:, of_u] = -0.5 * (1.0 - share) * shift * np.eye(r)
-        Q = form.Q - mix.T @ G @ mix
-        Q[of_u, of_u] -= share * shift * (rows.T @ rows)
-        if np.isfinite(Q).all():
-            best = min(best, (sum(least_shifts(Q, form.blocks, ROUGH)), share))
-    return best
-
-
 def _shifted(
-    Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: int | None
+    Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: Shift | None
 ) -> tuple[PairMultipliers, Form, Shift | None]:
-    multipliers = replace(multipliers.legal(*Z.shape), shift=0.0)
+    hint = hint or Shift(np.inf)
+    multipliers = replace(multipliers.legal(*Z.shape), shift=0.0, level=hint.level)
     with np.errstate(over="ignore", invalid="ignore"):
         form = quadratic_form(Z, v, multipliers, fixed)
         return multipliers, form, find_shift(Z, form, fixed, hint)
 
 
-def likely_norm(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: int | None) -> float:
+def likely_norm(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: Shift | None) -> float:
     """What `best_proof` would prove, but for rounding; no proof."""
     found = _shifted(Z, v, multipliers, fixed, hint)[2]
     return np.inf if found is None else found.estimate
 
 
 def best_proof(
-    Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None, hint: int | None = None
-) -> tuple[float, PairMultipliers, int | None]:
+    Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None, hint: Shift | None = None
+) -> tuple[float, PairMultipliers, Shift | None]:
     """The best that multipliers prove after a shift: the bound, the shifted multipliers, a hint for the next search.
 
     Parameters
     ----------
     Z : (n, r);  v : (n,) or (n, c);  multipliers : PairMultipliers;  fixed : (n,), optional
-    hint : int, optional, what the last search for like multipliers returned
+    hint : Shift, optional, what the last search for like multipliers returned
     """
     fixed = np.zeros(len(Z), dtype=np.int64) if fixed is None else fixed
     multipliers, form, found = _shifted(Z, v, multipliers, fixed, hint)
-    if found is None:
+    if found is None or not np.isfinite(found.estimate):
         return np.inf, multipliers, None
+    multipliers = replace(multipliers, level=found.level)
     if (fixed == 0).any():
         multipliers = replace(multipliers, shift=float(SHIFTS[found.place]) * largest_entry(form), share=found.share)
-    return pair_proof(Z, v, multipliers, fixed), multipliers, found.place
+    return pair_proof(Z, v, multipliers, fixed), multipliers, found

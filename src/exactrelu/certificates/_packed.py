@@ -8,14 +8,15 @@ choose other coordinates.  Nothing in the vector is trusted: whatever it holds, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from exactrelu._coordinates import row_norms, sums_by
 from exactrelu._typing import Array, Ints
 
-from ._pairs import EPS, PairMultipliers, leaves_cover, pair_proof
+from ._forms import EPS, PairMultipliers
+from ._pairs import leaves_cover, pair_proof
 
 MOST_INDEX = 1 << 24  # integers up to this are numbers of float32
 
@@ -46,7 +47,9 @@ def packed(owner: Ints, leaves: Sequence[Leaf], V: Array) -> Ints | None:
     """
     if 2 * len(owner) > MOST_INDEX or any(len(leaf.multipliers.pair) > MOST_INDEX for leaf in leaves):
         return None
-    parts = [np.array([0.0, 0.0, len(owner), len(leaves)]), owner]
+    dense = any(leaf.multipliers.density.any() for leaf in leaves)
+    # a negative number of leaves says that they have densities, which vectors of before had not
+    parts = [np.array([0.0, 0.0, len(owner), -len(leaves) if dense else len(leaves)]), owner]
     for leaf in leaves:
         m = leaf.multipliers
         held = np.flatnonzero((leaf.fixed != 0) | (m.diagonal != 0.0))
@@ -56,6 +59,9 @@ def packed(owner: Ints, leaves: Sequence[Leaf], V: Array) -> Ints | None:
             np.array([leaf.sign, m.shift, m.share, *sizes]), m.first, m.second, m.pair,
             held, leaf.fixed[held], m.diagonal[held], ball, m.offset[ball], (m.slope[ball] @ V.T).ravel(),
         ]  # fmt: skip
+        if dense:
+            weighted = np.flatnonzero(m.density)
+            parts += [np.array([m.level, len(weighted)]), weighted, m.density[weighted]]
     flat = np.concatenate(parts).astype("<f4")
     return np.append(flat, np.zeros(len(flat) % 2, "<f4")).view("<i8").astype(np.int64)
 
@@ -87,7 +93,7 @@ class _Reader:
             raise ValueError(f"indices from {low} to {high - 1} wanted, got {values[:5]}")
         return whole
 
-    def leaf(self, m: int, V: Array) -> Leaf:
+    def leaf(self, m: int, V: Array, dense: bool) -> Leaf:
         sign, shift, share = self.numbers(3)
         pairs, held, ball = self.indices(3, 0, MOST_INDEX + 1)
         first, second = self.indices(pairs, 0, 2 * m), self.indices(pairs, 0, 2 * m)
@@ -99,6 +105,11 @@ class _Reader:
         found.offset[place] = self.numbers(ball)
         found.slope[place] = self.numbers(ball * len(V)).reshape(ball, len(V)) @ V
         multipliers = PairMultipliers(first, second, pair, found.diagonal, found.offset, found.slope, shift, share)
+        if dense:
+            level, density = float(self.numbers(1)[0]), np.zeros(2 * m)
+            place = self.indices(int(self.indices(1, 0, 2 * m + 1)[0]), 0, 2 * m)
+            density[place] = self.numbers(len(place))
+            multipliers = replace(multipliers, level=level, density=density)
         return Leaf(float(sign), fixed, multipliers)
 
 
@@ -127,14 +138,14 @@ def _bound(reader: _Reader, Z: Array, theta: Array, V: Array) -> float:
     n = len(Z)
     high, low = reader.numbers(2)
     factor = float(high + low)
-    _, count = reader.indices(1, n, n + 1), int(reader.indices(1, 1, MOST_INDEX)[0])
+    _, count = reader.indices(1, n, n + 1), int(reader.indices(1, -MOST_INDEX, MOST_INDEX)[0])
     owner = reader.indices(n, -1, n)
     m = int(owner.max(initial=-1)) + 1
     used = owner >= 0
     unit, weights, moved = merged(Z, theta, owner, m)
     if not (0.0 < factor < np.inf) or not used.any():
         return np.inf
-    leaves = [reader.leaf(m, V) for _ in range(count)]
+    leaves = [reader.leaf(m, V, count < 0) for _ in range(abs(count))]
     bound = 0.0
     for sign in (1.0, -1.0) if theta.ndim == 1 else (1.0,):
         mine = [leaf for leaf in leaves if leaf.sign == sign]

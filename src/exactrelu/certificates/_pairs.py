@@ -18,13 +18,17 @@ Nonnegative Matrices in the Mathematical Sciences, 1994, chapter 6), which is ch
 
 so Y need only be near ``A^-1 C``, however it was found.  What is left is a matrix of size 1 + r.
 
+A density sharpens this: with nonnegative ``w`` and a level g, multipliers that make ``(1 + w.R) (g - v.t) + delta``
+minus their combination positive semidefinite prove ``v.t <= g + max(delta, 0)``, since ``1 + w.R >= 1`` (of the kind of
+a Positivstellensatz with denominators, of degree one: Putinar and Vasilescu, Ann. Math. 149, 1999).  A is dense then,
+and a Cholesky factorisation proves its least eigenvalue.
+
 Of several outputs, v of shape (n, c), the length ``|v't|`` is the most of ``a'v't`` over unit vectors a: a quadratic
 form too, so a joins y = (1, u, a), the columns of v join C, and ``gamma + mu + rho`` with ``rho |a|^2`` is the bound.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,182 +36,19 @@ import scipy  # its parts are loaded where they are used
 
 from exactrelu._typing import Array, Ints
 
+from ._forms import EPS, Form, PairMultipliers, quadratic_form
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# Twice the unit roundoff: k EPS exceeds the usual gamma_k = k u / (1 - k u) for every k that fits in memory.
-EPS = float(np.finfo(float).eps)
 # Rows up to which a dense factorisation, n^3 / 3 products, is as fast as conjugate gradients on 30 entries a row; at
 # 2000 those take a third of the time and less, and prove the same to six digits.
 DENSE = 1000
-SPAN = 1e140  # multipliers are kept where neither their squares nor the reciprocals of those leave the floating range
 # Logarithms, in units of the largest entry, between which the shift of the outputs' block is sought, and how closely:
 # what the sum loses is of second order in that.
 RHO, RHO_TOL = (-16.0, 3.0), 1e-3
 NEWTON_STEPS = 30  # for the trust region problem; five are usual
 CG_STEPS, CG_TOL = 400, 1e-10  # conjugate gradients: an error of 1e-10 costs the bound its square over lambda
-
-
-@dataclass(frozen=True)
-class PairMultipliers:
-    """Multipliers of one output sign; see the module's text.
-
-    Attributes
-    ----------
-    first, second : (P,) slacks p and q of each pair: i is t_i, n + i is s_i
-    pair : (P,) nonnegative
-    diagonal : (n,) of ``t_i s_i = 0``, any sign
-    offset : (2n,), slope : (2n, r)
-        ``a`` and ``b`` of the products of the slacks with the ball, ``|b_i| <= a_i``
-    shift, share : float
-        More on the diagonal of the t-block, see `expanded`.
-    """
-
-    first: Ints
-    second: Ints
-    pair: Array
-    diagonal: Array
-    offset: Array
-    slope: Array
-    shift: float = 0.0
-    share: float = 0.0
-
-    @classmethod
-    def zero(cls, n: int, r: int) -> PairMultipliers:
-        """No pairs, and zero for the rest."""
-        none = np.zeros(0, dtype=np.int64)
-        return cls(none, none, np.zeros(0), np.zeros(n), np.zeros(2 * n), np.zeros((2 * n, r)))
-
-    def scaled(self, factor: float) -> PairMultipliers:
-        """All of them times `factor` > 0."""
-        return replace(
-            self, pair=factor * self.pair, diagonal=factor * self.diagonal, offset=factor * self.offset,
-            slope=factor * self.slope, shift=factor * self.shift,
-        )  # fmt: skip
-
-    def expanded(self) -> PairMultipliers:
-        """The same with the shift among the other multipliers.
-
-        ``t^2 = t z.u`` pays for it, or ``t^2 <= (z.u)^2``, that is ``s^2 - 2 t s >= 0``, for `share` of it.
-        """
-        if self.shift == 0.0:
-            return self
-        n = len(self.diagonal)
-        own = n + np.arange(n if self.share > 0.0 else 0)
-        return replace(
-            self, first=np.append(self.first, own), second=np.append(self.second, own),
-            pair=np.append(self.pair, np.full(len(own), self.share * self.shift)),
-            diagonal=self.diagonal - (1.0 + self.share) * self.shift, shift=0.0,
-        )  # fmt: skip
-
-    def legal(self, n: int, r: int) -> PairMultipliers:
-        """The same where they are legal; what is not is dropped, or raised until it is.
-
-        Raises
-        ------
-        ValueError
-            When the arrays do not have the shapes that n rows of rank r ask for, or a pair names no slack.
-        """
-        wanted = {"diagonal": (n,), "offset": (2 * n,), "slope": (2 * n, r)}
-        wanted |= {name: (len(self.pair),) for name in ("first", "second", "pair")}
-        for name, shape in wanted.items():
-            if np.shape(getattr(self, name)) != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {np.shape(getattr(self, name))}")
-        first, second = np.asarray(self.first), np.asarray(self.second)
-        for index in (first, second):
-            if index.dtype.kind not in "iu" or (index.size and not 0 <= int(index.min()) <= int(index.max()) < 2 * n):
-                raise ValueError(f"pairs must name slacks 0 to {2 * n - 1}, got {index.dtype} from {index[:5]}")
-        pair = _finite(self.pair).clip(0.0)
-        slope = _finite(self.slope)
-        # the computed norm may be too small by its rounding: r + 4 units cover squares, sum and root
-        lengths = np.sqrt(np.square(slope).sum(axis=1)) * (1.0 + (r + 4) * EPS)
-        return PairMultipliers(
-            first.astype(np.int64), second.astype(np.int64), pair, _finite(self.diagonal),
-            np.maximum(_finite(self.offset), lengths), slope, float(_finite(np.array(self.shift))),
-            float(_finite(np.array(self.share)).clip(0.0)),
-        )  # fmt: skip
-
-
-def _finite(values: Array) -> Array:
-    """Float64 copy; zero for what is not finite, or so large or small that its square is not."""
-    values = np.asarray(values, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        return np.where((np.abs(values) < SPAN) & (np.abs(values) > 1.0 / SPAN), values, 0.0)
-
-
-@dataclass(frozen=True)
-class Form:
-    """``-v.t`` minus the combination, ``t'At + 2 t'Cy + y'Qy`` with y = (1, u), over the m rows that are not fixed.
-
-    Of several outputs it is ``-a'v't`` minus the combination, with y = (1, u, a).  `blocks`: sizes of the parts of y.
-
-    `A_size`, `C_size` and `Q_size` hold the sums of the absolute values of what was added up, so that the computed
-    entries are wrong by at most ``terms * EPS`` times those (Q: ``(terms + 2 n) EPS``).
-    """
-
-    A: csr_array
-    C: Array
-    Q: Array
-    A_size: csr_array
-    C_size: Array
-    Q_size: Array
-    terms: int
-    blocks: tuple[int, ...]
-
-
-def slack_directions(Z: Array, fixed: Ints) -> Array:
-    """F (2n, r) of ``R = [t; s] = E t + F u``: where a row is fixed its t (+1) or s (-1) is linear, the other zero."""
-    on, free = (fixed > 0)[:, None], (fixed == 0)[:, None]
-    return np.vstack([np.where(on, Z, 0.0), np.where(free | ~on, -Z, 0.0)])
-
-
-def quadratic_form(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints) -> Form:
-    """The form for legal multipliers. O((n + P) r + n r^2).
-
-    Parameters
-    ----------
-    Z : (n, r);  v : (n,), or (n, c) of several outputs
-    fixed : (n,) +1 where only ``z_i.u >= 0`` is looked at, -1 where only ``z_i.u <= 0``, else 0
-    """
-    n, r = Z.shape
-    several = v if v.ndim == 2 else v[:, None]
-    # what v multiplies: the first of y, or a
-    outputs, q = (slice(1 + r, None), 1 + r + v.shape[1]) if v.ndim == 2 else (slice(0, 1), 1 + r)
-    of_u = slice(1, 1 + r)
-    free = np.flatnonzero(fixed == 0)
-    place = np.full(n, -1)
-    place[free] = np.arange(len(free))
-    own = np.arange(n)
-    at = np.concatenate([multipliers.first, multipliers.second, own, own + n])
-    to = np.concatenate([multipliers.second, multipliers.first, own + n, own])
-    value = np.concatenate([multipliers.pair, multipliers.pair, multipliers.diagonal, multipliers.diagonal])
-    used = value != 0.0
-    at, to, value = at[used], to[used], value[used]
-    terms = int(np.bincount(np.append(at % n, to % n), minlength=1).max()) + 8
-    Lambda = scipy.sparse.csr_array(scipy.sparse.coo_array((value, (at, to)), shape=(2 * n, 2 * n)))
-    row, column = place[at % n], place[to % n]
-    inner = (row >= 0) & (column >= 0)
-    A = scipy.sparse.coo_array((-0.5 * value[inner], (row[inner], column[inner])), shape=(len(free), len(free)))
-
-    F = slack_directions(Z, fixed)
-    LF, LF_size = Lambda @ F, abs(Lambda) @ np.abs(F)
-    offset, slope = multipliers.offset, multipliers.slope
-    fold = lambda M: M[free] + M[n + free]  # noqa: E731  # E'M
-    C, C_size = np.zeros((len(free), q)), np.zeros((len(free), q))
-    C[:, 0], C_size[:, 0] = -0.5 * fold(offset), 0.5 * fold(offset)
-    C[:, outputs] -= 0.5 * several[free]
-    C_size[:, outputs] += 0.5 * np.abs(several[free])
-    C[:, of_u], C_size[:, of_u] = -0.5 * (fold(LF) + fold(slope)), 0.5 * (fold(LF_size) + fold(np.abs(slope)))
-    Q, Q_size = np.zeros((q, q)), np.zeros((q, q))
-    F_size, on = np.abs(F), np.flatnonzero(fixed > 0)
-    Q[of_u, 0], Q_size[of_u, 0] = -0.5 * (F.T @ offset), 0.5 * (F_size.T @ offset)
-    Q[of_u, outputs] -= 0.5 * (Z[on].T @ several[on])
-    Q_size[of_u, outputs] += 0.5 * (np.abs(Z[on]).T @ np.abs(several[on]))
-    Q, Q_size = Q + Q.T, Q_size + Q_size.T
-    G, G_size = 0.5 * F.T @ LF + F.T @ slope, 0.5 * F_size.T @ LF_size + F_size.T @ np.abs(slope)
-    Q[of_u, of_u], Q_size[of_u, of_u] = -0.5 * (G + G.T), 0.5 * (G_size + G_size.T)
-    blocks = (1, r) if v.ndim == 1 else (1, r, v.shape[1])
-    return Form(scipy.sparse.csr_array(A), C, Q, scipy.sparse.csr_array(abs(A)), C_size, Q_size, terms, blocks)
 
 
 def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None) -> float:
@@ -249,6 +90,8 @@ def pair_proof(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | N
     with np.errstate(over="ignore", invalid="ignore"):
         multipliers = multipliers.scaled(unit).legal(n, r).expanded().legal(n, r)
         bound = _prove(quadratic_form(Z, v * unit, multipliers, fixed), n)
+        if v.ndim == 1 and multipliers.density.any():
+            bound = (multipliers.level + max(bound, 0.0)) * (1.0 + 4.0 * EPS)
         return bound / unit if np.isfinite(bound) else np.inf
 
 
@@ -261,9 +104,9 @@ def _prove(form: Form, n: int) -> float:
         if solved is None:
             return np.inf
         w, Y = solved[:, 0], solved[:, 1:]
-        if not (np.isfinite(solved).all() and w.min() > 0.0):
+        if not np.isfinite(solved).all():
             return np.inf
-        least = float(((A @ w - k * (form.A_size @ w)) / w).min()) * (1.0 - 8.0 * EPS)
+        least = _least_eigenvalue(A, form.A_size, k, w)
         if not least > 0.0:
             return np.inf
         Y_size = np.abs(Y)
@@ -275,6 +118,25 @@ def _prove(form: Form, n: int) -> float:
         hidden += (form.terms + 2 * n) * EPS * float(size.sum()) + float((Y_size.T @ R_wrong).sum())
         left = 0.5 * (left + left.T)
     return _prove_small(left, form.blocks, 2.0 * hidden)  # twice: hidden is itself computed
+
+
+def _least_eigenvalue(A: csr_array | Array, size: csr_array | Array, k: float, w: Array) -> float:
+    """A proven lower bound of the eigenvalues of a matrix whose computed entries are A, wrong by at most ``k size``.
+
+    w : about ``A^-1 1``, which proves it for a matrix without positive entries off the diagonal
+    """
+    if isinstance(A, np.ndarray):
+        wrong = k * float(size.sum(axis=1).max())
+        rounding = (len(A) + 16) * EPS * float(np.abs(np.diag(A)).sum())
+        below = 4.0 * (wrong + rounding)  # little beside any shift worth trying
+        try:
+            whole = np.isfinite(np.linalg.cholesky(A - below * np.eye(len(A)))).all()
+        except np.linalg.LinAlgError:
+            return -np.inf
+        return below - 2.0 * (wrong + rounding) if whole else -np.inf
+    if not w.min() > 0.0:
+        return -np.inf
+    return float(((A @ w - k * (size @ w)) / w).min()) * (1.0 - 8.0 * EPS)
 
 
 def _prove_small(Q: Array, blocks: tuple[int, ...], hidden: float) -> float:
@@ -290,7 +152,7 @@ def _prove_small(Q: Array, blocks: tuple[int, ...], hidden: float) -> float:
         below = hidden + (size + 8) * EPS * (float(np.trace(M)) + float(np.abs(np.diag(Q)).max()))
         try:
             if np.isfinite(np.linalg.cholesky(M - below * np.eye(size))).all():
-                return (sum(shifts) + len(shifts) * spare) * (1.0 + 8.0 * EPS)
+                return sum(shifts) + len(shifts) * spare + 8.0 * EPS * (sum(map(abs, shifts)) + len(shifts) * spare)
         except np.linalg.LinAlgError:
             pass
         spare = 2.0 * max(spare, below)
@@ -336,15 +198,16 @@ def trust_region(Q: Array) -> tuple[float, float]:
         if not square > 1.0 + 1e-9:
             break
         mu += square / float(c @ inverse**3) * (np.sqrt(square) - 1.0)
-    return max(0.0, float(c @ (1.0 / (values + mu))) - float(Q[0, 0])), mu
+    return float(c @ (1.0 / (values + mu))) - float(Q[0, 0]), mu
 
 
-def solve(A: csr_array, B: Array) -> Array | None:
+def solve(A: csr_array | Array, B: Array) -> Array | None:
     """About ``A^-1 B``; None when A is seen not to be positive definite."""
-    if A.shape[0] > DENSE:
+    if A.shape[0] > DENSE and not isinstance(A, np.ndarray):
         return conjugate_gradients(A, B)
     try:
-        factor = scipy.linalg.cho_factor(A.toarray(), lower=True, overwrite_a=True, check_finite=False)
+        dense = A.copy() if isinstance(A, np.ndarray) else A.toarray()
+        factor = scipy.linalg.cho_factor(dense, lower=True, overwrite_a=True, check_finite=False)
         return scipy.linalg.cho_solve(factor, B)
     except (np.linalg.LinAlgError, ValueError):
         return None
