@@ -143,7 +143,8 @@ def _rank_one(V: Array) -> list[tuple[Array, Any]]:
     if V.ndim == 1:
         return [(V, 1.0)]
     P, sizes, Q = np.linalg.svd(V, full_matrices=False)
-    return [(s * p, q) for p, s, q in zip(P.T, sizes, Q, strict=True) if s > 0.0]
+    zero = max(V.shape) * np.finfo(float).eps * sizes.max(initial=0.0)  # what the factorisation rounds by
+    return [(s * p, q) for p, s, q in zip(P.T, sizes, Q, strict=True) if s > zero]
 
 
 def cone_pair(G: Array, v: Array, inside: Array) -> tuple[Array, Array]:
