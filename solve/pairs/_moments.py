@@ -188,7 +188,7 @@ class Lagrangian:
             leaf = self.leaves[number]
             m = leaf.first_order(self.V[number], self.penalties)
             multipliers, v, factors = m.certificate(), -gains[number], None
-            shifts = (slopes[number] - m.trace - m.unit, m.trace, m.unit)
+            shifts: tuple[float, ...] = (slopes[number] - m.trace - m.unit, m.trace, m.unit)
             if m.density.any():
                 multipliers = replace(multipliers, level=slopes[number])
                 factors = density_factors(self.Z, v, multipliers, leaf.fixed)
@@ -203,10 +203,13 @@ class Lagrangian:
                 self._move(number, direction)
         return self.lowest
 
-    def _negative(self, number: int, form: Form, shifts: tuple[float, ...], product=None) -> tuple[float, Array | None]:
+    def _negative(
+        self, number: int, form: Form, shifts: tuple[float, ...], factors: tuple[Array, Array] | None
+    ) -> tuple[float, Array | None]:
         """Least eigenvalue and a direction for the factor from the negative eigenvectors.
 
         shifts : of the diagonals of 1, u and a
+        factors : two linear forms whose product is added, that of `density_factors`
         """
         (n, r), (m, q) = self.Z.shape, form.C.shape
         Q = form.Q + np.diag(np.repeat(shifts[: len(form.blocks)], form.blocks))
@@ -214,9 +217,9 @@ class Lagrangian:
         def apply(x: Array) -> Array:
             y, t = x[:q], x[q:]
             z = np.concatenate([Q @ y + form.C.T @ t, form.C @ y + form.A @ t])
-            if product is not None:
-                alpha, omega = product
-                z += 0.5 * (alpha * (omega @ x) + omega * (alpha @ x))
+            if factors is not None:
+                value, weight = factors
+                z += 0.5 * (value * (weight @ x) + weight * (value @ x))
             return z
 
         values, vectors = lowest_modes(apply, q + m, ESCAPES)

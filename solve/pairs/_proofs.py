@@ -17,9 +17,12 @@ from exactrelu.certificates._pairs import DENSE
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, LeafMultipliers
+from ._moments import DENSITY_ROWS
 from ._shifts import best_proof, likely_norm
 
-PROOF_SECONDS = 5e-10  # of a first proof, times n^3, beyond `DENSE` n: measured on one core up to n = 10 000
+# Of a first proof, times n^3 where densities make it dense, elsewhere times n beyond `DENSE` rows: measured on one core
+# up to n = 10 000
+PROOF_SECONDS = 5e-10
 SCALES = 40  # values of the scale of a dual point that are tried
 PARTS = (0.5, 0.25, 0.12, 0.06)  # of the way from the best dual point to the last one: tried until one gains less
 MARGIN = 1e-6  # room left to whoever proves a dual point again, in other coordinates: rounding moves it by far less
@@ -94,7 +97,7 @@ class WarmStart:
 
 def proof_seconds(n: int) -> float:
     """What the first proof over n rows may take, before one was timed: some ten factorisations for both leaves."""
-    return PROOF_SECONDS * n * min(n, DENSE) ** 2
+    return PROOF_SECONDS * n * (n if n <= DENSITY_ROWS else min(n, DENSE)) ** 2
 
 
 def leaf_proof(leaf: Leaf, v: Array, m: LeafMultipliers | None = None) -> LeafProof:

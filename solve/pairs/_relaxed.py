@@ -213,7 +213,7 @@ class Relaxation:
                     break
                 continue
             result = self._timed_proof()
-            proven.append(self.best.lower_bound)
+            proven.append(max([result.lower_bound, *proven[-1:]]))
             long = len(proven) > PATIENCE
             settled = long and proven[-1] - proven[-1 - PATIENCE] <= GAIN * abs(result.relaxed_value)
             if settled or share >= 1.0 or (callback is not None and callback(result)):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import scipy  # its parts are loaded where they are used
 
 from exactrelu._typing import Array, Ints
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 # Twice the unit roundoff: k EPS exceeds the usual gamma_k = k u / (1 - k u) for every k that fits in memory.
 EPS = float(np.finfo(float).eps)
@@ -118,16 +115,16 @@ class Form:
     """``-v.t`` minus the combination, ``t'At + 2 t'Cy + y'Qy`` with y = (1, u), over the m rows that are not fixed.
 
     Of several outputs it is ``-a'v't`` minus the combination, with y = (1, u, a).  `blocks`: sizes of the parts of y.
-    With a density A is dense, and `density` is ``1 + w.R`` as a linear form in (1, u, t).
+    A and A_size are sparse (CSR); with a density they are dense, and `density` is ``1 + w.R``, linear in (1, u, t).
 
     `A_size`, `C_size` and `Q_size` hold the sums of the absolute values of what was added up, so that the computed
     entries are wrong by at most ``terms * EPS`` times those (Q: ``(terms + 2 n) EPS``).
     """
 
-    A: csr_array | Array
+    A: Any
     C: Array
     Q: Array
-    A_size: csr_array | Array
+    A_size: Any
     C_size: Array
     Q_size: Array
     terms: int
