@@ -187,8 +187,8 @@ cdef class Kernel:
         cdef const double[:, ::1] slope = m.slope
         cdef const double[::1] density = m.density
         cdef double[:, ::1] ends = np.zeros((2, self.k))
-        cdef double* d_ = &ends[0, 0]  # `direction`
-        cdef double* back_d = &ends[1, 0]  # derivative in it
+        cdef double* along = &ends[0, 0]  # `direction`
+        cdef double* back_along = &ends[1, 0]  # derivative in it
         cdef double base = m.base
         cdef double trace = m.trace, of_pair = penalties.pair, of_diagonal = penalties.diagonal
         cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, total = 0.0, d
@@ -214,16 +214,16 @@ cdef class Kernel:
             value += total / (2.0 * of_ball)
             # R_p.(a offset_p + B'slope_p) is subtracted: GR -= offset a' + slope B;  GB -= slope' R
             product_t(&self.slope[0, 0], R, small, 2 * n, r, k)
-            add(base, a, d_, k)
-            self.add_density(density, d_)
-            add(mass_slope, a, back_d, k)
+            add(base, a, along, k)
+            self.add_density(density, along)
+            add(mass_slope, a, back_along, k)
             for i in range(n):
-                add(gain[i], &self.rows[i, 0], back_d, k)
+                add(gain[i], &self.rows[i, 0], back_along, k)
             for c in range(k):
-                G[0, c] = mass_slope * d_[c] + base * back_d[c] - 2.0 * trace * a[c]
+                G[0, c] = mass_slope * along[c] + base * back_along[c] - 2.0 * trace * a[c]
             for j in range(density.shape[0]):
                 if density[j] != 0.0:
-                    add(density[j], back_d, &self.GR[j, 0], k)
+                    add(density[j], back_along, &self.GR[j, 0], k)
             for c in range(size):
                 (&G[1, 0])[c] = 2.0 * trace * B[c] - small[c]
 
@@ -234,7 +234,7 @@ cdef class Kernel:
                     total += d * d
                     add(-d, &self.rows[n + i, 0], &self.GR[i, 0], k)
                     add(-d, &self.rows[i, 0], &self.GR[n + i, 0], k)
-                add(gain[i], d_, &self.GR[i, 0], k)
+                add(gain[i], along, &self.GR[i, 0], k)
                 add(-self.offset[i], a, &self.GR[i, 0], k)
                 add(-self.offset[n + i], a, &self.GR[n + i, 0], k)
                 add(-self.offset[i], &self.rows[i, 0], &G[0, 0], k)
@@ -305,5 +305,6 @@ def two_loops(const double[::1] g, float[:, ::1] steps, float[:, ::1] changes, c
             sscal(&size, &factor, &direction[0], &one)
         for age in range(count):
             place = <int>order[age]
-            factor = <float>(alpha[age] - sdot(&size, &changes[place, 0], &one, &direction[0], &one) / curvatures[place])
+            factor = sdot(&size, &changes[place, 0], &one, &direction[0], &one)
+            factor = <float>(alpha[age] - factor / curvatures[place])
             saxpy(&size, &factor, &steps[place, 0], &one, &direction[0], &one)

@@ -36,6 +36,8 @@ class LeafMultipliers(NamedTuple):
         As in `PairMultipliers`.
     trace : float, of ``|u|^2 <= 1``
     unit : float, of ``|a|^2 <= 1`` of several outputs
+    base : float, density : (2n,)
+        The moments are weighted by ``base + density.R``.
     """
 
     start: Ints
@@ -157,9 +159,7 @@ class Leaf:
             scale = mass / float(V[0] @ (base * V[0] + R.T @ density))
         if not np.inf > scale * base > LEAST_BASE:
             return
-        self.m, self.proximal = (
-            m._replace(base=scale * base, density=scale * density) for m in (self.m, self.proximal)
-        )  # fmt: skip
+        self.m = self.m._replace(base=scale * base, density=scale * density)
 
     def cut(self, V: Array, most: int) -> float:
         """Add the most violated pairs, at most `most` a slack, and drop idle ones. O(n min(n, CANDIDATES) k).
