@@ -1,7 +1,7 @@
 """Recounts cells, nodes, rounds, sweeps and neurons of fixed instances, and compares them with the table that ships.
 
-Cells are facts: they must be equal.  What an algorithm counts may differ a little between machines, in the last
-digits of whose sums it sees, so it may exceed the table by a quarter and a few; more is a failure.  --update
+Cells are facts: they must be equal.  What an algorithm counts may differ between machines, in the last digits of
+whose sums it sees, so it may exceed the table by a quarter, nodes by a half, and a few; more is a failure.  --update
 writes the table anew, after a change that means to change it.
 """
 
@@ -26,7 +26,9 @@ from .house import table
 TABLE = Path(__file__).with_name("results") / "guard.csv"
 COLUMNS = ("case", "quantity", "counted", "at_most")
 EXACT = "cells"
-PART = 0.25  # more than this part, and `FEW` more, than the table says is a failure
+# More than this part, and `FEW` more, than the table says is a failure.  Nodes of one case are 1206 with the kernels of
+# OpenBLAS for AVX2 and 1659 with those for AVX-512.
+PART = {"nodes": 0.5, "rounds": 0.25, "sweeps": 0.25, "neurons": 0.25}
 FEW = {"nodes": 20, "rounds": 2, "sweeps": 20, "neurons": 2}
 
 _price = partial(Grid, "price", data="planted", pricing="bound", seeds=2)
@@ -101,7 +103,7 @@ def compare(counted: Sequence[tuple[str, str, int]], rows: Sequence[Row]) -> lis
 
 def most(quantity: str, number: int) -> int:
     """The largest count that is no failure."""
-    return number if quantity == EXACT else int((1.0 + PART) * number) + FEW[quantity]
+    return number if quantity == EXACT else int((1.0 + PART[quantity]) * number) + FEW[quantity]
 
 
 def report(found: Sequence[Finding]) -> int:
