@@ -11,6 +11,7 @@ from exactrelu.solve._problem import Problem
 from ._slide import slide
 
 DEPENDENT = 1e-12  # smallest singular value, relative to the largest, below which neurons count as dependent
+BATCH = 32  # neurons that are removed by one decomposition: taking rows out of each other loses digits
 SIMPLIFY = (1e-1, 3e-2, 1e-2, 1e-3, 1e-4)  # parts of the total norm, and angles, that may be neglected
 
 
@@ -19,7 +20,7 @@ def without_dependent(Z: Array, neurons: Neurons) -> Neurons:
 
     With ``sum z_k g_k = 0`` they are rescaled along ``1 + t z_k`` in the direction in which ``sum (1 + t z_k) |a_k|``
     does not grow, until one vanishes (Caratheodory); at most n are left, and fewer when their outputs span less.
-    Those that are never active go first.  O(n K^2) for each that is removed.
+    Those that are never active go first.  O(n K^2) for every `BATCH` that are removed.
     """
     scale = without_dependence(neurons.outputs(Z) * neurons.signs, neurons.norms)
     return neurons.times(scale).take(scale > 0.0)
@@ -37,24 +38,39 @@ def without_dependence(outputs: Array, norms: Array) -> Array:
         held = outputs[:, left] * scale[left]
         # columns of length 1: dependence is a matter of directions
         size = np.linalg.norm(held, axis=0)
-        # held / size @ vt[-1] = values[-1] u, about zero where they are dependent
         _, values, vt = np.linalg.svd(held / size, full_matrices=len(size) > len(held))
-        if len(values) == len(size) and values[-1] > DEPENDENT * values[0]:
+        dependent = len(vt) - int((values > DEPENDENT * values[0]).sum())
+        if not dependent:
             break
-        z = vt[-1] / size
-        if z @ (norms[left] * scale[left]) > 0.0:
+        factors = _fewer(vt[-min(dependent, BATCH) :] / size, norms[left] * scale[left])
+        if factors.all():
+            break
+        scale[left] *= factors
+        left = left[scale[left] > 0.0]
+    return scale
+
+
+def _fewer(kernel: Array, norms: Array) -> Array:
+    """Factors (K,) >= 0 in ``1 + span`` of the rows of kernel (m, K), whose sum with the norms does not grow.
+
+    Every row brings one of them to zero, and is taken out of the others there: O(m^2 K).
+    """
+    factors = np.ones(len(norms))
+    while len(kernel):
+        z, kernel = kernel[-1], kernel[:-1]
+        if z @ norms > 0.0:
             # towards the smaller penalty: of z and -z one does not let it grow
             z = -z
         if z.min() >= 0.0:
-            break
-        with np.errstate(divide="ignore"):
-            # 1 + t z_k reaches zero at t = -1/z_k
-            limits = np.where(z < 0.0, -1.0 / z, np.inf)
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # factors + t z reach zero at t = -factors / z
+            limits = np.where(z < 0.0, -factors / z, np.inf)
         gone = int(np.argmin(limits))
-        scale[left] *= np.maximum(1.0 + limits[gone] * z, 0.0)
-        scale[left[gone]] = 0.0
-        left = left[scale[left] > 0.0]
-    return scale
+        factors = np.maximum(factors + limits[gone] * z, 0.0)
+        kernel = kernel - np.outer(kernel[:, gone] / z[gone], z)
+        kernel[:, gone] = factors[gone] = 0.0
+    return factors
 
 
 def merge_neurons(Z: Array, neurons: Neurons) -> Neurons:
