@@ -241,6 +241,10 @@ def test_bounds_are_below_complete_enumeration(index):
     assert faults(0, index, n_most=8, r_most=3) == []
 
 
+def test_a_density_under_which_a_loss_overflows_is_not_taken():
+    assert faults(11, 1648) == []
+
+
 def test_a_shift_of_the_targets_is_taken_by_the_output_bias():
     X, y, beta, _, problem = problem_of("squared", 20, 3, 2, output_bias=True)
     moved = make_problem(X, y + 64.0, "squared", None, None, True)

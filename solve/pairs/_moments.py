@@ -93,7 +93,8 @@ class Lagrangian:
         places = range(len(self.leaves))
         e = self.each(lambda number: self._outputs(number, V[number]), places)
         masses = [self._mass(k, v) for k, v in enumerate(V)]
-        value, gains, slopes = self.goal.value(e, masses)
+        with np.errstate(over="ignore", invalid="ignore"):  # of an exponential loss, by too long a step: it is refused
+            value, gains, slopes = self.goal.value(e, masses)
 
         def gradient(number: int) -> float:
             if gains[number].ndim == 2:
@@ -268,8 +269,14 @@ class Lagrangian:
         """After the first rounds, a step of the densities, by which the value grows; see `Leaf.reweigh`."""
         if self.dense and number >= DENSITY_START:
             _, gains, slopes = self.goal.value(*self.outputs())
+            before = [leaf.m for leaf in self.leaves]
             for leaf, V, gain, slope in zip(self.leaves, self.V, gains, slopes, strict=True):
                 leaf.reweigh(V, gain, slope)
+            with np.errstate(all="ignore"):
+                value = self.goal.value(*self.outputs())[0]
+            if not np.isfinite(value):  # an exponential loss overflows
+                for leaf, m in zip(self.leaves, before, strict=True):
+                    leaf.m = m
 
     def cut(self, most: int) -> float:
         """A cut round of every leaf; the worst product found."""
