@@ -69,7 +69,7 @@ class PairRounds(Rounds):
     @property
     def _proof_fits(self) -> bool:
         """True where the time left is enough to solve the pair bound roughly and to prove it."""
-        needed = LEAST_PROOFS * proof_seconds(len(self.problem.bundle.Z))
+        needed = LEAST_PROOFS * proof_seconds(len(self.problem.bundle.Z), self.problem.y.ndim == 2)
         return self.deadline is None or self.deadline - time.monotonic() > needed
 
     def _relax_pairs(self, part: float = 1.0 - LAST_PART, leaves: int | None = None) -> bool:

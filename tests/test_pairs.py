@@ -177,8 +177,10 @@ def test_between_two_proofs_lies_a_better_one(bias):
         v = problem.bundle.weights(tree.best.nu) / tree.beta
         leaves = [*tree.solver.leaves, *(leaf for leaf, _ in tree.idle)]
         norms = [leaf_proof(leaf, v, leaf.proven).norm for leaf in leaves]
-        # the searches for a shift and a level begin elsewhere
-        assert tree.beta * max(norms) + problem.slack(tree.best.nu) == pytest.approx(tree.best.norm, rel=3e-3)
+        again = tree.beta * max(norms) + problem.slack(tree.best.nu)
+        # the searches for a shift and a level begin elsewhere, and may find better ones
+        assert again <= tree.best.norm * (1.0 + 1e-4)
+        assert again == pytest.approx(tree.best.norm, rel=3e-3)
         if bias:
             assert math.fsum(tree.best.nu) == 0.0
     assert between

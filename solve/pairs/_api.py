@@ -127,7 +127,7 @@ def price_pairs(
     if size > 0.0:
         goal = (target - problem.slack(nu)) / size
         for sign in (1.0, -1.0) if v.ndim == 1 else (1.0,):
-            k = columns(len(Z), v.shape[1:])
+            k = columns(len(Z), v.ndim == 2)
             leaf = first_leaf(Z, sign, k, PARTNERS)
             V = np.zeros((1 + Z.shape[1] + len(Z) + sum(v.shape[1:]), k))
             worst = max(worst, size * price_leaf(leaf, v / size, V, goal, effort, deadline)[0].norm)

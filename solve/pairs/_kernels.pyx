@@ -154,13 +154,13 @@ cdef class Kernel:
         cdef const double[::1] density = m.density
         cdef double base = m.base
         with nogil:
-            add(base, &V[0, 0], &out[0], self.k)
-            self.add_density(density, &out[0])
+            self.add_direction(&V[0, 0], base, density, &out[0])
         return out.base
 
-    cdef void add_density(self, const double[::1] density, double* out) noexcept nogil:
-        """``out += R'density``."""
+    cdef void add_direction(self, const double* a, double base, const double[::1] density, double* out) noexcept nogil:
+        """``out += base a + R'density``."""
         cdef Py_ssize_t p
+        add(base, a, out, self.k)
         for p in range(density.shape[0]):
             if density[p] != 0.0:
                 add(density[p], &self.rows[p, 0], out, self.k)
@@ -214,8 +214,7 @@ cdef class Kernel:
             value += total / (2.0 * of_ball)
             # R_p.(a offset_p + B'slope_p) is subtracted: GR -= offset a' + slope B;  GB -= slope' R
             product_t(&self.slope[0, 0], R, small, 2 * n, r, k)
-            add(base, a, along, k)
-            self.add_density(density, along)
+            self.add_direction(a, base, density, along)
             add(mass_slope, a, back_along, k)
             for i in range(n):
                 add(gain[i], &self.rows[i, 0], back_along, k)

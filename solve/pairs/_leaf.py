@@ -20,8 +20,9 @@ CANDIDATES = 6000  # slacks among which partners are sought: all of them up to 3
 CUT_BYTES = 64 * 2**20  # of the scalar products that a cut round holds at once
 VIOLATION = 1e-5  # pairs violated by less are no cuts; the moments of a leaf are of size one
 # Of the density: its step for unit mass times the number of rows, found by trial on real data of 30 to 800 rows, where
-# fifteen times as long a step diverges; mass that has no density; and the least and most that the constant may be.
-RATE, NO_MASS, LEAST_BASE, MOST_BASE = 25.0, 0.01, 0.2, 1.5
+# fifteen times as long a step diverges; mass that is added where a leaf's divides, so that an empty one moves little;
+# and the least and most that the constant may be.
+RATE, MORE_MASS, LEAST_BASE, MOST_BASE = 25.0, 0.01, 0.2, 1.5
 SLACK = 0.02  # pairs whose multiplier is zero stay while their product is below this
 
 
@@ -154,7 +155,7 @@ class Leaf:
         """
         R, base, mass = self.kernel.slacks(V), self.m.base, float(V[0] @ V[0])
         gradient = R @ (R[: len(gain)].T @ gain + slope * V[0])
-        density = np.maximum(self.m.density + (RATE / (len(gain) * (mass + NO_MASS))) * gradient, 0.0)
+        density = np.maximum(self.m.density + (RATE / (len(gain) * (mass + MORE_MASS))) * gradient, 0.0)
         with np.errstate(all="ignore"):
             scale = mass / float(V[0] @ (base * V[0] + R.T @ density))
         # a constant above one: moments that are far from legal, whose mass the weights all but cancel

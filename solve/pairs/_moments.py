@@ -14,7 +14,7 @@ Penalties are fixed and moderate: growing ones reach the optimal value sooner, b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -46,13 +46,18 @@ Out = TypeVar("Out")
 class Goal(Protocol):
     """What the moments are to minimise."""
 
-    def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
+    def value(self, e: Sequence[Array], masses: Sequence[float]) -> tuple[float, list[Array], list[float]]:
         """Value, its derivatives in the e of each leaf, (n,) or (n, c), and in each mass."""
 
 
-def columns(n: int, outputs: tuple[int, ...]) -> int:
-    """Columns of the factors: more where there are densities, for one output of not too many rows."""
-    return DENSITY_COLUMNS if n <= DENSITY_ROWS and not outputs else COLUMNS
+def densities(n: int, several: bool) -> bool:
+    """Whether the moments are weighted: those of one output, of not too many rows."""
+    return n <= DENSITY_ROWS and not several
+
+
+def columns(n: int, several: bool) -> int:
+    """Columns of the factors: more where there are densities."""
+    return DENSITY_COLUMNS if densities(n, several) else COLUMNS
 
 
 class Lagrangian:
@@ -68,7 +73,7 @@ class Lagrangian:
         n = len(Z)
         self.penalties = Penalties(PAIR / n, DIAGONAL / n, BALL / n, TRACE)
         self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V.size > THREADED else None
-        self.dense = V.shape[2] == DENSITY_COLUMNS
+        self.weighted = densities(n, V.shape[1] > 1 + Z.shape[1] + n)
         self.evaluations = 0
         self.momentum = 1.0
         self.lowest = 0.0
@@ -91,10 +96,8 @@ class Lagrangian:
         """Value of the augmented Lagrangian at V; its gradient goes to G."""
         self.evaluations += 1
         places = range(len(self.leaves))
-        e = self.each(lambda number: self._outputs(number, V[number]), places)
-        masses = [self._mass(k, v) for k, v in enumerate(V)]
-        with np.errstate(over="ignore", invalid="ignore"):  # of an exponential loss, by too long a step: it is refused
-            value, gains, slopes = self.goal.value(e, masses)
+        e, masses = zip(*self.each(lambda number: self._outputs(number, V[number]), places), strict=True)
+        value, gains, slopes = self.goal.value(e, masses)
 
         def gradient(number: int) -> float:
             if gains[number].ndim == 2:
@@ -104,16 +107,12 @@ class Lagrangian:
 
         return value + sum(self.each(gradient, places))
 
-    def _outputs(self, number: int, V: Array) -> Array:
-        """The e of a leaf, ``E t`` (n,) of one output and ``E ta'`` (n, c) of several; fills the kernel's slacks."""
-        n, r = self.Z.shape
-        T = self.leaves[number].kernel.slacks(V)[:n]
-        leaf = self.leaves[number]
-        return np.asarray(T @ V[1 + r + n :].T if len(V) > 1 + r + n else T @ leaf.kernel.direction(V, leaf.m))
-
-    def _mass(self, number: int, V: Array) -> float:
-        leaf = self.leaves[number]
-        return float(V[0] @ leaf.kernel.direction(V, leaf.m))
+    def _outputs(self, number: int, V: Array) -> tuple[Array, float]:
+        """The e of a leaf, ``E t`` (n,) or of several outputs ``E ta'`` (n, c), and its mass; fills the slacks."""
+        leaf, (n, r) = self.leaves[number], self.Z.shape
+        T = leaf.kernel.slacks(V)[:n]
+        along = leaf.kernel.direction(V, leaf.m)
+        return T @ V[1 + r + n :].T if len(V) > 1 + r + n else T @ along, float(V[0] @ along)
 
     def _gradient_of_outputs(self, number: int, V: Array, gain: Array, mass_slope: float, G: Array) -> float:
         """As `Kernel.value`, where ``e = TA'`` has a column for each of several outputs. O(n k c) more."""
@@ -177,9 +176,10 @@ class Lagrangian:
         if self.curvatures[place] > 1e-12 * float(y @ y):
             self.order = [*self.order[-MEMORY + 1 :], place]
 
-    def outputs(self) -> tuple[list[Array], list[float]]:
+    def outputs(self) -> tuple[Sequence[Array], Sequence[float]]:
         """The e and the mass of each leaf."""
-        return [self._outputs(k, V) for k, V in enumerate(self.V)], [self._mass(k, V) for k, V in enumerate(self.V)]
+        e, masses = zip(*(self._outputs(k, V) for k, V in enumerate(self.V)), strict=True)
+        return e, masses
 
     def escape(self) -> float:
         """Leave saddle points along negative eigenvectors of the Lagrangian's matrix; the least eigenvalue met."""
@@ -267,14 +267,12 @@ class Lagrangian:
 
     def reweigh(self, number: int) -> None:
         """After the first rounds, a step of the densities, by which the value grows; see `Leaf.reweigh`."""
-        if self.dense and number >= DENSITY_START:
+        if self.weighted and number >= DENSITY_START:
             _, gains, slopes = self.goal.value(*self.outputs())
             before = [leaf.m for leaf in self.leaves]
             for leaf, V, gain, slope in zip(self.leaves, self.V, gains, slopes, strict=True):
                 leaf.reweigh(V, gain, slope)
-            with np.errstate(all="ignore"):
-                value = self.goal.value(*self.outputs())[0]
-            if not np.isfinite(value):  # an exponential loss overflows
+            if not np.isfinite(self.goal.value(*self.outputs())[0]):  # an exponential loss overflows
                 for leaf, m in zip(self.leaves, before, strict=True):
                     leaf.m = m
 

@@ -17,7 +17,7 @@ from exactrelu.certificates._pairs import DENSE
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, LeafMultipliers
-from ._moments import DENSITY_ROWS
+from ._moments import densities
 from ._shifts import best_proof, likely_norm
 
 # Of a first proof, times n^3 where densities make it dense, elsewhere times n beyond `DENSE` rows: measured on one core
@@ -95,9 +95,12 @@ class WarmStart:
     joint: int
 
 
-def proof_seconds(n: int) -> float:
-    """What the first proof over n rows may take, before one was timed: some ten factorisations for both leaves."""
-    return PROOF_SECONDS * n * (n if n <= DENSITY_ROWS else min(n, DENSE)) ** 2
+def proof_seconds(n: int, several: bool) -> float:
+    """What the first proof over n rows may take, before one was timed: some ten factorisations for both leaves.
+
+    several : whether there are several outputs
+    """
+    return PROOF_SECONDS * n * (n if densities(n, several) else min(n, DENSE)) ** 2
 
 
 def leaf_proof(leaf: Leaf, v: Array, m: LeafMultipliers | None = None) -> LeafProof:

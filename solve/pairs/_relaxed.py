@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,7 @@ class TrainingGoal:
         self.unit = problem.loss.value(problem.constant, problem.y)
         self.near = np.zeros(problem.y.shape[1:])  # biases that the last ones were, from which few steps are left
 
-    def predictions(self, e: list[Array]) -> Array:
+    def predictions(self, e: Sequence[Array]) -> Array:
         """F of the problem, of y's shape, from the e of the leaves, with the best output bias where there is one."""
         y, index = self.problem.y, self.bundle.index
         total = sum(
@@ -53,12 +53,14 @@ class TrainingGoal:
         self.near = self.near + moved
         return f + moved
 
-    def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
+    def value(self, e: Sequence[Array], masses: Sequence[float]) -> tuple[float, list[Array], list[float]]:
         """As `Goal.value`; the bias is the best one, so that no derivative of it is needed."""
         loss, y = self.problem.loss, self.problem.y
-        f = self.predictions(e)
-        slope = self.bundle.weights(loss.gradient(f, y)) / self.beta
-        return loss.value(f, y) / self.unit + sum(masses), [s * slope for s in self.signs], [1.0] * len(masses)
+        with np.errstate(over="ignore", invalid="ignore"):  # of an exponential loss: who asked refuses what overflows
+            f = self.predictions(e)
+            slope = self.bundle.weights(loss.gradient(f, y)) / self.beta
+            value = loss.value(f, y) / self.unit + sum(masses)
+        return value, [s * slope for s in self.signs], [1.0] * len(masses)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class PricingGoal:
     v: Array
     sign: float
 
-    def value(self, e: list[Array], masses: list[float]) -> tuple[float, list[Array], list[float]]:
+    def value(self, e: Sequence[Array], masses: Sequence[float]) -> tuple[float, list[Array], list[float]]:
         """As `Goal.value`, for one leaf."""
         return 0.5 * masses[0] ** 2 - self.sign * float(np.vdot(self.v, e[0])), [-self.sign * self.v], [masses[0]]
 
@@ -99,7 +101,7 @@ class Relaxation:
         Z, outputs = self.problem.bundle.Z, self.problem.y.shape[1:]
         n, r = Z.shape
         rng = np.random.default_rng(self.seed)
-        k = columns(n, outputs)
+        k = columns(n, bool(outputs))
         leaves = [first_leaf(Z, 1.0, k, self.partners)]
         if not outputs:
             plus = leaves[0]
@@ -111,7 +113,7 @@ class Relaxation:
         if outputs:
             V[:, 1 + r + n :] /= np.sqrt(outputs[0])
         self.goal = TrainingGoal(self.problem, self.beta)
-        self.proving = proof_seconds(n)
+        self.proving = proof_seconds(n, bool(outputs))
         self.set_leaves(leaves, V)
 
     def set_leaves(self, leaves: list[Leaf], V: Array) -> None:

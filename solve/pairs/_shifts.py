@@ -194,7 +194,7 @@ def best_proof(
     """
     fixed = np.zeros(len(Z), dtype=np.int64) if fixed is None else fixed
     multipliers, form, found = _shifted(Z, v, multipliers, fixed, hint)
-    if found is None or not np.isfinite(found.estimate):
+    if found is None:
         return np.inf, multipliers, None
     multipliers = replace(multipliers, level=found.level)
     if (fixed == 0).any():
