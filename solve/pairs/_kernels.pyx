@@ -10,7 +10,7 @@ import numpy as np
 
 from libc.math cimport sqrt
 from libc.string cimport memset
-from scipy.linalg.cython_blas cimport ddot, dgemm, saxpy, sdot, sscal
+from scipy.linalg.cython_blas cimport ddot, dgemm, saxpy, sdot, sgemm
 
 cdef enum:
     LANES = 8  # columns that an inner loop takes at once, a length that the compiler knows; it divides k
@@ -278,17 +278,36 @@ cdef class Kernel:
         return new_pair.base, new_offset.base, new_slope.base
 
 
+cdef void precondition(float[:, :, ::1] inverse, const float[::1] weight, float* x, float* out) noexcept nogil:
+    """``weight_p x_p inverse`` of every row of every leaf, x and out (leaves, rows, k)."""
+    cdef int k = <int>inverse.shape[1], rows = <int>weight.shape[0], p, c
+    cdef Py_ssize_t leaf, at
+    cdef float one = 1.0, zero = 0.0
+    for leaf in range(inverse.shape[0]):
+        at = leaf * rows * k
+        sgemm("N", "N", &k, &rows, &k, &one, &inverse[leaf, 0, 0], &k, x + at, &k, &zero, out + at, &k)
+        for p in range(rows):
+            for c in range(k):
+                out[at + p * k + c] *= weight[p]
+
+
 def two_loops(const double[::1] g, float[:, ::1] steps, float[:, ::1] changes, const double[::1] curvatures,
-              const long long[::1] order, float[::1] direction):
-    """The L-BFGS direction ``-H g`` (Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4). O(memory N).
+              const long long[::1] order, float[:, :, ::1] inverse, const float[::1] weight, float[:, ::1] work):
+    """The L-BFGS direction ``-H g`` (Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4).
 
     Parameters
     ----------
     g : (N,);  steps, changes : (memory, N);  curvatures : (memory,) of ``s'y``;  order : places, oldest first
-    direction : (N,), receives it
+    inverse : (leaves, k, k), symmetric, and weight : (rows,), of the first H, times a number
+    work : (2, N), receives the direction in its first row
+
+    Notes
+    -----
+    O((memory + k) N).
     """
     cdef int size = <int>g.shape[0], count = <int>order.shape[0], one = 1, age, place
     cdef float factor
+    cdef float[::1] direction = work[0], spare = work[1]
     cdef double[::1] alpha = np.zeros(count + 1)
     with nogil:
         for place in range(size):
@@ -298,10 +317,14 @@ def two_loops(const double[::1] g, float[:, ::1] steps, float[:, ::1] changes, c
             alpha[age] = sdot(&size, &steps[place, 0], &one, &direction[0], &one) / curvatures[place]
             factor = <float>-alpha[age]
             saxpy(&size, &factor, &changes[place, 0], &one, &direction[0], &one)
+        factor = 1.0
         if count:
             place = <int>order[count - 1]
-            factor = <float>(curvatures[place]) / sdot(&size, &changes[place, 0], &one, &changes[place, 0], &one)
-            sscal(&size, &factor, &direction[0], &one)
+            precondition(inverse, weight, &changes[place, 0], &spare[0])
+            factor = <float>(curvatures[place]) / sdot(&size, &changes[place, 0], &one, &spare[0], &one)
+        precondition(inverse, weight, &direction[0], &spare[0])
+        for place in range(size):
+            direction[place] = factor * spare[place]
         for age in range(count):
             place = <int>order[age]
             factor = sdot(&size, &changes[place, 0], &one, &direction[0], &one)

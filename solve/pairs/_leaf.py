@@ -101,6 +101,7 @@ class Leaf:
     proximal : LeafMultipliers, the last ones that came from a minimisation: those that prove
     hint : Shift that the last proof took
     proven : LeafMultipliers or None, with which the best dual point so far was proven; children keep them
+    proven_hint : Shift that goes with those
     """
 
     Z: Array
@@ -111,6 +112,7 @@ class Leaf:
     proximal: LeafMultipliers
     hint: Shift | None = None
     proven: LeafMultipliers | None = None
+    proven_hint: Shift | None = None
     kernel: Kernel = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,7 +120,9 @@ class Leaf:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As it is built: work arrays stay behind."""
-        return Leaf, (self.Z, self.sign, self.fixed, self.k, self.m, self.proximal, self.hint, self.proven)
+        return Leaf, (
+            self.Z, self.sign, self.fixed, self.k, self.m, self.proximal, self.hint, self.proven, self.proven_hint
+        )  # fmt: skip
 
     def copy(self) -> Leaf:
         """The same with work arrays of its own."""
@@ -128,7 +132,9 @@ class Leaf:
         """A copy with one more row fixed."""
         fixed = self.fixed.copy()
         fixed[row] = side
-        return Leaf(self.Z, self.sign, fixed, self.k, self.m, self.proximal, self.hint, self.proven)
+        return Leaf(
+            self.Z, self.sign, fixed, self.k, self.m, self.proximal, self.hint, self.proven, self.proven_hint
+        )  # fmt: skip
 
     def first_order(self, V: Array, penalties: Penalties) -> LeafMultipliers:
         """Multipliers at which the Lagrangian has the gradient that the augmented one has at V."""

@@ -33,6 +33,7 @@ PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
 # Columns of a factor: ten are too few at rank 9, sixteen are enough at rank 34; with a density 24 are too few at rank 9
 COLUMNS, DENSITY_COLUMNS = 2 * WIDTH, 4 * WIDTH
 MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
+DAMPING = 0.05  # of the preconditioner, relative to the largest curvature of all leaves: 0.01 to 0.3 are alike
 DENSITY_START = 5  # rounds without densities: where few rounds follow, multipliers that chase them prove less
 DENSITY_ROWS = 3000  # with densities up to here: proofs factor a dense matrix of that size then
 HARD = 1e-14  # values differ by rounding below this
@@ -85,6 +86,7 @@ class Lagrangian:
         # one row more than is remembered: the next step and change are written there before they are judged
         # single precision: directions need no more, and their making is bound by the memory's speed
         self.steps, self.changes = (np.zeros((MEMORY + 1, self.V.size), dtype=np.float32) for _ in range(2))
+        self.work = np.zeros((2, self.V.size), dtype=np.float32)
         self.curvatures = np.zeros(MEMORY + 1)
         self.order: list[int] = []
 
@@ -128,25 +130,45 @@ class Lagrangian:
         G[0] -= 2.0 * unit * V[0]
         return value + unit**2 / (2.0 * penalty)
 
+    def scales(self) -> tuple[Array, Array]:
+        """About the inverse of the Hessian: matrices (leaves, k, k) times the rows of V, and weights of these. O(n k^2).
+
+        Columns of V are of very different length, and one row of u or 1 has a part in the slacks of all samples.
+        Such scaling makes the convergence of factored problems independent of the condition of their solution
+        (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021).
+        """
+        n, r = self.Z.shape
+        p, parts = self.penalties, []
+        for leaf, V in zip(self.leaves, self.V, strict=True):
+            R, ends = leaf.kernel.slacks(V), V[: 1 + r]
+            parts.append(np.linalg.eigh(p.ball * (ends.T @ ends) + (p.diagonal / (2.0 * n)) * (R.T @ R)))
+        most = max(float(values[-1]) for values, _ in parts) or 1.0
+        inverse = np.stack([(basis / (values + DAMPING * most)) @ basis.T for values, basis in parts])
+        weight = np.full(self.V.shape[1], r / n)
+        weight[1 + r : 1 + r + n] = 1.0
+        return inverse.astype(np.float32), weight.astype(np.float32)
+
     def descend(self, steps: int) -> float:
-        """L-BFGS; the value reached."""
+        """L-BFGS from a preconditioner; the value reached."""
         # buffers that change places: fresh arrays of this size would cost as much in page faults as the gradient does
         V, new, G, new_G = self.V.copy(), *(np.empty_like(self.V) for _ in range(3))
         value = self.evaluate(V, G)
-        direction, single = np.empty(V.size), np.empty(V.size, dtype=np.float32)
+        direction, scales = np.empty(V.size), self.scales()
         for _ in range(steps):
             if time.monotonic() > self.deadline:
                 break
             g = G.ravel()
-            two_loops(g, self.steps, self.changes, self.curvatures, np.array(self.order, dtype=np.int64), single)
-            direction[:] = single
+            order = np.array(self.order, dtype=np.int64)
+            two_loops(g, self.steps, self.changes, self.curvatures, order, *scales, self.work)
+            direction[:] = self.work[0]
             slope = float(direction @ g)
             if not self.order or slope >= 0.0:
                 self.order = []
-                length = float(np.linalg.norm(g))
+                two_loops(g, self.steps, self.changes, self.curvatures, order[:0], *scales, self.work)
+                length = float(np.linalg.norm(self.work[0]))
                 if length == 0.0:
                     break
-                direction[:] = g * (-1e-2 * float(np.linalg.norm(V)) / length)
+                direction[:] = self.work[0] * (1e-2 * float(np.linalg.norm(V)) / length)
                 slope = float(direction @ g)
             # bisection for a step of sufficient decrease and of a slope that is less steep
             step, low, high = 1.0, 0.0, np.inf

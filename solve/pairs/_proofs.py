@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import numpy as np
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import dual_value
 from exactrelu.certificates._packed import Leaf as PackedLeaf
+from exactrelu.certificates._forms import PairMultipliers
 from exactrelu.certificates._packed import packed, packed_bound, with_factor
-from exactrelu.certificates._pairs import DENSE
+from exactrelu.certificates._pairs import DENSE, pair_proof
 from exactrelu.solve._problem import Problem
 
 from ._leaf import Leaf, LeafMultipliers
 from ._moments import densities
-from ._shifts import best_proof, likely_norm
+from ._shifts import Shift, best_proof, shifted
 
 # Of a first proof, times n^3 where densities make it dense, elsewhere times n beyond `DENSE` rows: measured on one core
 # up to n = 10 000
@@ -103,11 +105,10 @@ def proof_seconds(n: int, several: bool) -> float:
     return PROOF_SECONDS * n * (n if densities(n, several) else min(n, DENSE)) ** 2
 
 
-def leaf_proof(leaf: Leaf, v: Array, m: LeafMultipliers | None = None) -> LeafProof:
-    """What multipliers, by default those of the leaf, prove of ``sign sum v_i (z_i.u)_+``."""
-    m = leaf.proximal if m is None else m
-    norm, shifted, leaf.hint = best_proof(leaf.Z, leaf.sign * v, m.certificate(), leaf.fixed, leaf.hint)
-    return LeafProof(leaf.sign, leaf.fixed, shifted, norm)
+def leaf_proof(leaf: Leaf, v: Array) -> LeafProof:
+    """What the multipliers of the leaf prove of ``sign sum v_i (z_i.u)_+``."""
+    norm, m, leaf.hint = best_proof(leaf.Z, leaf.sign * v, leaf.proximal.certificate(), leaf.fixed, leaf.hint)
+    return LeafProof(leaf.sign, leaf.fixed, m, norm)
 
 
 def combined(
@@ -129,46 +130,49 @@ def combined(
     """
     if before is None or last.lower_bound > before.lower_bound:
         for leaf in leaves:
-            leaf.proven = leaf.proximal
+            leaf.proven, leaf.proven_hint = leaf.proximal, leaf.hint
         return last
 
-    def between(part: float) -> tuple[Array, list[tuple[Leaf, LeafMultipliers]]]:
+    def between(part: float) -> tuple[Array, list[LeafMultipliers]]:
         nu = (1.0 - part) * before.nu + part * last.nu
         if problem.sums_are_exact:
             nu = problem.balanced(nu)
         old = [leaf.proven or leaf.proximal for leaf in leaves]
-        return nu, [(leaf, m.towards(leaf.proximal, part)) for leaf, m in zip(leaves, old, strict=True)]
+        return nu, [m.towards(leaf.proximal, part) for leaf, m in zip(leaves, old, strict=True)]
 
-    def likely_bound(nu: Array, trials: list[tuple[Leaf, LeafMultipliers]]) -> float:
-        v = problem.bundle.weights(nu) / beta
+    def prepared(trial: tuple[Leaf, LeafMultipliers], v: Array) -> tuple[PairMultipliers, Shift]:
+        leaf, m = trial
+        hint = leaf.proven_hint or leaf.hint
+        multipliers, found = shifted(leaf.Z, leaf.sign * v, m.certificate(), leaf.fixed, hint)
+        return multipliers, found or Shift(np.inf)
 
-        def norm(trial: tuple[Leaf, LeafMultipliers]) -> float:
-            leaf, m = trial
-            return likely_norm(leaf.Z, leaf.sign * v, m.certificate(), leaf.fixed, leaf.hint)
-
-        worst = max(0.0, *each(norm, trials))
-        return scaled_dual(problem, nu, beta * worst + problem.slack(nu), beta)[1] if np.isfinite(worst) else -np.inf
-
-    top, found = before.lower_bound, None
+    top, best = before.lower_bound, None
     for part in PARTS:
         if time.monotonic() > until:
             break
-        trial = between(part)
-        value = likely_bound(*trial)
-        if value > top:
-            top, found = value, trial
-        elif found is not None:  # concave along the segment
+        nu, trials = between(part)
+        v = problem.bundle.weights(nu) / beta
+        ready = each(partial(prepared, v=v), zip(leaves, trials, strict=True))
+        worst = max(0.0, *(shift.estimate for _, shift in ready))
+        likely = scaled_dual(problem, nu, beta * worst + problem.slack(nu), beta)[1] if np.isfinite(worst) else -np.inf
+        if likely > top:
+            top, best = likely, (nu, v, trials, ready)
+        elif best is not None:  # concave along the segment
             break
-    if found is None:
+    if best is None:
         return last
-    nu, trials = found
-    v = problem.bundle.weights(nu) / beta
-    proofs = each(lambda trial: leaf_proof(trial[0], v, trial[1]), trials)
+    nu, v, trials, ready = best
+
+    def proof(part: tuple[Leaf, PairMultipliers]) -> LeafProof:
+        leaf, m = part
+        return LeafProof(leaf.sign, leaf.fixed, m, pair_proof(leaf.Z, leaf.sign * v, m, leaf.fixed))
+
+    proofs = each(proof, zip(leaves, (m for m, _ in ready), strict=True))
     norm, theta, bound = dual_bound(problem, beta, nu, proofs)
     if bound <= before.lower_bound:
         return last
-    for leaf, m in trials:
-        leaf.proven = m
+    for leaf, m, (_, shift) in zip(leaves, trials, ready, strict=True):
+        leaf.proven, leaf.proven_hint = m, shift
     return replace(last, theta=theta, nu=nu, norm=norm, lower_bound=bound, proofs=proofs)
 
 

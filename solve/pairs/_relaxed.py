@@ -18,8 +18,8 @@ from ._proofs import LeafProof, PairResult, combined, dual_bound, leaf_proof, pr
 PARTNERS = 6  # most opposite directions that every slack is paired with at first
 MORE = 3  # pairs that a cut round adds to a slack
 ROUNDS_PER_CUT = 3
-STEPS = 30  # of L-BFGS before and after the escape
-POLISH_STEPS = 3 * STEPS  # in the last rounds: only well minimised multipliers prove much
+STEPS = 15  # of L-BFGS before and after the escape
+POLISH_STEPS = 4 * STEPS  # in the last rounds: only well minimised multipliers prove much
 POLISH = 0.25  # share of the time for rounds without cuts and acceleration
 PATIENCE, GAIN = 4, 3e-4  # so many polishing rounds that gain less together, relative to the value, end it
 CALM_ROUNDS, CALM = 10, 2e-4  # rounds in which the value changes by no more, relative, after which it has settled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,12 +10,13 @@ import scipy
 
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._forms import Form, PairMultipliers, quadratic_form
-from exactrelu.certificates._pairs import DENSE, conjugate_gradients, least_shifts, pair_proof
+from exactrelu.certificates._pairs import DENSE, conjugate_gradients, least_shifts, pair_proof, secular
 
 ROUGH = 0.05  # accuracy of the logarithm of the outputs' shift: enough to compare shifts of the t-block by
 SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
 SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
 FIRST_SHIFT = 10  # place in `SHIFTS` where the search begins without a hint: 6e-5, the middle of what trials ended at
+MOVE = 1e-5  # relative gain from which the search for a shift goes on: it costs a factorisation
 # Of the search for a density's level: steps, accuracy, how far it goes in units of the shifts that are needed; how
 # often it takes turns with that for a shift, while they gain so much, relative
 LEVEL_STEPS, LEVEL_TOL, LEVEL_ROOM, LEAST_ROOM, ALTERNATIONS, LEVEL_GAIN = 24, 1e-6, 4.0, 1e-3, 6, 1e-4
@@ -50,6 +52,7 @@ class _Search:
         self.rows, self.form, self.level = rows, form, level
         self.unit = largest_entry(form)
         self.grams: dict[int, Array | None] = {}
+        self.rests: dict[tuple[int, float], Callable[[float], float]] = {}
         self.squares = rows.T @ rows
         parts = [form.C, rows]
         if form.density is not None:
@@ -87,24 +90,37 @@ class _Search:
 
     def needed(self, place: int, share: float, level: float) -> float:
         """The shifts of the blocks of y that are needed."""
+        if (place, share) not in self.rests:
+            self.rests[place, share] = self._rest(place, share)
+        return self.rests[place, share](level)
+
+    def _rest(self, place: int, share: float) -> Callable[[float], float]:
+        """`needed` as a function of the level alone, which is a matter of one row and column. O(r^3)."""
         form, G = self.form, self.gram(place)
         if G is None:
-            return np.inf
+            return lambda level: np.inf
         q, r, shift = len(form.Q), self.rows.shape[1], float(SHIFTS[place]) * self.unit
-        # C - (1 - share) shift Z / 2 in place of C, and what a level adds to it: mix the columns of the Gram matrix
+        # C - (1 - share) shift Z / 2 in place of C: mix the columns of the Gram matrix
         mix = np.eye(len(G), q)
         mix[q : q + r, 1 : 1 + r] = -0.5 * (1.0 - share) * shift * np.eye(r)
-        Q = form.Q.copy()
-        if form.density is not None:
-            more = 0.5 * (level - self.level)
-            mix[-1, 0] = more
-            Q[0] += more * form.density[:q]
-            Q[:, 0] += more * form.density[:q]
-        Q -= mix.T @ G @ mix
+        mixed = mix.T @ G
+        Q = form.Q - mixed @ mix
         Q[1 : 1 + r, 1 : 1 + r] -= share * shift * self.squares
         if not np.isfinite(Q).all():
-            return np.inf
-        return sum(least_shifts(Q, form.blocks, ROUGH))
+            return lambda level: np.inf
+        if form.density is None:
+            total = sum(least_shifts(Q, form.blocks, ROUGH))
+            return lambda level: total
+        values, basis = np.linalg.eigh(Q[1:, 1:])
+        more = form.density[:q] - mixed[:, -1]
+        column, along = basis.T @ Q[1:, 0], basis.T @ more[1:]
+
+        def needed(level: float) -> float:
+            x = 0.5 * (level - self.level)  # adds x times the density to row and column, C's too
+            corner = float(Q[0, 0] + 2.0 * x * more[0] - x * x * G[-1, -1])
+            return sum(secular(values, column + x * along, corner))
+
+        return needed
 
     def shift(self, hint: Shift) -> Shift | None:
         """The best shift and share at the level of `hint`, by a descent from its place; None where there is none."""
@@ -119,8 +135,12 @@ class _Search:
             place += 2
             if place >= len(SHIFTS):
                 return None
-        while (best := min((place, place + 1, place - 1), key=tried)) != place:
-            place = best
+        for step in (-1, 1):
+            start = place
+            while (now := tried(place)[0]) - tried(place + step)[0] > MOVE * abs(now):
+                place += step
+            if place != start:
+                break
         estimate, share = tried(place)
         return Shift(estimate, place, share, hint.level)
 
@@ -166,37 +186,31 @@ def largest_entry(form: Form) -> float:
     return max(inside, float(np.abs(form.C).max(initial=0.0)), 1e-200)
 
 
-def _shifted(
+def shifted(
     Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: Shift | None
-) -> tuple[PairMultipliers, Form, Shift | None]:
+) -> tuple[PairMultipliers, Shift | None]:
+    """The multipliers after the shift, and at the level, at which they prove most; None where they prove nothing.
+
+    Parameters
+    ----------
+    Z : (n, r);  v : (n,) or (n, c);  multipliers : PairMultipliers;  fixed : (n,)
+    hint : Shift, optional, what the last search for like multipliers returned
+    """
     hint = hint or Shift(np.inf)
     multipliers = replace(multipliers.legal(*Z.shape), shift=0.0, level=hint.level)
     with np.errstate(over="ignore", invalid="ignore"):
         form = quadratic_form(Z, v, multipliers, fixed)
-        return multipliers, form, find_shift(Z, form, fixed, hint)
-
-
-def likely_norm(Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints, hint: Shift | None) -> float:
-    """What `best_proof` would prove, but for rounding; no proof."""
-    found = _shifted(Z, v, multipliers, fixed, hint)[2]
-    return np.inf if found is None else found.estimate
+        found = find_shift(Z, form, fixed, hint)
+    if found is None:
+        return multipliers, None
+    size = float(SHIFTS[found.place]) * largest_entry(form) if (fixed == 0).any() else 0.0
+    return replace(multipliers, shift=size, share=found.share if size else 0.0, level=found.level), found
 
 
 def best_proof(
     Z: Array, v: Array, multipliers: PairMultipliers, fixed: Ints | None = None, hint: Shift | None = None
 ) -> tuple[float, PairMultipliers, Shift | None]:
-    """The best that multipliers prove after a shift: the bound, the shifted multipliers, a hint for the next search.
-
-    Parameters
-    ----------
-    Z : (n, r);  v : (n,) or (n, c);  multipliers : PairMultipliers;  fixed : (n,), optional
-    hint : Shift, optional, what the last search for like multipliers returned
-    """
+    """The bound that multipliers prove after the best shift, and what `shifted` returns."""
     fixed = np.zeros(len(Z), dtype=np.int64) if fixed is None else fixed
-    multipliers, form, found = _shifted(Z, v, multipliers, fixed, hint)
-    if found is None:
-        return np.inf, multipliers, None
-    multipliers = replace(multipliers, level=found.level)
-    if (fixed == 0).any():
-        multipliers = replace(multipliers, shift=float(SHIFTS[found.place]) * largest_entry(form), share=found.share)
-    return pair_proof(Z, v, multipliers, fixed), multipliers, found
+    multipliers, found = shifted(Z, v, multipliers, fixed, hint)
+    return np.inf if found is None else pair_proof(Z, v, multipliers, fixed), multipliers, found

@@ -187,7 +187,12 @@ def least_shifts(Q: Array, blocks: tuple[int, ...], tol: float = RHO_TOL) -> tup
 def trust_region(Q: Array) -> tuple[float, float]:
     """Gamma and mu >= 0 of least sum for which ``Q + diag(gamma, mu, ..., mu)`` is positive semidefinite, nearly."""
     values, basis = np.linalg.eigh(Q[1:, 1:])
-    c = np.square(basis.T @ Q[1:, 0])
+    return secular(values, basis.T @ Q[1:, 0], float(Q[0, 0]))
+
+
+def secular(values: Array, column: Array, corner: float) -> tuple[float, float]:
+    """`trust_region` of a matrix with this corner, this first column and these other diagonal entries, ascending."""
+    c = np.square(column)
     size = float(np.abs(values).max(initial=0.0) + np.sqrt(c.sum())) or 1.0
     mu = max(-float(values[0]), 0.0) + 1e-13 * size
     # Newton's method for |(Q + mu)^-1 c| = 1 as an equation of reciprocals, almost linear and concave in mu: from the
@@ -198,7 +203,7 @@ def trust_region(Q: Array) -> tuple[float, float]:
         if not square > 1.0 + 1e-9:
             break
         mu += square / float(c @ inverse**3) * (np.sqrt(square) - 1.0)
-    return float(c @ (1.0 / (values + mu))) - float(Q[0, 0]), mu
+    return float(c @ (1.0 / (values + mu))) - corner, mu
 
 
 def solve(A: csr_array | Array, B: Array) -> Array | None:
