@@ -176,7 +176,9 @@ def test_between_two_proofs_lies_a_better_one(bias):
         bounds.append(tree.best.lower_bound)
         v = problem.bundle.weights(tree.best.nu) / tree.beta
         leaves = [*tree.solver.leaves, *(leaf for leaf, _ in tree.idle)]
-        norms = [leaf_proof(leaf, v, leaf.proven).norm for leaf in leaves]
+        norms = [
+            best_proof(leaf.Z, leaf.sign * v, leaf.proven.certificate(), leaf.fixed, leaf.proven_hint)[0] for leaf in leaves
+        ]
         again = tree.beta * max(norms) + problem.slack(tree.best.nu)
         # the searches for a shift and a level begin elsewhere, and may find better ones
         assert again <= tree.best.norm * (1.0 + 1e-4)

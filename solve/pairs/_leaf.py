@@ -19,10 +19,10 @@ from ._shifts import Shift
 CANDIDATES = 6000  # slacks among which partners are sought: all of them up to 3000 rows
 CUT_BYTES = 64 * 2**20  # of the scalar products that a cut round holds at once
 VIOLATION = 1e-5  # pairs violated by less are no cuts; the moments of a leaf are of size one
-# Of the density: its step for unit mass times the number of rows, found by trial on real data of 30 to 800 rows, where
-# fifteen times as long a step diverges; mass that is added where a leaf's divides, so that an empty one moves little;
-# and the least and most that the constant may be.
-RATE, MORE_MASS, LEAST_BASE, MOST_BASE = 25.0, 0.01, 0.2, 1.5
+# Of the density: its step for unit mass times the number of rows and `MORE_ROWS`, found by trial on 12 rows and on real
+# data of 30 to 800, where ten times as long a step diverges; mass that is added where a leaf's divides, so that an
+# empty one moves little; and the least and most that the constant may be.
+RATE, MORE_ROWS, MORE_MASS, LEAST_BASE, MOST_BASE = 20.0, 50, 0.01, 0.2, 1.5
 SLACK = 0.02  # pairs whose multiplier is zero stay while their product is below this
 
 
@@ -161,7 +161,7 @@ class Leaf:
         """
         R, base, mass = self.kernel.slacks(V), self.m.base, float(V[0] @ V[0])
         gradient = R @ (R[: len(gain)].T @ gain + slope * V[0])
-        density = np.maximum(self.m.density + (RATE / (len(gain) * (mass + MORE_MASS))) * gradient, 0.0)
+        density = np.maximum(self.m.density + (RATE / ((len(gain) + MORE_ROWS) * (mass + MORE_MASS))) * gradient, 0.0)
         with np.errstate(all="ignore"):
             scale = mass / float(V[0] @ (base * V[0] + R.T @ density))
         # a constant above one: moments that are far from legal, whose mass the weights all but cancel

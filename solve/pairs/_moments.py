@@ -27,9 +27,11 @@ from exactrelu.certificates._forms import NO_DENSITY, Form, density_factors, qua
 from ._kernels import WIDTH, two_loops
 from ._leaf import Leaf, LeafMultipliers, Penalties
 
-# Penalties over the number of rows (that of the trace apart), for values in units of L(0): found by trial on real data
-# of 60 to 2000 rows.  Pairs four times stiffer make the inner problem slow, softer ones the multipliers late.
-PAIR, DIAGONAL, BALL, TRACE = 12_000.0, 50_000.0, 50_000.0, 2_000.0
+# Penalties over the number of rows and `MORE_ROWS` (that of the trace apart), for values in units of L(0): found by
+# trial on 6 rows and on real data of 200 to 800.  Pairs four times stiffer make the inner problem slow, softer ones
+# the multipliers late.
+PAIR, DIAGONAL, BALL, TRACE = 60_000.0, 240_000.0, 240_000.0, 2_000.0
+MORE_ROWS = 100
 # Columns of a factor: ten are too few at rank 9, sixteen are enough at rank 34; with a density 24 are too few at rank 9
 COLUMNS, DENSITY_COLUMNS = 2 * WIDTH, 4 * WIDTH
 MEMORY = 20  # of L-BFGS; kept when multipliers change, since these move by little
@@ -72,7 +74,7 @@ class Lagrangian:
     def __init__(self, Z: Array, goal: Goal, leaves: list[Leaf], V: Array, n_jobs: int = 1) -> None:
         self.Z, self.goal, self.leaves, self.V = np.ascontiguousarray(Z), goal, leaves, V
         n = len(Z)
-        self.penalties = Penalties(PAIR / n, DIAGONAL / n, BALL / n, TRACE)
+        self.penalties = Penalties(*(size / (n + MORE_ROWS) for size in (PAIR, DIAGONAL, BALL)), TRACE)
         self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V.size > THREADED else None
         self.weighted = densities(n, V.shape[1] > 1 + Z.shape[1] + n)
         self.evaluations = 0
@@ -131,7 +133,7 @@ class Lagrangian:
         return value + unit**2 / (2.0 * penalty)
 
     def scales(self) -> tuple[Array, Array]:
-        """About the inverse of the Hessian: matrices (leaves, k, k) times the rows of V, and weights of these. O(n k^2).
+        """The inverse Hessian, about: matrices (leaves, k, k) times the rows of V, and weights of these. O(n k^2).
 
         Columns of V are of very different length, and one row of u or 1 has a part in the slacks of all samples.
         Such scaling makes the convergence of factored problems independent of the condition of their solution

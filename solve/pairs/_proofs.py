@@ -12,8 +12,8 @@ import numpy as np
 
 from exactrelu._typing import Array, Ints
 from exactrelu.certificates._bounds import dual_value
-from exactrelu.certificates._packed import Leaf as PackedLeaf
 from exactrelu.certificates._forms import PairMultipliers
+from exactrelu.certificates._packed import Leaf as PackedLeaf
 from exactrelu.certificates._packed import packed, packed_bound, with_factor
 from exactrelu.certificates._pairs import DENSE, pair_proof
 from exactrelu.solve._problem import Problem

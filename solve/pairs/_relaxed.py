@@ -18,6 +18,7 @@ from ._proofs import LeafProof, PairResult, combined, dual_bound, leaf_proof, pr
 PARTNERS = 6  # most opposite directions that every slack is paired with at first
 MORE = 3  # pairs that a cut round adds to a slack
 ROUNDS_PER_CUT = 3
+PRICING_STEPS = 30  # of an idle leaf, or of a problem that may be small
 STEPS = 15  # of L-BFGS before and after the escape
 POLISH_STEPS = 4 * STEPS  # in the last rounds: only well minimised multipliers prove much
 POLISH = 0.25  # share of the time for rounds without cuts and acceleration
@@ -256,9 +257,9 @@ def price_leaf(
     for number in range(rounds):
         if best.norm <= target or (deadline is not None and time.monotonic() > deadline):
             break
-        solver.descend(STEPS)
+        solver.descend(PRICING_STEPS)
         solver.escape()
-        solver.descend(STEPS)
+        solver.descend(PRICING_STEPS)
         solver.update(accelerate=True)
         solver.reweigh(number)
         proof = leaf_proof(leaf, v)

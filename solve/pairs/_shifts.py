@@ -13,13 +13,13 @@ from exactrelu.certificates._forms import Form, PairMultipliers, quadratic_form
 from exactrelu.certificates._pairs import DENSE, conjugate_gradients, least_shifts, pair_proof, secular
 
 ROUGH = 0.05  # accuracy of the logarithm of the outputs' shift: enough to compare shifts of the t-block by
-SHARES = (0.0, 0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0
+SHARES = (0.5, 1.0)  # of a shift that is paid for by t^2 <= (z.u)^2, the rest by t s = 0; tried besides none
 SHIFTS = 2.0 ** np.arange(-24, 1)  # shifts tried, relative to the largest entry of the t-block
 FIRST_SHIFT = 10  # place in `SHIFTS` where the search begins without a hint: 6e-5, the middle of what trials ended at
 MOVE = 1e-5  # relative gain from which the search for a shift goes on: it costs a factorisation
-# Of the search for a density's level: steps, accuracy, how far it goes in units of the shifts that are needed; how
-# often it takes turns with that for a shift, while they gain so much, relative
-LEVEL_STEPS, LEVEL_TOL, LEVEL_ROOM, LEAST_ROOM, ALTERNATIONS, LEVEL_GAIN = 24, 1e-6, 4.0, 1e-3, 6, 1e-4
+# Of the search for a density's level: accuracy of what is proven, how far it goes at first in units of the shifts that
+# are needed and at least, and how often it doubles that or draws tangents
+LEVEL_TOL, LEVEL_ROOM, LEAST_ROOM, LEVEL_STEPS = 1e-6, 1.0, 1e-3, 20
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Search:
         self.rows, self.form, self.level = rows, form, level
         self.unit = largest_entry(form)
         self.grams: dict[int, Array | None] = {}
-        self.rests: dict[tuple[int, float], Callable[[float], float]] = {}
+        self.rests: dict[tuple[int, float], Callable[[float], tuple[float, float]]] = {}
         self.squares = rows.T @ rows
         parts = [form.C, rows]
         if form.density is not None:
@@ -83,22 +83,19 @@ class _Search:
             return None
         return np.asarray(X.T @ X)
 
-    def bound(self, place: int, share: float, level: float) -> float:
-        """What is proven, at a shift and a share of it, and at a level where the form has a density."""
-        needed = self.needed(place, share, level)
-        return needed if self.form.density is None else level + max(needed, 0.0)
+    def rest(self, place: int, share: float) -> Callable[[float], tuple[float, float]]:
+        """The shifts of the blocks of y that are needed, and their slope, as a function of the level. O(r^3) once.
 
-    def needed(self, place: int, share: float, level: float) -> float:
-        """The shifts of the blocks of y that are needed."""
+        A level is a matter of one row and column.
+        """
         if (place, share) not in self.rests:
             self.rests[place, share] = self._rest(place, share)
-        return self.rests[place, share](level)
+        return self.rests[place, share]
 
-    def _rest(self, place: int, share: float) -> Callable[[float], float]:
-        """`needed` as a function of the level alone, which is a matter of one row and column. O(r^3)."""
+    def _rest(self, place: int, share: float) -> Callable[[float], tuple[float, float]]:
         form, G = self.form, self.gram(place)
         if G is None:
-            return lambda level: np.inf
+            return lambda level: (np.inf, 0.0)
         q, r, shift = len(form.Q), self.rows.shape[1], float(SHIFTS[place]) * self.unit
         # C - (1 - share) shift Z / 2 in place of C: mix the columns of the Gram matrix
         mix = np.eye(len(G), q)
@@ -107,77 +104,85 @@ class _Search:
         Q = form.Q - mixed @ mix
         Q[1 : 1 + r, 1 : 1 + r] -= share * shift * self.squares
         if not np.isfinite(Q).all():
-            return lambda level: np.inf
+            return lambda level: (np.inf, 0.0)
         if form.density is None:
             total = sum(least_shifts(Q, form.blocks, ROUGH))
-            return lambda level: total
+            return lambda level: (total, 0.0)
         values, basis = np.linalg.eigh(Q[1:, 1:])
         more = form.density[:q] - mixed[:, -1]
-        column, along = basis.T @ Q[1:, 0], basis.T @ more[1:]
+        column, along, corner = basis.T @ Q[1:, 0], basis.T @ more[1:], float(Q[0, 0])
 
-        def needed(level: float) -> float:
+        def needed(level: float) -> tuple[float, float]:
             x = 0.5 * (level - self.level)  # adds x times the density to row and column, C's too
-            corner = float(Q[0, 0] + 2.0 * x * more[0] - x * x * G[-1, -1])
-            return sum(secular(values, column + x * along, corner))
+            border, bend = column + x * along, float(G[-1, -1])
+            gamma, mu = secular(values, border, corner + x * (2.0 * float(more[0]) - x * bend))
+            # mu is the best one: no derivative of it is needed
+            slope = float(border @ (along / (values + mu))) - float(more[0]) + x * bend
+            return gamma + mu, slope
 
         return needed
 
-    def shift(self, hint: Shift) -> Shift | None:
-        """The best shift and share at the level of `hint`, by a descent from its place; None where there is none."""
+    def best(self, place: int, share: float, near: float) -> Shift:
+        """What is proven at a shift and a share of it; with a density at the best level, which is sought from `near`.
 
-        def tried(place: int) -> tuple[float, float]:
-            if not 0 <= place < len(SHIFTS):
-                return np.inf, 0.0
-            return min((self.bound(place, share, hint.level), share) for share in SHARES)
+        It is convex in the level: where the tangents at both ends of an interval meet is the next point (Kelley's
+        cutting planes), until what they leave is of no matter.
+        """
+        rest = self.rest(place, share)
+        if self.form.density is None:
+            return Shift(rest(near)[0], place, share, near)
+
+        def value(level: float) -> tuple[float, float, float]:
+            needed, slope = rest(level)
+            return level, level + max(needed, 0.0), 1.0 + slope if needed > 0.0 else 1.0
+
+        at = value(near)
+        ends = [at, at]
+        room = LEVEL_ROOM * abs(at[1] - near) + LEAST_ROOM
+        side = 1 if at[2] < 0.0 else 0  # which end is missing
+        for _ in range(LEVEL_STEPS):
+            if not np.isfinite(at[1]) or at[2] == 0.0:
+                break
+            (low, low_value, low_slope), (high, high_value, high_slope) = ends
+            if low_slope < 0.0 < high_slope:
+                step = (high_value - low_value + low_slope * low - high_slope * high) / (low_slope - high_slope)
+                if min(low_value, high_value) - (low_value + low_slope * (step - low)) < LEVEL_TOL * abs(low_value):
+                    break
+            elif side == 0 and low == 0.0:
+                break
+            else:
+                step, room = (high + room if side else max(low - room, 0.0)), 2.0 * room
+            at = value(step)
+            ends[1 if at[2] > 0.0 else 0] = at
+            if ends[0][2] >= 0.0 or ends[1][2] <= 0.0:  # still on one side of the minimum
+                ends = [at, at]
+        level, estimate, _ = min(ends, key=lambda end: end[1])
+        return Shift(estimate, place, share, level)
+
+    def find(self, hint: Shift) -> Shift | None:
+        """The best shift, by a descent from its place in `hint`; None where there is none."""
+        known: dict[int, Shift] = {}
+
+        def tried(place: int) -> Shift:
+            if place not in known:
+                level = min(known.values(), key=lambda shift: shift.estimate, default=hint).level
+                inside = 0 <= place < len(SHIFTS)
+                known[place] = self.best(place, 0.0, level) if inside else Shift(np.inf, place)
+            return known[place]
 
         place = hint.place
-        while not np.isfinite(tried(place)[0]):
+        while not np.isfinite(tried(place).estimate):
             place += 2
             if place >= len(SHIFTS):
                 return None
         for step in (-1, 1):
             start = place
-            while (now := tried(place)[0]) - tried(place + step)[0] > MOVE * abs(now):
+            while (now := tried(place).estimate) - tried(place + step).estimate > MOVE * abs(now):
                 place += step
             if place != start:
                 break
-        estimate, share = tried(place)
-        return Shift(estimate, place, share, hint.level)
-
-    def at_best_level(self, found: Shift) -> Shift:
-        """The same shift at the level that proves most: what is proven is convex in it."""
-        at = found.level
-        room = LEVEL_ROOM * abs(self.needed(found.place, found.share, at)) + LEAST_ROOM
-        line = scipy.optimize.minimize_scalar(
-            lambda level: self.bound(found.place, found.share, level), method="bounded",
-            bounds=(max(at - room, 0.0), at + room), options={"xatol": LEVEL_TOL, "maxiter": LEVEL_STEPS},
-        )  # fmt: skip
-        better = replace(found, estimate=float(line.fun), level=float(line.x))
-        return better if better.estimate < found.estimate else found
-
-
-def find_shift(Z: Array, form: Form, fixed: Ints, hint: Shift) -> Shift | None:
-    """The shift, and the level of a density, at which multipliers prove most, sought from `hint`; not a proof.
-
-    Parameters
-    ----------
-    Z : (n, r);  form : Form of the multipliers without shift, with the level of `hint`;  fixed : (n,)
-
-    Returns
-    -------
-    Shift, or None when none makes the t-block positive definite
-    """
-    search = _Search(Z[fixed == 0], form, hint.level)
-    found = search.shift(hint)
-    if found is None or form.density is None:
-        return found
-    found = search.at_best_level(found)
-    for _ in range(ALTERNATIONS):
-        better = search.at_best_level(search.shift(found) or found)
-        gained, found = found.estimate - better.estimate, better
-        if gained <= LEVEL_GAIN * found.estimate:
-            break
-    return found
+        return min((tried(place), *(self.best(place, share, tried(place).level) for share in SHARES)),
+                   key=lambda shift: shift.estimate)  # fmt: skip
 
 
 def largest_entry(form: Form) -> float:
@@ -200,7 +205,7 @@ def shifted(
     multipliers = replace(multipliers.legal(*Z.shape), shift=0.0, level=hint.level)
     with np.errstate(over="ignore", invalid="ignore"):
         form = quadratic_form(Z, v, multipliers, fixed)
-        found = find_shift(Z, form, fixed, hint)
+        found = _Search(Z[fixed == 0], form, hint.level).find(hint)
     if found is None:
         return multipliers, None
     size = float(SHIFTS[found.place]) * largest_entry(form) if (fixed == 0).any() else 0.0
