@@ -8,8 +8,6 @@ and by zero where it is fixed inactive.
 
 import numpy as np
 
-from libc.math cimport sqrt
-from libc.string cimport memset
 from scipy.linalg.cython_blas cimport ddot, dgemm, saxpy, sdot, sgemm
 
 cdef enum:
@@ -30,42 +28,137 @@ cdef inline void product_t(double* a, double* b, double* out, int m, int k, int 
     dgemm("N", "T", &n, &k, &m, &one, b, &n, a, &k, &zero, out, &n)
 
 
-cdef inline double inner(const double* x, const double* y, int k) noexcept nogil:
-    """``x @ y`` for k a multiple of `LANES`."""
-    cdef double part[LANES]
-    cdef int b, c
-    for c in range(LANES):
-        part[c] = x[c] * y[c]
-    for b in range(8, k, 8):
-        for c in range(LANES):
-            part[c] += x[b + c] * y[b + c]
-    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]))
+cdef extern from *:
+    """
+    #include <math.h>
+    #include <string.h>
+    /* Loops that are compiled once for each width of the processor's vectors; the loader chooses. Elsewhere: once. */
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+    #define PER_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
+    #define INLINE static inline __attribute__((always_inline))
+    #else
+    #define PER_WIDTH
+    #define INLINE static inline
+    #endif
 
+    #define CHUNK 64
 
-cdef inline void add(double factor, const double* x, double* y, int k) noexcept nogil:
-    """``y += factor x`` for k a multiple of `LANES`."""
-    cdef int b, c
-    for b in range(0, k, 8):
-        for c in range(LANES):
-            y[b + c] += factor * x[b + c]
+    INLINE double pair_inner(const double* x, const double* y, int k) {
+        double part[8] = {0.0};
+        int b = 0, c;
+        for (; b + 8 <= k; b += 8)
+            for (c = 0; c < 8; c++) part[c] += x[b + c] * y[b + c];
+        for (; b < k; b++) part[0] += x[b] * y[b];
+        return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+    }
 
+    INLINE void pair_add(double factor, const double* restrict x, double* restrict y, int k) {
+        for (int b = 0; b < k; b += 8)
+            for (int c = 0; c < 8; c++) y[b + c] += factor * x[b + c];
+    }
 
-cdef inline double project_ball(double alpha, double* slope, int r) noexcept nogil:
-    """Project ``(alpha, slope)`` on ``|b| <= a``, the slope in place; returns a."""
-    cdef double length = 0.0, a
-    cdef int j
-    for j in range(r):
-        length += slope[j] * slope[j]
-    length = sqrt(length)
-    if length <= alpha:
-        return alpha
-    if length <= -alpha:
-        memset(slope, 0, r * sizeof(double))
-        return 0.0
-    a = 0.5 * (alpha + length)
-    for j in range(r):
-        slope[j] *= a / length
-    return a
+    PER_WIDTH static double inner(const double* x, const double* y, int k) { return pair_inner(x, y, k); }
+
+    PER_WIDTH static void weighted_sum(const double* factor, int count, const double* rows, double* out, int k) {
+        for (int p = 0; p < count; p++)
+            if (factor[p] != 0.0) pair_add(factor[p], rows + (ptrdiff_t)p * k, out, k);
+    }
+
+    PER_WIDTH static double pair_terms(const int* start, const int* other, const double* pair, double penalty,
+                                       const double* R, double* G, int rows, int k) {
+        double total = 0.0, weight[CHUNK];
+        int used[CHUNK];
+        memset(G, 0, (size_t)rows * k * sizeof(double));
+        for (int p = 0; p < rows; p++) {
+            const double* x = R + (ptrdiff_t)p * k;
+            double* to = G + (ptrdiff_t)p * k;
+            /* all weights first, and places of the positive ones without a branch: half of them are, in no order */
+            for (int low = start[p]; low < start[p + 1]; low += CHUNK) {
+                int count = start[p + 1] - low < CHUNK ? start[p + 1] - low : CHUNK, active = 0;
+                for (int j = 0; j < count; j++)
+                    weight[j] = pair[low + j] - penalty * pair_inner(x, R + (ptrdiff_t)other[low + j] * k, k);
+                for (int j = 0; j < count; j++) {
+                    used[active] = j;
+                    active += weight[j] > 0.0;
+                }
+                for (int u = 0; u < active; u++) {
+                    double w = weight[used[u]];
+                    ptrdiff_t q = (ptrdiff_t)other[low + used[u]] * k;
+                    total += w * w;
+                    pair_add(-w, R + q, to, k);
+                    pair_add(-w, x, G + q, k);
+                }
+            }
+        }
+        return total;
+    }
+
+    PER_WIDTH static void pair_weights(const int* start, const int* other, const double* pair, double penalty,
+                                       const double* R, double* out, int rows, int k) {
+        for (int p = 0; p < rows; p++)
+            for (int j = start[p]; j < start[p + 1]; j++) {
+                double weight = pair[j] - penalty * pair_inner(R + (ptrdiff_t)p * k, R + (ptrdiff_t)other[j] * k, k);
+                out[j] = weight > 0.0 ? weight : 0.0;
+            }
+    }
+
+    PER_WIDTH static double project_balls(const double* offset, double penalty, const double* R, const double* a,
+                                          double* new_offset, const double* slope, double* new_slope,
+                                          int rows, int r, int k) {
+        double total = 0.0;
+        for (int p = 0; p < rows; p++) {
+            double* s = new_slope + (ptrdiff_t)p * r;
+            double alpha = offset[p] - penalty * pair_inner(R + (ptrdiff_t)p * k, a, k), length;
+            for (int j = 0; j < r; j++) s[j] += slope[(ptrdiff_t)p * r + j];
+            length = sqrt(pair_inner(s, s, r));
+            if (length <= alpha) {
+                total += alpha * alpha + length * length;
+            } else if (length <= -alpha) {
+                memset(s, 0, r * sizeof(double));
+                alpha = 0.0;
+            } else {
+                alpha = 0.5 * (alpha + length);
+                for (int j = 0; j < r; j++) s[j] *= alpha / length;
+                total += 2.0 * alpha * alpha;
+            }
+            new_offset[p] = alpha;
+        }
+        return total;
+    }
+
+    PER_WIDTH static double row_terms(const double* diagonal, double penalty, const double* offset, const double* gain,
+                                      const double* a, const double* along, const signed char* fixed,
+                                      const double* R, double* G, double* Ga, int n, int k) {
+        double total = 0.0;
+        for (int i = 0; i < n; i++) {
+            const double *t = R + (ptrdiff_t)i * k, *s = R + (ptrdiff_t)(n + i) * k;
+            double *Gt = G + (ptrdiff_t)i * k, *Gs = G + (ptrdiff_t)(n + i) * k;
+            if (fixed[i] == 0) {
+                double d = diagonal[i] - penalty * pair_inner(t, s, k);
+                total += d * d;
+                pair_add(-d, s, Gt, k);
+                pair_add(-d, t, Gs, k);
+            }
+            pair_add(gain[i], along, Gt, k);
+            pair_add(-offset[i], a, Gt, k);
+            pair_add(-offset[n + i], a, Gs, k);
+            pair_add(-offset[i], t, Ga, k);
+            pair_add(-offset[n + i], s, Ga, k);
+        }
+        return total;
+    }
+    """
+    double inner(const double* x, const double* y, int k) nogil
+    void weighted_sum(const double* factor, int count, const double* rows, double* out, int k) nogil
+    double pair_terms(const int* start, const int* other, const double* pair, double penalty, const double* R,
+                      double* G, int rows, int k) nogil
+    void pair_weights(const int* start, const int* other, const double* pair, double penalty, const double* R,
+                      double* out, int rows, int k) nogil
+    double project_balls(const double* offset, double penalty, const double* R, const double* a, double* new_offset,
+                         const double* slope, double* new_slope, int rows, int r, int k) nogil
+    double row_terms(const double* diagonal, double penalty, const double* offset, const double* gain, const double* a,
+                     const double* along, const signed char* fixed, const double* R, double* G, double* Ga,
+                     int n, int k) nogil
 
 
 cdef class Kernel:
@@ -113,40 +206,14 @@ cdef class Kernel:
                         bottom[c] = top[c] - bottom[c]
         return self.R
 
-    cdef void ball_multipliers(self, const double[:, ::1] V, const double* offset, const double* slope, double penalty,
-                               double* new_offset, double* new_slope) noexcept nogil:
-        """First-order multipliers of the products with the ball, (2n,) and (2n, r). O(n r k)."""
-        cdef int p, rows = 2 * self.n, r = self.r, k = self.k
-        cdef Py_ssize_t j
+    cdef double ball_multipliers(self, const double[:, ::1] V, const double* offset, const double* slope,
+                                 double penalty, double* new_offset, double* new_slope) noexcept nogil:
+        """First-order multipliers of products with the ball, (2n,) and (2n, r); the sum of their squares. O(n r k)."""
+        cdef int rows = 2 * self.n, r = self.r, k = self.k
         cdef double minus = -penalty, zero = 0.0
         # new_slope = -penalty R @ V[1:1 + r].T
         dgemm("T", "N", &r, &rows, &k, &minus, <double*>&V[1, 0], &k, &self.rows[0, 0], &k, &zero, new_slope, &r)
-        for j in range(rows * <Py_ssize_t>r):
-            new_slope[j] += slope[j]
-        for p in range(rows):
-            new_offset[p] = project_ball(offset[p] - penalty * inner(&self.rows[p, 0], &V[0, 0], k),
-                                         new_slope + p * <Py_ssize_t>r, r)
-
-    cdef double pair_terms(self, const int[::1] start, const int[::1] other, const double[::1] pair,
-                           double penalty) noexcept nogil:
-        """Gradient in R of ``sum max(0, pair - penalty R_p.R_q)^2 / (2 penalty)`` to GR; twice penalty times the sum.
-
-        O(P k).
-        """
-        cdef double total = 0.0, weight
-        cdef double* R = &self.rows[0, 0]
-        cdef double* G = &self.GR[0, 0]
-        cdef Py_ssize_t p, q, j, k = self.k
-        memset(G, 0, 2 * self.n * k * sizeof(double))
-        for p in range(2 * self.n):
-            for j in range(start[p], start[p + 1]):
-                q = other[j]
-                weight = pair[j] - penalty * inner(R + p * k, R + q * k, self.k)
-                if weight > 0.0:
-                    total += weight * weight
-                    add(-weight, R + q * k, G + p * k, self.k)
-                    add(-weight, R + p * k, G + q * k, self.k)
-        return total
+        return project_balls(offset, penalty, &self.rows[0, 0], &V[0, 0], new_offset, slope, new_slope, rows, r, k)
 
     def direction(self, const double[:, ::1] V, m):
         """The column ``Y (base, density'R)`` of the moments over the factor, (k,), at the V of `slacks`. O(n k)."""
@@ -159,11 +226,9 @@ cdef class Kernel:
 
     cdef void add_direction(self, const double* a, double base, const double[::1] density, double* out) noexcept nogil:
         """``out += base a + R'density``."""
-        cdef Py_ssize_t p
-        add(base, a, out, self.k)
-        for p in range(density.shape[0]):
-            if density[p] != 0.0:
-                add(density[p], &self.rows[p, 0], out, self.k)
+        weighted_sum(&base, 1, a, out, self.k)
+        if density.shape[0]:
+            weighted_sum(&density[0], <int>density.shape[0], &self.rows[0, 0], out, self.k)
 
     def value(self, const double[:, ::1] V, m, penalties, const double[::1] gain, double mass_slope, double[:, ::1] G):
         """Value and gradient of the augmented Lagrangian, but for the value of loss and mass, at the V of `slacks`.
@@ -191,7 +256,7 @@ cdef class Kernel:
         cdef double* back_along = &ends[1, 0]  # derivative in it
         cdef double base = m.base
         cdef double trace = m.trace, of_pair = penalties.pair, of_diagonal = penalties.diagonal
-        cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, total = 0.0, d
+        cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, d
         cdef int i, one = 1, n = self.n, r = self.r, k = self.k, size = self.r * self.k
         cdef Py_ssize_t j, c
         cdef double* R = &self.rows[0, 0]
@@ -200,45 +265,32 @@ cdef class Kernel:
         cdef double* back = &self.back[0, 0]
         cdef const double* a = &V[0, 0]
         cdef const double* B = &V[1, 0]
+        cdef const int* first = &other[0] if other.shape[0] else NULL
+        cdef const double* multiplier = &pair[0] if pair.shape[0] else NULL
         with nogil:
-            value = self.pair_terms(start, other, pair, of_pair) / (2.0 * of_pair)
+            value = pair_terms(&start[0], first, multiplier, of_pair, R, GR, 2 * n, k) / (2.0 * of_pair)
             # |a|^2 - |B|^2 >= 0
             trace = max(0.0, trace - of_trace * (inner(a, a, k) - ddot(&size, <double*>B, &one, <double*>B, &one)))
             value += trace * trace / (2.0 * of_trace)
 
-            self.ball_multipliers(V, &offset[0], &slope[0, 0], of_ball, &self.offset[0], &self.slope[0, 0])
-            for i in range(2 * n):
-                total += self.offset[i] * self.offset[i]
-                for j in range(r):
-                    total += self.slope[i, j] * self.slope[i, j]
-            value += total / (2.0 * of_ball)
+            value += self.ball_multipliers(
+                V, &offset[0], &slope[0, 0], of_ball, &self.offset[0], &self.slope[0, 0]
+            ) / (2.0 * of_ball)
             # R_p.(a offset_p + B'slope_p) is subtracted: GR -= offset a' + slope B;  GB -= slope' R
             product_t(&self.slope[0, 0], R, small, 2 * n, r, k)
             self.add_direction(a, base, density, along)
-            add(mass_slope, a, back_along, k)
-            for i in range(n):
-                add(gain[i], &self.rows[i, 0], back_along, k)
+            weighted_sum(&mass_slope, 1, a, back_along, k)
+            weighted_sum(&gain[0], n, R, back_along, k)
             for c in range(k):
                 G[0, c] = mass_slope * along[c] + base * back_along[c] - 2.0 * trace * a[c]
             for j in range(density.shape[0]):
                 if density[j] != 0.0:
-                    add(density[j], back_along, &self.GR[j, 0], k)
+                    weighted_sum(&density[j], 1, back_along, &self.GR[j, 0], k)
             for c in range(size):
                 (&G[1, 0])[c] = 2.0 * trace * B[c] - small[c]
 
-            total = 0.0
-            for i in range(n):
-                d = diagonal[i] - of_diagonal * inner(&self.rows[i, 0], &self.rows[n + i, 0], k)
-                if self.fixed[i] == 0:
-                    total += d * d
-                    add(-d, &self.rows[n + i, 0], &self.GR[i, 0], k)
-                    add(-d, &self.rows[i, 0], &self.GR[n + i, 0], k)
-                add(gain[i], along, &self.GR[i, 0], k)
-                add(-self.offset[i], a, &self.GR[i, 0], k)
-                add(-self.offset[n + i], a, &self.GR[n + i, 0], k)
-                add(-self.offset[i], &self.rows[i, 0], &G[0, 0], k)
-                add(-self.offset[n + i], &self.rows[n + i, 0], &G[0, 0], k)
-            value += total / (2.0 * of_diagonal)
+            value += row_terms(&diagonal[0], of_diagonal, &self.offset[0], &gain[0], a, along, &self.fixed[0], R, GR,
+                               &G[0, 0], n, k) / (2.0 * of_diagonal)
 
             product(&self.slope[0, 0], <double*>B, back, n, r, k)
             for c in range(n * <Py_ssize_t>k):
@@ -267,13 +319,10 @@ cdef class Kernel:
         cdef double[::1] new_pair = np.empty(len(m.pair)), new_offset = np.empty(2 * self.n)
         cdef double[:, ::1] new_slope = np.empty((2 * self.n, self.r))
         cdef double of_pair = penalties.pair, of_ball = penalties.ball
-        cdef int p, j
+        cdef int rows = 2 * self.n
         with nogil:
-            for p in range(2 * self.n):
-                for j in range(start[p], start[p + 1]):
-                    new_pair[j] = max(
-                        0.0, pair[j] - of_pair * inner(&self.rows[p, 0], &self.rows[other[j], 0], self.k)
-                    )
+            if pair.shape[0]:
+                pair_weights(&start[0], &other[0], &pair[0], of_pair, &self.rows[0, 0], &new_pair[0], rows, self.k)
             self.ball_multipliers(V, &offset[0], &slope[0, 0], of_ball, &new_offset[0], &new_slope[0, 0])
         return new_pair.base, new_offset.base, new_slope.base
 
