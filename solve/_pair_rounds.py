@@ -15,7 +15,7 @@ from .pairs import PairResult, proof_seconds, solve_pairs
 
 # The pair bound.  Rounds of effort 1: samples times columns, of which a pass over the pairs costs as much as 40, for
 # each of at most 4 outputs; fewer than 10 prove less than the relaxation without pairs.
-PAIR_WORK, PAIR_COLUMNS, PAIR_OUTPUTS, LEAST_ROUNDS, MOST_ROUNDS, MOST_LEAVES = 5.5e5, 40, 4, 10, 15, 64
+PAIR_WORK, PAIR_COLUMNS, PAIR_OUTPUTS, LEAST_ROUNDS, MOST_ROUNDS, MOST_LEAVES = 8e5, 40, 4, 10, 20, 64
 MOST_EFFORT = 1e6  # and no more where effort is without limit: the method ends when it gains no more
 NETWORK_PART = 0.3  # of a time limit, for the network before any bound
 LAST_PART = 0.05  # of what is left at the pair bound, for its last proof
