@@ -85,8 +85,10 @@ class PairRounds(Rounds):
 
         def offer(result: PairResult) -> bool:
             nonlocal called_off
-            upper, theta, multipliers = result.stored(self.problem, self.beta)
-            self._offer_dual(theta, upper, multipliers=multipliers)
+            # storing proves all leaves once more, which is in vain where the bound is no better
+            if self.model is not self.problem or result.lower_bound > self.lower_bound:
+                upper, theta, multipliers = result.stored(self.problem, self.beta)
+                self._offer_dual(theta, upper, multipliers=multipliers)
             called_off = self._called_off(self._record())
             return called_off or self._certified
 

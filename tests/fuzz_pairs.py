@@ -1,16 +1,19 @@
 """Runs the pair bound on small random problems, and holds what it proves against complete enumeration.
 
 ``python tests/fuzz_pairs.py --cases 10000 --seed 0`` prints what went wrong; `test_pairs.py` runs a few.  Every problem
-follows from (seed, index) alone, ``--only 17`` runs one.
+follows from (seed, index) alone, ``--only 17`` runs one.  With ``--programs`` bounds without densities are held against
+the optimal value of the same relaxation by CVXPY and Clarabel.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from unittest.mock import patch
 
 import numpy as np
+from naive_pairs import pair_training, problem_of
 from naive_training import price_every_cell
 
 from exactrelu.certificates._packed import packed_bound
@@ -21,6 +24,7 @@ from exactrelu.solve.pairs import solve_pairs
 
 LOSSES = ("squared", "huber:0.3", "logistic", "squared_hinge", "poisson")
 SLACK = 1e-12  # relative, of a comparison of two figures that are each rounded
+ACCURACY = 1e-4  # relative, to which both methods are to solve a relaxation
 
 
 def draw(rng: np.random.Generator, n_most: int, r_most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,16 +91,33 @@ def faults(seed: int, index: int, n_most: int = 12, r_most: int = 4, cells: bool
     return found
 
 
+def strays(seed: int, index: int) -> list[str]:
+    """What is wrong with the bound of one relaxation beside its optimal value by an interior point method."""
+    rng = np.random.default_rng([seed, index])
+    loss, bias = LOSSES[index % len(LOSSES)], bool(rng.random() < 0.5)
+    n, r = int(rng.integers(3, 11)), int(rng.integers(2, 5))
+    X, y, beta, _, problem = problem_of(loss, n, r, int(rng.integers(1 << 30)), output_bias=bias)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Clarabel says where it may be inaccurate: 1e-4 is wanted of it
+        reference = pair_training(X, y, beta, loss, bias)
+    with patch.object(moments, "DENSITY_ROWS", 0):
+        bound = solve_pairs(problem, beta, effort=100).lower_bound
+    off = bound / reference - 1.0
+    return [] if -ACCURACY <= off <= 0.1 * ACCURACY else [f"{loss}, {n} rows of rank {r}: relative error {off:.1e}"]
+
+
 def main() -> int:
     """Run from the command line; returns 1 when something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of a single problem")
+    parser.add_argument("--programs", action="store_true", help="against the relaxation itself")
     args = parser.parse_args()
+    check = strays if args.programs else faults
     started, wrong = time.monotonic(), 0
     for index in range(args.cases) if args.only is None else (args.only,):
-        for fault in faults(args.seed, index):
+        for fault in check(args.seed, index):
             wrong += 1
             print(f"seed {args.seed}, problem {index}: {fault}", flush=True)
     print(f"{args.cases} problems, seed {args.seed}: {wrong} faults, {time.monotonic() - started:.0f} s")

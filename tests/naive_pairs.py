@@ -104,6 +104,46 @@ def outputs_maximum(Z, N):
     return cp.Problem(cp.Maximize(value), [*limits, mass == 1.0, unit]).solve(solver=cp.CLARABEL)
 
 
+def augmented_value(Z, fixed, V, m, penalties):
+    """The augmented Lagrangian of one leaf, constraint by constraint; first-order multipliers of pairs and ball.
+
+    Pairs are those of `m`; V (1 + r + n, k) is the factor of the moments of (1, u, t).
+    """
+    n, r = Z.shape
+    a, B, T = V[0], V[1 : 1 + r], V[1 + r :]
+    T = np.where((fixed > 0)[:, None], Z @ B, np.where((fixed < 0)[:, None], 0.0, T))
+    R = np.vstack([T, T - Z @ B])
+    value, pairs, balls = 0.0, [], []
+    for p in range(2 * n):
+        for j in range(m.start[p], m.start[p + 1]):
+            pairs.append(max(0.0, m.pair[j] - penalties.pair * float(R[p] @ R[m.other[j]])))
+            value += pairs[-1] ** 2 / (2.0 * penalties.pair)
+        alpha, slope = m.offset[p] - penalties.ball * float(R[p] @ a), m.slope[p] - penalties.ball * (B @ R[p])
+        length = float(np.linalg.norm(slope))
+        if length > alpha:  # onto |slope| <= alpha
+            radius = max(0.0, 0.5 * (alpha + length))
+            alpha, slope = radius, slope * (radius / length)
+        balls.append(np.append(alpha, slope))
+        value += float(balls[-1] @ balls[-1]) / (2.0 * penalties.ball)
+    for i in np.flatnonzero(fixed == 0):
+        value += (m.diagonal[i] - penalties.diagonal * float(R[i] @ R[n + i])) ** 2 / (2.0 * penalties.diagonal)
+    trace = max(0.0, m.trace - penalties.trace * float(a @ a - np.vdot(B, B)))
+    return value + trace**2 / (2.0 * penalties.trace), np.array(pairs), np.array(balls)
+
+
+def quasi_newton(g, steps, changes, inverse):
+    """``-H g`` by the BFGS update of the inverse Hessian for each step and change, oldest first, whole matrices.
+
+    inverse : first H, which is scaled by the last step and change
+    """
+    if len(steps):
+        inverse = inverse * float(steps[-1] @ changes[-1]) / float(changes[-1] @ inverse @ changes[-1])
+    for s, y in zip(steps, changes, strict=True):
+        W = np.eye(len(g)) - np.outer(s, y) / float(s @ y)
+        inverse = W @ inverse @ W.T + np.outer(s, s) / float(s @ y)
+    return -inverse @ g
+
+
 def block_shifts(Q, blocks):
     """Least sum of shifts of the blocks' diagonals, all but the first nonnegative, that make Q semidefinite."""
     shifts = [cp.Variable() for _ in blocks]

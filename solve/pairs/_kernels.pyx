@@ -41,7 +41,7 @@ cdef extern from *:
     #define INLINE static inline
     #endif
 
-    #define CHUNK 64
+    #define CHUNK 64  /* partners of a slack whose weights are taken before any is used */
 
     INLINE double pair_inner(const double* x, const double* y, int k) {
         double part[8] = {0.0};
@@ -57,13 +57,16 @@ cdef extern from *:
             for (int c = 0; c < 8; c++) y[b + c] += factor * x[b + c];
     }
 
+    /* x'y */
     PER_WIDTH static double inner(const double* x, const double* y, int k) { return pair_inner(x, y, k); }
 
+    /* out += rows'factor */
     PER_WIDTH static void weighted_sum(const double* factor, int count, const double* rows, double* out, int k) {
         for (int p = 0; p < count; p++)
             if (factor[p] != 0.0) pair_add(factor[p], rows + (ptrdiff_t)p * k, out, k);
     }
 
+    /* Gradient in R of sum max(0, pair - penalty R_p.R_q)^2 / (2 penalty) to G; twice penalty times the sum. O(P k) */
     PER_WIDTH static double pair_terms(const int* start, const int* other, const double* pair, double penalty,
                                        const double* R, double* G, int rows, int k) {
         double total = 0.0, weight[CHUNK];
@@ -93,6 +96,7 @@ cdef extern from *:
         return total;
     }
 
+    /* max(0, pair - penalty R_p.R_q) */
     PER_WIDTH static void pair_weights(const int* start, const int* other, const double* pair, double penalty,
                                        const double* R, double* out, int rows, int k) {
         for (int p = 0; p < rows; p++)
@@ -102,6 +106,7 @@ cdef extern from *:
             }
     }
 
+    /* (offset - penalty R a, slope + new_slope) projected on |slope| <= offset, row by row; the sum of the squares */
     PER_WIDTH static double project_balls(const double* offset, double penalty, const double* R, const double* a,
                                           double* new_offset, const double* slope, double* new_slope,
                                           int rows, int r, int k) {
@@ -126,6 +131,7 @@ cdef extern from *:
         return total;
     }
 
+    /* Adds the gradient of t_i s_i = 0, of the loss in e_i, and of the offsets; twice penalty times the first one */
     PER_WIDTH static double row_terms(const double* diagonal, double penalty, const double* offset, const double* gain,
                                       const double* a, const double* along, const signed char* fixed,
                                       const double* R, double* G, double* Ga, int n, int k) {

@@ -133,11 +133,11 @@ class Lagrangian:
         return value + unit**2 / (2.0 * penalty)
 
     def scales(self) -> tuple[Array, Array]:
-        """The inverse Hessian, about: matrices (leaves, k, k) times the rows of V, and weights of these. O(n k^2).
+        """About the inverse Hessian, but for a factor: (leaves, k, k) for rows of V, and weights of these. O(n k^2).
 
         Columns of V are of very different length, and one row of u or 1 has a part in the slacks of all samples.
         Such scaling makes the convergence of factored problems independent of the condition of their solution
-        (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021).
+        (Tong, Ma and Chi, J. Mach. Learn. Res. 22, 2021, arXiv 2005.08898).
         """
         n, r = self.Z.shape
         p, parts = self.penalties, []
@@ -145,7 +145,8 @@ class Lagrangian:
             R, ends = leaf.kernel.slacks(V), V[: 1 + r]
             parts.append(np.linalg.eigh(p.ball * (ends.T @ ends) + (p.diagonal / (2.0 * n)) * (R.T @ R)))
         most = max(float(values[-1]) for values, _ in parts) or 1.0
-        inverse = np.stack([(basis / (values + DAMPING * most)) @ basis.T for values, basis in parts])
+        # of size one: L-BFGS scales it
+        inverse = np.stack([(basis / (values / most + DAMPING)) @ basis.T for values, basis in parts])
         weight = np.full(self.V.shape[1], r / n)
         weight[1 + r : 1 + r + n] = 1.0
         return inverse.astype(np.float32), weight.astype(np.float32)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -133,47 +132,61 @@ def combined(
             leaf.proven, leaf.proven_hint = leaf.proximal, leaf.hint
         return last
 
-    def between(part: float) -> tuple[Array, list[LeafMultipliers]]:
-        nu = (1.0 - part) * before.nu + part * last.nu
-        if problem.sums_are_exact:
-            nu = problem.balanced(nu)
-        old = [leaf.proven or leaf.proximal for leaf in leaves]
-        return nu, [m.towards(leaf.proximal, part) for leaf, m in zip(leaves, old, strict=True)]
-
-    def prepared(trial: tuple[Leaf, LeafMultipliers], v: Array) -> tuple[PairMultipliers, Shift]:
-        leaf, m = trial
-        hint = leaf.proven_hint or leaf.hint
-        multipliers, found = shifted(leaf.Z, leaf.sign * v, m.certificate(), leaf.fixed, hint)
-        return multipliers, found or Shift(np.inf)
-
     top, best = before.lower_bound, None
     for part in PARTS:
         if time.monotonic() > until:
             break
-        nu, trials = between(part)
-        v = problem.bundle.weights(nu) / beta
-        ready = each(partial(prepared, v=v), zip(leaves, trials, strict=True))
-        worst = max(0.0, *(shift.estimate for _, shift in ready))
-        likely = scaled_dual(problem, nu, beta * worst + problem.slack(nu), beta)[1] if np.isfinite(worst) else -np.inf
-        if likely > top:
-            top, best = likely, (nu, v, trials, ready)
+        trial = _between(problem, beta, leaves, before, last, each, part)
+        if trial.likely > top:
+            top, best = trial.likely, trial
         elif best is not None:  # concave along the segment
             break
     if best is None:
         return last
-    nu, v, trials, ready = best
+    v = problem.bundle.weights(best.nu) / beta
 
     def proof(part: tuple[Leaf, PairMultipliers]) -> LeafProof:
         leaf, m = part
         return LeafProof(leaf.sign, leaf.fixed, m, pair_proof(leaf.Z, leaf.sign * v, m, leaf.fixed))
 
-    proofs = each(proof, zip(leaves, (m for m, _ in ready), strict=True))
-    norm, theta, bound = dual_bound(problem, beta, nu, proofs)
+    proofs = each(proof, zip(leaves, best.shifted, strict=True))
+    norm, theta, bound = dual_bound(problem, beta, best.nu, proofs)
     if bound <= before.lower_bound:
         return last
-    for leaf, m, (_, shift) in zip(leaves, trials, ready, strict=True):
+    for leaf, m, shift in zip(leaves, best.multipliers, best.shifts, strict=True):
         leaf.proven, leaf.proven_hint = m, shift
-    return replace(last, theta=theta, nu=nu, norm=norm, lower_bound=bound, proofs=proofs)
+    return replace(last, theta=theta, nu=best.nu, norm=norm, lower_bound=bound, proofs=proofs)
+
+
+class _Trial(NamedTuple):
+    """A dual point between two, with multipliers of all leaves before and after their shifts, and the likely bound."""
+
+    nu: Array
+    multipliers: list[LeafMultipliers]
+    shifted: list[PairMultipliers]
+    shifts: list[Shift | None]
+    likely: float
+
+
+def _between(
+    problem: Problem, beta: float, leaves: list[Leaf], before: PairResult, last: PairResult, each: Each, part: float
+) -> _Trial:
+    """The trial that lies `part` of the way from the best result to the last one."""
+    nu = (1.0 - part) * before.nu + part * last.nu
+    if problem.sums_are_exact:
+        nu = problem.balanced(nu)
+    v = problem.bundle.weights(nu) / beta
+    old = [leaf.proven or leaf.proximal for leaf in leaves]
+    multipliers = [m.towards(leaf.proximal, part) for leaf, m in zip(leaves, old, strict=True)]
+
+    def ready(trial: tuple[Leaf, LeafMultipliers]) -> tuple[PairMultipliers, Shift | None]:
+        leaf, m = trial
+        return shifted(leaf.Z, leaf.sign * v, m.certificate(), leaf.fixed, leaf.proven_hint or leaf.hint)
+
+    moved, shifts = zip(*each(ready, zip(leaves, multipliers, strict=True)), strict=True)
+    worst = max(0.0, *(np.inf if shift is None else shift.estimate for shift in shifts))
+    likely = scaled_dual(problem, nu, beta * worst + problem.slack(nu), beta)[1] if np.isfinite(worst) else -np.inf
+    return _Trial(nu, multipliers, list(moved), list(shifts), likely)
 
 
 def dual_bound(problem: Problem, beta: float, nu: Array, proofs: list[LeafProof]) -> tuple[float, Array, float]:
