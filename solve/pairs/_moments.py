@@ -74,7 +74,8 @@ class Lagrangian:
     def __init__(self, Z: Array, goal: Goal, leaves: list[Leaf], V: Array, n_jobs: int = 1) -> None:
         self.Z, self.goal, self.leaves, self.V = np.ascontiguousarray(Z), goal, leaves, V
         n = len(Z)
-        self.penalties = Penalties(*(size / (n + MORE_ROWS) for size in (PAIR, DIAGONAL, BALL)), TRACE)
+        rows = n + MORE_ROWS
+        self.penalties = Penalties(PAIR / rows, DIAGONAL / rows, BALL / rows, TRACE)
         self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and V.size > THREADED else None
         self.weighted = densities(n, V.shape[1] > 1 + Z.shape[1] + n)
         self.evaluations = 0
