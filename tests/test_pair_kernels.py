@@ -118,8 +118,9 @@ def test_shifts_and_levels_are_the_best_of_all(seed):
         form = quadratic_form(leaf.Z, leaf.sign * v, m.legal(*leaf.Z.shape), leaf.fixed)
         search = _Search(leaf.Z, form, m.level)
         grid = min(
-            level + max(search.rest(place, share)(level)[0], 0.0)
-            for place in range(len(SHIFTS)) for share in (0.0, *SHARES) for level in np.linspace(0.0, 2.0, 401)
+            level + max(rest(level)[0], 0.0)
+            for place in range(len(SHIFTS)) for share in (0.0, *SHARES)
+            for rest in (search.rest(place, share),) for level in np.linspace(0.0, 2.0, 401)
         )  # fmt: skip
         assert found.estimate <= grid * (1.0 + 1e-4)
         for place, level in [(2, 1.0), (20, 0.7), (14, 1.6)]:

@@ -10,12 +10,6 @@ import numpy as np
 
 from scipy.linalg.cython_blas cimport ddot, dgemm, saxpy, sdot, sgemm
 
-cdef enum:
-    LANES = 8  # columns that an inner loop takes at once, a length that the compiler knows; it divides k
-
-WIDTH = LANES
-
-
 cdef inline void product(double* a, double* b, double* out, int m, int k, int n) noexcept nogil:
     """``out = a @ b``, a (m, k), b (k, n)."""
     cdef double one = 1.0, zero = 0.0
@@ -41,29 +35,32 @@ cdef extern from *:
     #define INLINE static inline
     #endif
 
+    #define LANES 8  /* columns that an inner loop takes at once, a length that the compiler knows; it divides k */
     #define CHUNK 64  /* partners of a slack whose weights are taken before any is used */
 
-    INLINE double pair_inner(const double* x, const double* y, int k) {
-        double part[8] = {0.0};
+    INLINE double inner(const double* x, const double* y, int k) {
+        double part[LANES] = {0.0};
         int b = 0, c;
-        for (; b + 8 <= k; b += 8)
-            for (c = 0; c < 8; c++) part[c] += x[b + c] * y[b + c];
+        for (; b + LANES <= k; b += LANES)
+            for (c = 0; c < LANES; c++) part[c] += x[b + c] * y[b + c];
         for (; b < k; b++) part[0] += x[b] * y[b];
         return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
     }
 
-    INLINE void pair_add(double factor, const double* restrict x, double* restrict y, int k) {
-        for (int b = 0; b < k; b += 8)
-            for (int c = 0; c < 8; c++) y[b + c] += factor * x[b + c];
+    INLINE void add(double factor, const double* restrict x, double* restrict y, int k) {
+        for (int b = 0; b < k; b += LANES)
+            for (int c = 0; c < LANES; c++) y[b + c] += factor * x[b + c];
     }
-
-    /* x'y */
-    PER_WIDTH static double inner(const double* x, const double* y, int k) { return pair_inner(x, y, k); }
 
     /* out += rows'factor */
     PER_WIDTH static void weighted_sum(const double* factor, int count, const double* rows, double* out, int k) {
         for (int p = 0; p < count; p++)
-            if (factor[p] != 0.0) pair_add(factor[p], rows + (ptrdiff_t)p * k, out, k);
+            if (factor[p] != 0.0) add(factor[p], rows + (ptrdiff_t)p * k, out, k);
+    }
+
+    /* The multiplier of a pair of slacks x and y, before it is made legal */
+    INLINE double weight_of(double pair, double penalty, const double* x, const double* y, int k) {
+        return pair - penalty * inner(x, y, k);
     }
 
     /* Gradient in R of sum max(0, pair - penalty R_p.R_q)^2 / (2 penalty) to G; twice penalty times the sum. O(P k) */
@@ -79,7 +76,7 @@ cdef extern from *:
             for (int low = start[p]; low < start[p + 1]; low += CHUNK) {
                 int count = start[p + 1] - low < CHUNK ? start[p + 1] - low : CHUNK, active = 0;
                 for (int j = 0; j < count; j++)
-                    weight[j] = pair[low + j] - penalty * pair_inner(x, R + (ptrdiff_t)other[low + j] * k, k);
+                    weight[j] = weight_of(pair[low + j], penalty, x, R + (ptrdiff_t)other[low + j] * k, k);
                 for (int j = 0; j < count; j++) {
                     used[active] = j;
                     active += weight[j] > 0.0;
@@ -88,8 +85,8 @@ cdef extern from *:
                     double w = weight[used[u]];
                     ptrdiff_t q = (ptrdiff_t)other[low + used[u]] * k;
                     total += w * w;
-                    pair_add(-w, R + q, to, k);
-                    pair_add(-w, x, G + q, k);
+                    add(-w, R + q, to, k);
+                    add(-w, x, G + q, k);
                 }
             }
         }
@@ -101,7 +98,7 @@ cdef extern from *:
                                        const double* R, double* out, int rows, int k) {
         for (int p = 0; p < rows; p++)
             for (int j = start[p]; j < start[p + 1]; j++) {
-                double weight = pair[j] - penalty * pair_inner(R + (ptrdiff_t)p * k, R + (ptrdiff_t)other[j] * k, k);
+                double weight = weight_of(pair[j], penalty, R + (ptrdiff_t)p * k, R + (ptrdiff_t)other[j] * k, k);
                 out[j] = weight > 0.0 ? weight : 0.0;
             }
     }
@@ -113,9 +110,9 @@ cdef extern from *:
         double total = 0.0;
         for (int p = 0; p < rows; p++) {
             double* s = new_slope + (ptrdiff_t)p * r;
-            double alpha = offset[p] - penalty * pair_inner(R + (ptrdiff_t)p * k, a, k), length;
+            double alpha = offset[p] - penalty * inner(R + (ptrdiff_t)p * k, a, k), length;
             for (int j = 0; j < r; j++) s[j] += slope[(ptrdiff_t)p * r + j];
-            length = sqrt(pair_inner(s, s, r));
+            length = sqrt(inner(s, s, r));
             if (length <= alpha) {
                 total += alpha * alpha + length * length;
             } else if (length <= -alpha) {
@@ -140,21 +137,21 @@ cdef extern from *:
             const double *t = R + (ptrdiff_t)i * k, *s = R + (ptrdiff_t)(n + i) * k;
             double *Gt = G + (ptrdiff_t)i * k, *Gs = G + (ptrdiff_t)(n + i) * k;
             if (fixed[i] == 0) {
-                double d = diagonal[i] - penalty * pair_inner(t, s, k);
+                double d = diagonal[i] - penalty * inner(t, s, k);
                 total += d * d;
-                pair_add(-d, s, Gt, k);
-                pair_add(-d, t, Gs, k);
+                add(-d, s, Gt, k);
+                add(-d, t, Gs, k);
             }
-            pair_add(gain[i], along, Gt, k);
-            pair_add(-offset[i], a, Gt, k);
-            pair_add(-offset[n + i], a, Gs, k);
-            pair_add(-offset[i], t, Ga, k);
-            pair_add(-offset[n + i], s, Ga, k);
+            add(gain[i], along, Gt, k);
+            add(-offset[i], a, Gt, k);
+            add(-offset[n + i], a, Gs, k);
+            add(-offset[i], t, Ga, k);
+            add(-offset[n + i], s, Ga, k);
         }
         return total;
     }
     """
-    double inner(const double* x, const double* y, int k) nogil
+    enum: LANES
     void weighted_sum(const double* factor, int count, const double* rows, double* out, int k) nogil
     double pair_terms(const int* start, const int* other, const double* pair, double penalty, const double* R,
                       double* G, int rows, int k) nogil
@@ -165,6 +162,9 @@ cdef extern from *:
     double row_terms(const double* diagonal, double penalty, const double* offset, const double* gain, const double* a,
                      const double* along, const signed char* fixed, const double* R, double* G, double* Ga,
                      int n, int k) nogil
+
+
+WIDTH = LANES
 
 
 cdef class Kernel:
@@ -262,7 +262,7 @@ cdef class Kernel:
         cdef double* back_along = &ends[1, 0]  # derivative in it
         cdef double base = m.base
         cdef double trace = m.trace, of_pair = penalties.pair, of_diagonal = penalties.diagonal
-        cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, d
+        cdef double of_ball = penalties.ball, of_trace = penalties.trace, value, mass, d
         cdef int i, one = 1, n = self.n, r = self.r, k = self.k, size = self.r * self.k
         cdef Py_ssize_t j, c
         cdef double* R = &self.rows[0, 0]
@@ -276,7 +276,8 @@ cdef class Kernel:
         with nogil:
             value = pair_terms(&start[0], first, multiplier, of_pair, R, GR, 2 * n, k) / (2.0 * of_pair)
             # |a|^2 - |B|^2 >= 0
-            trace = max(0.0, trace - of_trace * (inner(a, a, k) - ddot(&size, <double*>B, &one, <double*>B, &one)))
+            mass = ddot(&k, <double*>a, &one, <double*>a, &one)
+            trace = max(0.0, trace - of_trace * (mass - ddot(&size, <double*>B, &one, <double*>B, &one)))
             value += trace * trace / (2.0 * of_trace)
 
             value += self.ball_multipliers(

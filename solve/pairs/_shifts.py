@@ -52,7 +52,6 @@ class _Search:
         self.rows, self.form, self.level = rows, form, level
         self.unit = largest_entry(form)
         self.grams: dict[int, Array | None] = {}
-        self.rests: dict[tuple[int, float], Callable[[float], tuple[float, float]]] = {}
         self.squares = rows.T @ rows
         parts = [form.C, rows]
         if form.density is not None:
@@ -88,11 +87,6 @@ class _Search:
 
         A level is a matter of one row and column.
         """
-        if (place, share) not in self.rests:
-            self.rests[place, share] = self._rest(place, share)
-        return self.rests[place, share]
-
-    def _rest(self, place: int, share: float) -> Callable[[float], tuple[float, float]]:
         form, G = self.form, self.gram(place)
         if G is None:
             return lambda level: (np.inf, 0.0)
@@ -205,10 +199,11 @@ def shifted(
     multipliers = replace(multipliers.legal(*Z.shape), shift=0.0, level=hint.level)
     with np.errstate(over="ignore", invalid="ignore"):
         form = quadratic_form(Z, v, multipliers, fixed)
-        found = _Search(Z[fixed == 0], form, hint.level).find(hint)
+        search = _Search(Z[fixed == 0], form, hint.level)
+        found = search.find(hint)
     if found is None:
         return multipliers, None
-    size = float(SHIFTS[found.place]) * largest_entry(form) if (fixed == 0).any() else 0.0
+    size = float(SHIFTS[found.place]) * search.unit if (fixed == 0).any() else 0.0
     return replace(multipliers, shift=size, share=found.share if size else 0.0, level=found.level), found
 
 
